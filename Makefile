@@ -1,0 +1,43 @@
+# Everything a user needs is `make report` and `make test`; both install what is missing into .venv first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.PHONY: help report test lab bench docs lint lock clean
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $(READY)
+
+report: $(READY) ## Run every study on test cards, offline, into reports/demo
+	$(BIN)/clipeval run --profile demo --out reports/demo
+
+test: $(READY) ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+lab: $(READY) ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_explore.ipynb
+
+bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loop and CLIP_benchmark
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(READY) ## Build the documentation into site/
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+lint: $(READY) ## Check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: $(READY) ## Resolve the exact pins again, keeping those that still fit
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+
+clean: ## Remove the environment and caches of this checkout
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist

@@ -1,0 +1,144 @@
+"""Speed of `embed_images` on photos, beside the model's forward pass alone and a plain loop.
+
+    python benchmarks/embedding_throughput.py PHOTOS [--images 256] [--rounds 7]
+
+Every round runs all three, in an order that rotates, on the same images and the same
+ViT-B-32-quickgelu with random weights:
+
+forward   `model.encode_images` over batches that are preprocessed and in memory already
+plain     the loop everybody writes: open_clip's transforms, a torch DataLoader, normalise
+clipeval  `embed_images` into an empty store, worker start-up, hashes and synced shards included
+
+What counts is the ratio of times within a round, and of those the median: a machine that is busy
+with something else slows all three. On a very busy one the ratio of processor times (worker
+processes included, and with OMP_NUM_THREADS=1, so that no thread spins while it waits) still tells
+what is spent beside the forward pass.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+NAME = "ViT-B-32-quickgelu"
+
+
+def random_model(folder: str) -> str:
+    """Save a full-size model with random weights; returns its name for `load_model`."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    network = open_clip.create_model(NAME)
+    config = {
+        "model_cfg": open_clip.get_model_config(NAME),
+        "preprocess_cfg": open_clip.get_model_preprocess_cfg(network),
+    }
+    Path(folder, "open_clip_config.json").write_text(json.dumps(config))
+    save_file(network.state_dict(), Path(folder, "open_clip_model.safetensors"))
+    return f"local-dir:{folder}"
+
+
+class PlainPhotos:
+    """The data set of the plain loop."""
+
+    def __init__(self, files, transform):
+        self.files, self.transform = files, transform
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, i):
+        from PIL import Image
+
+        return self.transform(Image.open(self.files[i]).convert("RGB"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="?", default=os.environ.get("CLIPEVAL_BENCH_PHOTOS"))
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, help="default: what embed_images chooses")
+    parser.add_argument("--plain-workers", type=int, default=2)
+    arguments = parser.parse_args()
+    if not arguments.photos:
+        parser.error("give a folder of photos, or set CLIPEVAL_BENCH_PHOTOS")
+    files = sorted(map(str, Path(arguments.photos).rglob("*.jpg")))[: arguments.images]
+    if len(files) < arguments.images:
+        parser.error(f"{arguments.photos} holds only {len(files)} .jpg files")
+
+    import open_clip
+    import torch
+    from PIL import Image
+
+    from clipeval.embedding import embed_images
+    from clipeval.models import load_model
+    from clipeval.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        name = random_model(folder)
+        model = load_model(name, device="cpu")
+        plain, _, transform = open_clip.create_model_and_transforms(name)
+    plain.eval()
+    size = arguments.batch_size
+    pixels = [transform(Image.open(file).convert("RGB")) for file in files]
+    batches = [torch.stack(pixels[i : i + size]) for i in range(0, len(files), size)]
+    del pixels
+    images = pd.DataFrame({"image_id": files, "file": files})
+
+    def forward():
+        return torch.cat([model.encode_images(batch) for batch in batches])
+
+    def plain_loop():
+        data = PlainPhotos(files, transform)
+        loader = torch.utils.data.DataLoader(data, size, num_workers=arguments.plain_workers)
+        with torch.inference_mode():
+            parts = [plain.encode_image(batch) for batch in loader]
+            return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+
+    def embed():
+        with tempfile.TemporaryDirectory() as root:
+            return embed_images(
+                images,
+                info=model.info,
+                get_model=lambda: model,
+                store=Store(root),
+                batch_size=size,
+                workers=arguments.workers,
+                progress=False,
+            )
+
+    runs = {"forward": forward, "plain": plain_loop, "clipeval": embed}
+    difference = np.abs(plain_loop().numpy() - embed().matrix).max()  # also warms everything up
+    print(f"largest difference of a component from the plain loop: {difference:.1e}")
+    times, work = {label: [] for label in runs}, {label: [] for label in runs}
+    for turn in range(arguments.rounds):
+        labels = list(runs)
+        for label in labels[turn % 3 :] + labels[: turn % 3]:
+            start, used = time.perf_counter(), sum(os.times()[:4])
+            runs[label]()
+            times[label].append(time.perf_counter() - start)
+            work[label].append(sum(os.times()[:4]) - used)
+        rates = "  ".join(f"{label} {len(files) / times[label][-1]:6.2f}" for label in runs)
+        print(f"round {turn + 1}: images/s  {rates}", flush=True)
+    for label in ("clipeval", "plain"):
+        for what, measured in (("wall-clock", times), ("processor", work)):
+            ratios = [f / t for f, t in zip(measured["forward"], measured[label], strict=True)]
+            print(
+                f"{label}: {statistics.median(ratios):.3f} of the speed of the forward pass alone "
+                f"by {what} time (median of {len(ratios)} rounds, {min(ratios):.3f} to "
+                f"{max(ratios):.3f})"
+            )
+
+
+if __name__ == "__main__":
+    main()

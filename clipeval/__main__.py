@@ -1,0 +1,5 @@
+"""`python -m clipeval`: the same as the command `clipeval`."""
+
+from clipeval.cli import main
+
+main()

@@ -1,0 +1,198 @@
+"""What would fail in hour three, said in second three: checks before any image is embedded."""
+
+from dataclasses import dataclass
+
+from clipeval.errors import ClipevalError, ModelError
+from clipeval.parameters import Parameters
+from clipeval.runfolder import check_out, check_writable
+from clipeval.session import Session
+
+__all__ = ["Finding", "check_plan"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: `problem` is empty where it is well."""
+
+    study: str
+    what: str
+    detail: str = ""
+    problem: str = ""
+
+
+def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
+    """Look at data, classes, model and run folder of every study; nothing is downloaded or embedded.
+
+    Parameters
+    ----------
+    plan : dict of study id to Parameters, as from `profiles.plan_run`
+
+    Returns
+    -------
+    list of Finding, in the order of the studies
+    """
+    findings = []
+    for study, parameters in plan.items():
+        session = Session(study, parameters, progress=False)
+        steps = [("run folder", _run_folder, ())]
+        if study != "card":
+            steps += [
+                ("store", _store, ()),
+                ("data set", _data, ()),
+                ("classes", _classes, ()),
+                ("model", _model, ("data set",)),
+                ("prompts", _prompts, ("classes", "model")),
+            ]
+            extra = getattr(session.study.module, "check", None)
+            if extra:
+                steps.append(("study", extra, ("data set", "classes")))
+        failed = set()
+        for what, step, needs in steps:
+            if failed.isdisjoint(needs):
+                try:
+                    detail = step(session)
+                    if detail is not None:
+                        findings.append(Finding(study, what, detail=detail))
+                    continue
+                except ClipevalError as error:
+                    findings.append(Finding(study, what, problem=str(error)))
+            failed.add(what)
+    return findings
+
+
+def _run_folder(session) -> str:
+    """The run folder can be written."""
+    return str(check_out(session.parameters))
+
+
+def _store(session) -> None:
+    """The store is there, perhaps another's to read only, or can be made."""
+    if not session.store.root.is_dir():
+        check_writable("store", session.store.root)
+
+
+def _data(session) -> str:
+    attrs = session.images.attrs
+    notes = "".join(f"; {note}" for note in attrs.get("notes", []))
+    return f"{attrs['name']}, {attrs.get('version', '')}: {len(session.images):,} images{notes}"
+
+
+def _classes(session) -> str:
+    """Class set and templates load."""
+    said = [session.templates.label]
+    if session.parameters.class_set:
+        said.insert(0, session.class_set.label)
+    return ", templates ".join(said)
+
+
+def _model(session) -> str:
+    """The model is known, its activation right, its weights at hand or to be downloaded."""
+    p = session.parameters
+    if session.pack:
+        return f"{session.info.model} {session.info.pretrained}: its embeddings are in the pack"
+    if p.model == "testcard":
+        return _testcard(session)
+    from clipeval.models.load import is_registered
+
+    if p.device not in ("auto", "cpu"):
+        from clipeval.models.device import choose_device
+
+        choose_device(p.device)
+    if p.model.startswith("timm:") and getattr(p, "methods", "zero-shot") == "zero-shot":
+        raise ModelError(
+            f"{p.model} has no text encoder, so {session.study.id} cannot ask it anything; "
+            "use it for fairface with methods=linear probe, or name a CLIP-like model."
+        )
+    if info := _known(session):
+        return f"{info.model} {info.pretrained}: known, weights {info.weights_sha256[:12]}"
+    if p.model.startswith("hf-hub:"):
+        return f"{p.model}: from the hub, or from its cache on this disk"
+    if p.model.startswith("timm:"):
+        from clipeval.models.backbones import full_name
+
+        return f"timm:{full_name(p.model.removeprefix('timm:'), p.pretrained or None)}"
+    if is_registered(p.model):
+        return p.model
+    return _config(p)[1]
+
+
+def _known(session):
+    """What is on record of the model, if it is what it was; nothing is loaded."""
+    from clipeval.models import identify_model
+
+    p = session.parameters
+    return identify_model(
+        p.model,
+        p.pretrained or None,
+        precision=p.precision,
+        resize=p.resize,
+        cache=session.store.root,
+    )
+
+
+def _testcard(session) -> str:
+    """The first image is a card: otherwise a model was forgotten, and not one image could be read."""
+    from clipeval.images import UnreadableImage, decode_image, read_bytes
+    from clipeval.testcards.model import CARD_SIZE
+
+    first = session.images.iloc[0]
+    try:
+        row = int(first["row"]) if "row" in first else None
+        size = decode_image(read_bytes(first["file"], row))[0].size
+    except UnreadableImage:
+        size = (CARD_SIZE, CARD_SIZE)  # is listed later
+    if size != (CARD_SIZE, CARD_SIZE):
+        raise ModelError(
+            f"model=testcard reads only cards of {CARD_SIZE} x {CARD_SIZE} pixels, and "
+            f"{first['image_id']} has {size[0]} x {size[1]}; name a real model for photographs."
+        )
+    return "testcard"
+
+
+def _config(p) -> tuple[dict, str]:
+    """open_clip configuration of a built-in model, a folder or a file, and what to say of it."""
+    from pathlib import Path
+
+    from clipeval.models.registry import plan
+    from clipeval.models.sources import find_source
+
+    folder_or_file = p.model.startswith("local-dir:") or p.model.endswith(".json")
+    if p.pretrained and not folder_or_file and not Path(p.pretrained).expanduser().is_file():
+        found = plan(p.model, p.pretrained)
+        source = found.hub or found.url
+        return found.config, f"{found.model} {found.tag}: {found.activation}, weights from {source}"
+    found = find_source(p.model, p.pretrained or None)
+    activation = found.activation or "own"
+    return found.config, f"{found.model}: {found.weights_name}, {activation} activation"
+
+
+def _prompts(session) -> str | None:
+    """No prompt would be truncated, as far as the tokenizer is at hand; stored ones were not."""
+    from clipeval.classsets import prompts_for
+    from clipeval.models.load import is_registered
+    from clipeval.models.tokens import build_tokenizer, check_texts
+
+    p, info = session.parameters, None if session.pack else _known(session)
+    if not p.class_set or session.pack or (info and not info.has_text):
+        return None
+    sent = getattr(session.study.module, "tasks", lambda p: session.class_set.tasks)
+    asked = [prompts_for(session.class_set, session.templates, task) for task in sent(p)]
+    flat = sorted({prompt for task in asked for texts in task.values() for prompt in texts})
+    if info:
+        shelf = session.store.shelf(info, "texts-float32")
+        stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}
+        flat = [prompt for prompt in flat if prompt not in stored]
+    if not flat or p.model.startswith(("hf-hub:", "timm:")):
+        return None  # encoding refuses a truncation anyhow
+    if p.model == "testcard":
+        from clipeval.testcards.model import CONTEXT_LENGTH, WordTokenizer
+
+        check_texts(WordTokenizer(), flat, CONTEXT_LENGTH)
+    elif is_registered(p.model):
+        return None
+    else:
+        text = _config(p)[0].get("text_cfg", {})
+        if text.get("hf_tokenizer_name"):
+            return None  # may have to be downloaded
+        check_texts(build_tokenizer(text), flat, text.get("context_length", 77))
+    return f"{len(flat):,} not sent before, none too long"

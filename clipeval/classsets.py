@@ -1,0 +1,391 @@
+"""Class sets and prompt templates: the one home of every word that is said to a model."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from clipeval.errors import ClassSetError
+from clipeval.paths import DATA
+
+__all__ = [
+    "ClassSet",
+    "Templates",
+    "class_set_of",
+    "list_class_sets",
+    "load_class_set",
+    "load_templates",
+    "prompts_for",
+]
+
+
+_PLACES = re.compile(r"\{a?\}")
+#: texts that begin with the sound of a vowel, as far as spelling tells: an hour, but a uniform
+_AN = re.compile(
+    r"(?!eu|one\b|once|u(ni(?![mnd])|s[aeiu]|t[ei]|r[aeiu]|[ks]\b))[aeiou]|hour|heir|honest|hono|8|1[18]\b",
+    re.IGNORECASE,
+)
+
+
+class _StrictLoader(yaml.CSafeLoader):
+    """YAML without surprises: a key written twice is an error, and every scalar stays text."""
+
+
+def _mapping(loader, node):
+    keys = [loader.construct_scalar(key) for key, _ in node.value]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ClassSetError(
+            f'"{twice[0]}" stands twice in line {node.start_mark.line + 1} and below; '
+            "a class may be named once only, remove one."
+        )
+    return {
+        key: loader.construct_object(value, deep=True)
+        for key, (_, value) in zip(keys, node.value, strict=True)
+    }
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+for _tag in ("int", "float", "bool", "null", "timestamp"):
+    _StrictLoader.add_constructor(
+        f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node)
+    )
+
+
+def _digest(*parts) -> str:
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """What a model is asked to choose between.
+
+    Attributes
+    ----------
+    name, version, variant, source : str
+        `variant` is "" for the set as it stands in its file.
+    tasks : dict of str to dict of str to str
+        Task -> class (the name shown in tables) -> the text that a template receives.
+    categories : dict of str to list of str
+        Named groups of classes, such as the harm categories of a denigration set.
+    """
+
+    name: str
+    version: str
+    source: str
+    tasks: dict[str, dict[str, str]]
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    variant: str = ""
+    note: str = ""
+
+    @property
+    def spec(self) -> str:
+        """The name by which `load_class_set` finds it again."""
+        return f"{self.name}:{self.variant}" if self.variant else self.name
+
+    @property
+    def label(self) -> str:
+        """Name, variant and version for captions."""
+        return f"{self.spec} v{self.version}"
+
+    @property
+    def hash(self) -> str:
+        """sha256 of all that decides a prediction."""
+        return _digest(self.tasks, self.categories)
+
+    def classes(self, task: str | None = None) -> dict[str, str]:
+        """Class -> text of one task; `task` may be left out where there is only one."""
+        if task is None and len(self.tasks) == 1:
+            task = next(iter(self.tasks))
+        if task not in self.tasks:
+            raise ClassSetError(
+                f'class set {self.spec} has no task "{task}"; it has {", ".join(self.tasks)}.'
+            )
+        return self.tasks[task]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Prompt templates: `{}` receives a class's text, `{a}` the article a or an that it asks for."""
+
+    name: str
+    version: str
+    source: str
+    templates: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Name and version for captions."""
+        return f"{self.name} v{self.version}"
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the templates."""
+        return _digest(self.templates)
+
+    def fill(self, text: str) -> list[str]:
+        """Every template with `text` in its place."""
+        article = "an" if _AN.match(text) else "a"
+        return [t.replace("{a}", article).replace("{}", text) for t in self.templates]
+
+
+def _find(spec: str, folder: str, what: str) -> tuple[Path, str]:
+    """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`."""
+    name, _, variant = spec.partition(".yaml:") if ".yaml:" in spec else (spec, "", "")
+    if variant:
+        name += ".yaml"
+    elif not name.endswith((".yaml", ".yml")):
+        name, _, variant = name.partition(":")
+    path = DATA / folder / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in (DATA / folder).glob("*.yaml")))
+        raise ClassSetError(
+            f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
+        )
+    return path, variant
+
+
+def _read(path: Path, *keys: str) -> dict:
+    """Content of a file that may have these keys, and name, version and source."""
+    try:
+        content = yaml.load(path.read_text("utf-8"), Loader=_StrictLoader)
+    except ClassSetError as error:
+        raise ClassSetError(f"{path}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ClassSetError(f"{path} is not valid YAML ({reason}); mend the file.") from None
+    except OSError as error:
+        raise ClassSetError(f"{path} cannot be read ({error.strerror}); mend the path.") from None
+    if not isinstance(content, dict):
+        raise ClassSetError(f"{path} is empty or no mapping; it needs name, version and its lists.")
+    _refuse_unknown(content, ("name", "version", "source", *keys), path.name)
+    return content
+
+
+def _refuse_unknown(content: dict, keys, origin: str) -> None:
+    """A misspelt key would be passed over, and another class set run than the one that was meant."""
+    for key in content:
+        if key not in keys:
+            raise ClassSetError(
+                f'{origin} has "{key}", which is not read; the keys are {", ".join(keys)}.'
+            )
+
+
+def _part(content: dict, key: str, kind: type, origin: str):
+    """`content[key]` if it is of this kind; an empty one where it is absent or blank."""
+    value = content.get(key) or kind()
+    if not isinstance(value, kind):
+        shape = {dict: "a mapping, `name: ...`", list: "a list", str: "text"}[kind]
+        raise ClassSetError(f'{origin}: "{key}" must be {shape}, and is "{value}"; mend it.')
+    return value
+
+
+def _check(class_set: ClassSet, origin) -> ClassSet:
+    """Refuse what would make a comparison meaningless: nothing to choose, or a choice offered twice."""
+    if not class_set.tasks:
+        raise ClassSetError(f"{origin}: class set {class_set.spec} has no tasks; add `tasks:`.")
+    for task, classes in class_set.tasks.items():
+        if not isinstance(classes, dict) or len(classes) < 2:
+            raise ClassSetError(
+                f'{origin}: task "{task}" offers fewer than two classes; '
+                "a model needs at least two to choose from."
+            )
+        seen: dict[str, str] = {}
+        for name, text in classes.items():
+            if not isinstance(text, str):
+                raise ClassSetError(
+                    f'{origin}: task "{task}" gives class "{name}" the text {text}; give it one '
+                    "text (several wordings belong into templates)."
+                )
+            if not name.strip() or not text.strip():
+                raise ClassSetError(
+                    f'{origin}: task "{task}" has an empty class (name "{name}", text "{text}"); '
+                    "give it a name and a text or remove it."
+                )
+            key = " ".join(text.lower().split())
+            if key in seen:
+                raise ClassSetError(
+                    f'{origin}: task "{task}" says "{text}" for both "{seen[key]}" and "{name}", '
+                    "so a model cannot tell them apart; change one or remove it."
+                )
+            seen[key] = name
+    offered = {name for classes in class_set.tasks.values() for name in classes}
+    for category, members in class_set.categories.items():
+        for member in members:
+            if member not in offered:
+                raise ClassSetError(
+                    f'{origin}: category "{category}" names "{member}", which is no class of '
+                    f"{class_set.spec}; add the class or remove it from the category."
+                )
+    return class_set
+
+
+def load_class_set(spec: str | ClassSet) -> ClassSet:
+    """Load a class set by name, `NAME:VARIANT`, or from the path of a YAML file.
+
+    Parameters
+    ----------
+    spec : str
+        For example ``"denigration"``, ``"denigration:child"``, ``"my_classes.yaml"``.
+
+    Raises
+    ------
+    ClassSetError
+        If it is unknown, malformed, or has a duplicate or empty class.
+    """
+    if isinstance(spec, ClassSet):
+        return spec
+    path, variant = _find(spec, "class_sets", "class set")
+    content, origin = _read(path, "tasks", "classes", "categories", "variants"), path.name
+    name = _part(content, "name", str, origin) or path.stem
+    tasks = _part(content, "tasks", dict, origin)
+    if "classes" in content:  # short form: one task, named like the set
+        if tasks:
+            raise ClassSetError(f"{origin} has both `tasks` and `classes`; keep one of them.")
+        tasks = {name: content["classes"]}
+    tasks = {task: _texts(classes, task, origin) for task, classes in tasks.items()}
+    variants, note = _part(content, "variants", dict, origin), ""
+    if variant and variant not in variants:
+        have = ", ".join(variants) or "none"
+        raise ClassSetError(f'class set "{path.stem}" has no variant "{variant}"; it has {have}.')
+    if variant:
+        change, where = _part(variants, variant, dict, origin), f'{origin}, variant "{variant}"'
+        _refuse_unknown(change, ("note", "tasks", "texts", "add", "remove"), where)
+        note, tasks = _part(change, "note", str, where), _vary(tasks, change, where)
+    categories = _part(content, "categories", dict, origin)
+    class_set = ClassSet(
+        name=name,
+        version=_part(content, "version", str, origin) or "1",
+        source=_part(content, "source", str, origin),
+        tasks=tasks,
+        categories={key: list(_part(categories, key, list, origin)) for key in categories},
+        variant=variant,
+        note=note,
+    )
+    return _check(class_set, origin)
+
+
+def _texts(classes, task: str, origin: str) -> dict[str, str]:
+    """A list of words stands for classes that are called what the template receives."""
+    if isinstance(classes, list):
+        for name in classes:
+            if not isinstance(name, str):
+                raise ClassSetError(
+                    f'{origin}: task "{task}" lists {name}, which is no text; write `name: text` '
+                    "for every class, without dashes, or names alone, with them."
+                )
+            if classes.count(name) > 1:
+                raise ClassSetError(
+                    f'{origin}: task "{task}" lists the class "{name}" twice; remove one.'
+                )
+        return {name: name for name in classes}
+    if not isinstance(classes, dict):
+        raise ClassSetError(
+            f'{origin}: task "{task}" holds "{classes}" in place of its classes; '
+            "list them, or write `name: text` for each."
+        )
+    return classes
+
+
+def _vary(tasks: dict, change: dict, where: str) -> dict:
+    """A variant replaces whole `tasks`, or changes `texts` of classes, adds or removes some."""
+    tasks = {task: dict(classes) for task, classes in tasks.items()}
+    for task, classes in _part(change, "tasks", dict, where).items():
+        tasks[task] = _texts(classes, task, where)
+    for kind in ("remove", "texts", "add"):
+        changes = _part(change, kind, dict, where)
+        for task in changes:
+            if task not in tasks:
+                raise ClassSetError(
+                    f'{where} names the task "{task}"; the tasks are {", ".join(tasks)}.'
+                )
+            for name in _part(changes, task, list if kind == "remove" else dict, where):
+                if (name in tasks[task]) == (kind == "add"):
+                    problem = "is a class already" if kind == "add" else "is no class"
+                    raise ClassSetError(
+                        f'{where} names "{name}", which {problem} of task "{task}"; '
+                        "mend the variant."
+                    )
+                if kind == "remove":
+                    del tasks[task][name]
+                else:
+                    tasks[task][name] = changes[task][name]
+    return tasks
+
+
+def class_set_of(name: str, tasks: dict, **fields) -> ClassSet:
+    """A class set from data rather than from a file (captions, names of people), with the same checks.
+
+    Parameters
+    ----------
+    tasks : dict of str to (dict of str to str, or list of str)
+    """
+    fields = {"version": "1", "source": "", **fields}
+    tasks = {task: _texts(classes, task, name) for task, classes in tasks.items()}
+    return _check(ClassSet(name=name, tasks=tasks, **fields), name)
+
+
+def load_templates(spec: str | Templates) -> Templates:
+    """Load prompt templates by name or from the path of a YAML file.
+
+    Raises
+    ------
+    ClassSetError
+        If they are unknown, or a template has no ``{}`` to receive the class.
+    """
+    if isinstance(spec, Templates):
+        return spec
+    path, variant = _find(spec, "templates", "template set")
+    if variant:
+        raise ClassSetError(f'template set "{spec}": templates have no variants; name {path.stem}.')
+    content, origin = _read(path, "templates"), path.name
+    templates = _part(content, "templates", list, origin)
+    if not templates:
+        raise ClassSetError(f"{origin} lists no template; add `templates:` and a list of them.")
+    for template in templates:
+        if not isinstance(template, str):
+            raise ClassSetError(f"{origin}: {template} is no text; put the template into quotes.")
+        if template.count("{}") != 1 or set("{}") & set(_PLACES.sub("", template)):
+            raise ClassSetError(
+                f'{origin}: template "{template}" needs {{}} once, where the class goes, '
+                "and no other braces but {a}, where its article goes."
+            )
+        if templates.count(template) > 1:
+            raise ClassSetError(f'{origin} lists "{template}" twice; remove one.')
+    return Templates(
+        name=_part(content, "name", str, origin) or path.stem,
+        version=_part(content, "version", str, origin) or "1",
+        source=_part(content, "source", str, origin),
+        templates=tuple(templates),
+    )
+
+
+def prompts_for(class_set: ClassSet, templates: Templates, task: str | None = None) -> dict:
+    """Class -> the prompts sent to a model, exactly, for one task of a class set."""
+    return {name: templates.fill(text) for name, text in class_set.classes(task).items()}
+
+
+def list_class_sets():
+    """Every bundled class set and variant: a DataFrame of spec, version, tasks, classes, source."""
+    import pandas as pd
+
+    rows = []
+    for path in sorted((DATA / "class_sets").glob("*.yaml")):
+        variants = _read(path, "tasks", "classes", "categories", "variants").get("variants") or {}
+        for variant in ["", *variants]:
+            found = load_class_set(f"{path.stem}:{variant}" if variant else path.stem)
+            rows.append(
+                {
+                    "class_set": found.spec,
+                    "version": found.version,
+                    "tasks": ", ".join(found.tasks),
+                    "classes": sum(len(classes) for classes in found.tasks.values()),
+                    "note": found.note or found.source,
+                }
+            )
+    return pd.DataFrame(rows)

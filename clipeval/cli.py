@@ -1,0 +1,358 @@
+"""The command line, a thin layer: everything heavy is imported when it is needed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipeval import __version__
+from clipeval.errors import ClipevalError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Characterize CLIP-like models: the studies of arXiv 2108.02818, with uncertainty.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Studies = Annotated[list[str] | None, typer.Argument(help="Studies, by id; none for all.")]
+Profile = Annotated[str, typer.Option(help="demo (offline), quick (a laptop) or paper.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--parameter",
+        help="name=value for every study that knows it; STUDY.name=value for one.",
+    ),
+]
+Out = Annotated[str, typer.Option(help="Run folder.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit code 2."""
+    try:
+        arguments = sys.argv[1:] or ["--help"]
+        # returns the code of a typer.Exit, and None otherwise
+        code = app(arguments, prog_name="clipeval", standalone_mode=False)
+    except ClipevalError as error:
+        _fail(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    except Exception as error:  # click's usage errors, whatever library carries them
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message())
+    if code == 130:  # some releases of typer make an Exit of Ctrl-C, others an Abort
+        print(
+            "\nstopped; what was embedded is kept, and the same command goes on from there.",
+            file=sys.stderr,
+        )
+    sys.exit(code or 0)
+
+
+def _fail(sentence: str) -> None:
+    print(f"clipeval: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"clipeval {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _values(given: list[str] | None) -> dict[str, str]:
+    from clipeval.errors import ParameterError
+
+    values = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"-p {item} is no name=value; write, for example, -p limit=100.")
+        values[name.strip()] = value
+    return values
+
+
+def _plan(studies, profile, given, out):
+    from clipeval.profiles import plan_run
+
+    return plan_run(studies or [], profile, _values(given), out)
+
+
+def _default_out(profile: str, out: str) -> str:
+    return str(Path(out or f"reports/{profile}").expanduser().resolve())
+
+
+@app.command()
+def run(
+    studies: Studies = None,
+    profile: Profile = "demo",
+    parameter: Given = None,
+    out: Out = "",
+    jobs: Annotated[int, typer.Option(help="Notebooks at once; 0 for one a core.")] = 0,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--fresh",
+            help="Keep studies that are done with the same parameters, data, code and versions, or "
+            "run all anew; by default they are kept after a run that was stopped or failed.",
+            show_default=False,
+        ),
+    ] = None,
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Several models, MODEL or MODEL@PRETRAINED, with commas; then compare them."
+        ),
+    ] = "",
+    pack: Annotated[str, typer.Option(help="A pack, in place of images and model.")] = "",
+    expect: Annotated[str, typer.Option(help="sha256 that the pack's manifest must have.")] = "",
+) -> None:
+    """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
+    folder = Path(_default_out("pack" if pack else profile, out))
+    if pack:
+        from clipeval.replay import plan_pack
+
+        plan = plan_pack(pack, studies or [], _values(parameter), folder, expect, models=models)
+        plans = {folder: plan}
+    elif models:
+        from clipeval.many import plan_models
+
+        plans = plan_models(models, studies or [], profile, _values(parameter), folder)
+    else:
+        plans = {folder: _plan(studies, profile, parameter, str(folder))}
+    if any([_report_check(plan, quiet=True) for plan in plans.values()]):
+        raise typer.Exit(2)
+    given = {"profile": profile, "parameters": _values(parameter)}
+    given |= {k: v for k, v in {"models": models, "pack": Path(pack).name}.items() if v}
+    failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
+    if len(plans) > 1:
+        _compare(list(plans), folder / "compare")
+    if pack:
+        from clipeval.replay import compare_tables
+
+        print(compare_tables(pack, folder))
+    if any(failed):
+        raise typer.Exit(1)
+
+
+def _run(plan, folder: Path, given: dict, jobs: int, resume: bool | None) -> int:
+    """Run one plan and say how it ended; returns how many studies failed."""
+    from clipeval.progress import Progress
+    from clipeval.runner import run_studies
+
+    with Progress(plan) as progress:
+        outcomes = run_studies(
+            plan,
+            folder,
+            arguments={"studies": list(plan)} | given,
+            jobs=jobs,
+            resume=resume,
+            tell=progress.tell,
+        )
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        kept = folder / outcome.study / "notebook.ipynb"
+        print(
+            f"clipeval: {outcome.study} failed: {outcome.error} (notebook kept: {kept})",
+            file=sys.stderr,
+        )
+    _say_changes(folder)
+    print(
+        f"{len(outcomes) - len(failed)} of {len(outcomes)} studies done. Open {folder / 'index.html'}"
+    )
+    return len(failed)
+
+
+def _say_changes(folder: Path) -> None:
+    """What changed since the run before, where there was one."""
+    import json
+
+    from clipeval.changes import sentences
+
+    if (folder / "changes.json").is_file():
+        print("Since the run before:")
+        for sentence in sentences(json.loads((folder / "changes.json").read_text("utf-8"))):
+            print(f"  {sentence}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Finished run folders, two or more.")],
+    out: Annotated[str, typer.Option(help="Folder of the comparison.")] = "reports/compare",
+) -> None:
+    """Compare finished runs of several models, with paired tests on the same images."""
+    _compare(runs, Path(out))
+
+
+def _compare(runs, out: Path) -> None:
+    from clipeval.compare_report import compare as compare_into
+
+    found = compare_into(runs, out)
+    for note in found.notes:
+        print(f"clipeval: {note}", file=sys.stderr)
+    print(f"{len(found.labels)} models compared. Open {out.expanduser().resolve() / 'index.html'}")
+
+
+@app.command()
+def pack(
+    run: Annotated[str, typer.Argument(help="Finished run folder.")],
+    out: Annotated[str, typer.Option(help="File to write.")] = "",
+) -> None:
+    """Write what a run was computed from, without images and model, into one verifiable file."""
+    from clipeval.pack import make_pack
+
+    made = make_pack(run, out)
+    for study, what in made.held.items():
+        print(f"{study}: {what}")
+    for study, reason in made.left_out.items():
+        print(f"clipeval: {study} is left out: {reason}.", file=sys.stderr)
+    print(f"{made.path}: {made.size / 1e6:,.1f} MB. Its manifest has sha256\n{made.sha256}")
+
+
+@app.command()
+def check(
+    studies: Studies = None, profile: Profile = "demo", parameter: Given = None, out: Out = ""
+) -> None:
+    """Say what would fail, and how to mend it, before anything is embedded."""
+    plan = _plan(studies, profile, parameter, _default_out(profile, out))
+    if _report_check(plan, quiet=False):
+        raise typer.Exit(2)
+
+
+def _report_check(plan, *, quiet: bool) -> int:
+    from clipeval.checking import check_plan
+
+    findings = check_plan(plan)
+    said = set()
+    for finding in findings:
+        if finding.problem:
+            line = f"clipeval: {finding.study}, {finding.what}: {finding.problem}"
+            if line not in said:
+                print(line, file=sys.stderr)
+            said.add(line)
+        elif not quiet:
+            print(f"ok  {finding.study}, {finding.what}: {finding.detail}")
+    return len(said)
+
+
+@app.command()
+def embed(studies: Studies = None, profile: Profile = "demo", parameter: Given = None) -> None:
+    """Embed the images and prompts of studies into the store, and no more."""
+    from clipeval.session import Session
+
+    plan = _plan(studies, profile, parameter, "")
+    if _report_check(plan, quiet=True):
+        raise typer.Exit(2)
+    for study, parameters in plan.items():
+        if study == "card":
+            continue
+        session = Session(study, parameters)
+        session.study.module.predict(session)
+        found = session.embed()
+        print(
+            f"{study}: {len(found):,} embeddings of {len(session.images):,} images, "
+            f"{found.encoded:,} of them new, {len(found.unreadable):,} unreadable; store {session.store.root}"
+        )
+
+
+data_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+@data_app.callback()
+def _data(context: typer.Context) -> None:
+    """Say of every data set where it comes from, on what terms, and whether it is here."""
+    if context.invoked_subcommand is None:
+        from clipeval.datasets.sources import describe
+
+        print(describe())
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="Data set.")],
+    to: Annotated[str, typer.Option(help="Folder; by default one in the cache.")] = "",
+    parameter: Given = None,
+) -> None:
+    """Download a data set where its terms allow it, or say exactly what to fetch."""
+    from clipeval.datasets.sources import get
+
+    print(get(name, to, **_values(parameter)))
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="Data set.")],
+    folder: Annotated[str, typer.Argument(help="Its folder, file or hub id.")],
+    parameter: Given = None,
+) -> None:
+    """Verify what is there: labels, columns, counts, and a sample of the images."""
+    from clipeval.datasets.sources import check
+
+    print(check(name, folder, **_values(parameter)))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="models, studies, datasets, class-sets, profiles or store.")
+    ],
+) -> None:
+    """List what there is."""
+    import pandas as pd
+
+    from clipeval.errors import ParameterError
+
+    if what == "models":
+        from clipeval.models.registry import list_models
+
+        table = list_models()
+    elif what == "studies":
+        from clipeval.studies import STUDIES
+
+        table = pd.DataFrame(
+            [
+                {"study": s.id, "notebook": s.notebook, "question": s.question}
+                for s in STUDIES.values()
+            ]
+        )
+    elif what == "datasets":
+        from clipeval.datasets import list_datasets
+
+        table = list_datasets()
+    elif what == "class-sets":
+        from clipeval.classsets import list_class_sets
+
+        table = list_class_sets()
+    elif what == "profiles":
+        from clipeval.profiles import list_profiles
+
+        table = pd.DataFrame(list_profiles().items(), columns=["profile", "about"])
+    elif what == "store":
+        from clipeval.paths import cache_dir
+        from clipeval.store import Store
+
+        table = Store(cache_dir() / "store").summary()
+    else:
+        raise ParameterError(
+            f"{what} cannot be listed; name models, studies, datasets, class-sets, profiles or store."
+        )
+    with pd.option_context("display.max_colwidth", 90):
+        print(table.to_string(index=False, justify="left"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Data sets: one module each, every one a function that returns an images table.
+
+An images table has one row an image: `image_id`, `file` (absolute path), for images inside a
+parquet file `row`, then group columns as ordered categoricals; its `attrs` say whose data and
+labels these are and on what terms.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+
+import pandas as pd
+
+from clipeval.datasets.base import sample
+from clipeval.errors import ParameterError
+
+__all__ = [
+    "dataset_options",
+    "label_files",
+    "list_datasets",
+    "load_dataset",
+    "refusal_to_share",
+]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A data set.
+
+    Attributes
+    ----------
+    options : keyword arguments of its module's `load`
+    labels_may_be_shared : "yes", "no", or "if stated": where the user names a licence
+    because : why, as the end of a sentence
+    """
+
+    about: str
+    licence: str
+    options: tuple[str, ...] = ()
+    labels_may_be_shared: str = "no"
+    because: str = "nothing is known of its terms"
+
+
+_REGISTRY = {
+    "testcards": _Entry(
+        "Test cards: mosaics that depict nobody, drawn so that the result is known",
+        "MIT",
+        ("study", "split"),
+        "yes",
+        "the cards and their labels are made by this package",
+    ),
+    "fairface": _Entry(
+        "FairFace: faces labelled by age, gender and race",
+        "CC BY 4.0",
+        ("split", "padding", "strict"),
+        "yes",
+        "CC BY 4.0 allows it, with attribution",
+    ),
+    "congress": _Entry(
+        "Members of Congress (Schwemmer et al. 2020): portraits by gender",
+        "photographs in the public domain",
+        (),
+        "yes",
+        "gender and labels are published replication data; cite the article",
+    ),
+    "cctv": _Entry(
+        "Frames of fixed cameras with captions written by hand",
+        "as the frames",
+        ("title", "licence", "citation"),
+        "if stated",
+        "the captions are whoever wrote them to give; state their terms with licence=...",
+    ),
+    "celebrities": _Entry(
+        "People by name: a folder a person, a CSV, or CelebA with a list of names",
+        "as the photographs; CelebA: non-commercial research only",
+        ("names", "files", "partition", "groups"),
+        "no",
+        "CelebA's agreement forbids to pass on any part of it, and of other photographs of named "
+        "people no licence is known",
+    ),
+    "manifest": _Entry(
+        "Any CSV, TSV or parquet with a column file and group columns",
+        "as the images",
+        ("groups", "title", "licence", "citation", "labelled_by"),
+        "if stated",
+        "the labels are yours to give; state their terms with licence=...",
+    ),
+}
+
+
+def load_dataset(
+    name: str,
+    data: str = "",
+    *,
+    split: str = "val",
+    padding: str = "0.25",
+    limit: int = 0,
+    seed: int = 0,
+    **options,
+) -> pd.DataFrame:
+    """The images table of a data set.
+
+    Parameters
+    ----------
+    name : one of `list_datasets()`
+    data : folder, file or hub id ("hf:OWNER/NAME") that holds it
+    split, padding : for the data sets that have them, ignored by the others
+    limit : a seeded random sample of that many images, in their original order; 0 for all
+    seed : seed of that sample
+    options : further options of the data set, as `list_datasets()` shows them
+
+    Returns
+    -------
+    DataFrame, one row an image: image_id, file, (row,) group columns; attrs name, version, licence,
+    citation, terms, labels, groups, notes
+
+    Raises
+    ------
+    ParameterError  if the name or an option is unknown
+    DataError  if the data are missing, incomplete or altered
+
+    Examples
+    --------
+    >>> load_dataset("fairface", "data/fairface", split="val", limit=1000)  # doctest: +SKIP
+    """
+    entry = _entry(name)
+    if unknown := sorted(set(options) - set(entry.options)):
+        offered = ", ".join(entry.options) or "none"
+        raise ParameterError(
+            f'Data set {name} has no option "{unknown[0]}"; its options are: {offered}.'
+        )
+    options |= {k: v for k, v in (("split", split), ("padding", padding)) if k in entry.options}
+    if name == "testcards":
+        from clipeval.testcards import load_cards as load
+    else:
+        load = import_module(f"clipeval.datasets.{name}").load
+    return sample(load(data, **options), limit, seed)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _REGISTRY:
+        close = get_close_matches(str(name), _REGISTRY, n=3, cutoff=0.5) or list(_REGISTRY)
+        raise ParameterError(f'There is no data set "{name}"; did you mean {" or ".join(close)}?')
+    return _REGISTRY[name]
+
+
+def list_datasets() -> pd.DataFrame:
+    """What `load_dataset` can read: dataset, about, licence, options."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": name,
+                "about": e.about,
+                "licence": e.licence,
+                "options": ", ".join(e.options),
+            }
+            for name, e in _REGISTRY.items()
+        ]
+    )
+
+
+def refusal_to_share(name: str, attrs: dict) -> str:
+    """Why the labels of a data set may not be passed on; "" where they may.
+
+    Parameters
+    ----------
+    name : of the data set
+    attrs : of its images table, with the licence that the user stated
+    """
+    entry = _entry(name)
+    stated = attrs.get("licence") not in (None, "", "not stated")
+    if entry.labels_may_be_shared == "yes" or (
+        entry.labels_may_be_shared == "if stated" and stated
+    ):
+        return ""
+    return f"the labels of {attrs.get('name', name)} may not be passed on, as {entry.because}"
+
+
+def label_files(name: str, data: str) -> dict[str, bytes]:
+    """File name -> content of label files that a study reads beside the images table."""
+    module = None if name == "testcards" else import_module(f"clipeval.datasets.{name}")
+    return module.label_files(data) if hasattr(module, "label_files") else {}
+
+
+def dataset_options(name: str) -> tuple[str, ...]:
+    """Names of the options that a data set's loader takes; none for an unknown name."""
+    return _REGISTRY[name].options if name in _REGISTRY else ()

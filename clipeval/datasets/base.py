@@ -1,0 +1,195 @@
+"""What all data sets share: finding images without opening them, and one images table."""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval.datasets.labelfile import RESERVED, few, natural
+from clipeval.errors import DataError, ParameterError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "find_images",
+    "finish",
+    "list_images",
+    "need_folder",
+    "need_images",
+    "nfc",
+    "sample",
+    "unlabelled",
+]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def need_folder(data: str | Path, dataset: str, holds: str) -> Path:
+    """`data` as a path that exists; `holds` says in the error what it should have held."""
+    if not str(data):
+        raise ParameterError(f"data set {dataset} needs data=PATH: {holds}.")
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(f"{data} does not exist; for {dataset}, data is {holds}.")
+    return path
+
+
+def find_images(root: str | Path, names: Iterable[str]) -> list[str | None]:
+    """Absolute path of each of `names` (relative to `root`, or absolute); None where there is none.
+
+    Each folder is listed once and no image is opened. Names that differ only in how accented
+    letters are composed (NFC on most systems, NFD on some file systems) are the same name; the path
+    returned is the file system's.
+    """
+    root = os.path.abspath(root)
+    folders: dict[str, tuple[str, dict[str, str]]] = {}
+    found = []
+    for name in names:
+        parent, _, base = name.rpartition("/")
+        if parent not in folders:
+            folder = os.path.normpath(
+                os.path.join(root, parent or (os.sep if name[:1] == "/" else ""))
+            )
+            # the prefix ends in a separator
+            folders[parent] = (
+                os.path.join(folder, ""),
+                {nfc(entry): entry for entry in _listing(folder)},
+            )
+        prefix, entries = folders[parent]
+        entry = entries.get(nfc(base))
+        found.append(None if entry is None else prefix + entry)
+    return found
+
+
+def nfc(text: str) -> str:
+    """`text` with composed accents, so that equal names compare equal."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _listing(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
+
+
+def list_images(folder: str | Path) -> list[str]:
+    """Names of the image files in `folder`, by their suffix, in natural order (2 before 10)."""
+    return sorted(_image_names(folder), key=natural)
+
+
+def unlabelled(root: str | Path, folder: str, labelled: set[str]) -> list[str]:
+    """Images in `folder` of `root`, as "folder/name", that are not among the `labelled`."""
+    names = (f"{folder}/{name}" for name in _image_names(Path(root) / folder))
+    return sorted((name for name in names if name not in labelled), key=natural)
+
+
+def _image_names(folder: str | Path) -> list[str]:
+    return [n for n in _listing(str(folder)) if n.lower().endswith(IMAGE_SUFFIXES) and n[0] != "."]
+
+
+def need_images(root: str | Path, names: pd.Series, path) -> list[str]:
+    """`find_images`, refused where any of the labelled images is missing.
+
+    Parameters
+    ----------
+    names : Series of str, relative to `root`, indexed by line in `path`
+    """
+    files = find_images(root, names.tolist())
+    if None in files:
+        absent = [file is None for file in files]
+        missing = [f"{name} (row {line})" for line, name in names[absent].items()]
+        raise DataError(
+            f"{path}: {len(missing):,} of {len(files):,} labelled images are not under {root}: "
+            f"{few(missing)}; complete the images, or leave their rows out."
+        )
+    return files
+
+
+def sample(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    """A seeded random sample of `limit` images in their original order (0: all), noted in attrs.
+
+    With one seed, a smaller sample is contained in every larger one, so stored embeddings are
+    reused.
+    """
+    if limit < 0:
+        raise ParameterError(f"limit={limit} is negative; give the number of images, or 0 for all.")
+    if not limit or limit >= len(table):
+        return table
+    rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:limit])
+    chosen = table.iloc[rows].reset_index(drop=True)
+    chosen.attrs = dict(table.attrs)
+    chosen.attrs["notes"] = [
+        *table.attrs.get("notes", []),
+        f"A random sample of {limit:,} of {len(table):,} images (seed {seed}).",
+    ]
+    return chosen
+
+
+def finish(
+    table: pd.DataFrame,
+    *,
+    name: str,
+    groups: Sequence[str],
+    version: str = "",
+    licence: str = "",
+    citation: str = "",
+    terms: str = "",
+    labels: str = "",
+    notes: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Check an images table and put what is known of it into its attrs.
+
+    Parameters
+    ----------
+    table : one row an image: `image_id` and `file` (str), optional `row` (row in a parquet file),
+        then group columns
+    groups : names of the group columns; text becomes a categorical with sorted categories
+
+    Returns
+    -------
+    DataFrame with a RangeIndex, `image_id`, `file`, (`row`,) the groups, then all other columns;
+    attrs name, version, licence, citation, terms, labels, groups, notes
+
+    Raises
+    ------
+    DataError  if there is no image, an image id stands twice, or a group value is missing
+    """
+    if table.empty:
+        raise DataError(f"{name}: no image is left; check the label file and the options.")
+    if (repeated := table["image_id"].duplicated()).any():
+        raise DataError(
+            f'{name}: image id "{table["image_id"][repeated].iloc[0]}" stands twice; ids must be '
+            "unique."
+        )
+    if clash := sorted(RESERVED & set(groups)):
+        raise DataError(
+            f'{name}: a group column is called "{clash[0]}", a name of ours; rename it.'
+        )
+    first = ["image_id", "file", *(["row"] if "row" in table else []), *groups]
+    table = table[[*first, *(c for c in table.columns if c not in first)]].reset_index(drop=True)
+    if "row" in table:
+        table["row"] = table["row"].astype("Int64")
+    for group in groups:
+        if not isinstance(table[group].dtype, pd.CategoricalDtype):
+            kinds = sorted(table[group].dropna().unique(), key=natural)
+            table[group] = pd.Categorical(table[group], categories=kinds, ordered=True)
+        if (empty := table[group].isna()).any():
+            raise DataError(
+                f"{name}: {group} is missing for {empty.sum():,} images: "
+                f"{few(table['image_id'][empty])}; fill it in, or leave these rows out."
+            )
+    table.attrs = {
+        "name": name,
+        "version": version,
+        "licence": licence,
+        "citation": citation,
+        "terms": terms,
+        "labels": labels,
+        "groups": list(groups),
+        "notes": list(notes),
+    }
+    return table

@@ -1,0 +1,150 @@
+"""People by name: a folder a person, a CSV, or (see celeba.py) CelebA and a list of names."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from clipeval.datasets import base, celeba, hub, labelfile
+from clipeval.datasets.manifest import image_column
+from clipeval.errors import DataError
+
+__all__ = ["load"]
+
+_HOLDS = (
+    "a folder with one folder of photographs a person, a CSV with columns name and file, the "
+    f"folder of CelebA's files, or hf:{celeba.HUB_ID}"
+)
+
+
+def load(
+    data: str = "", *, names: str = "", files: str = "", partition: str = "", groups: str = ""
+) -> pd.DataFrame:
+    """Photographs of people whose names are known.
+
+    Parameters
+    ----------
+    data : a folder with one folder a person (`First_Last/1.jpg`), a CSV with columns `name` (or
+        `person`) and `file` (or `path`), the folder of CelebA's official files, or
+        "hf:flwrlabs/celeba" (also as a local folder)
+    names : for CelebA, the list of names, which is not officially public: image or identity, then
+        First_Last (commonly `list_identity_celeba.txt`)
+    files : for a CSV with several photographs in a row, their columns ("file_2017,file_portrait");
+        default every column that starts with `file_`
+    partition : for CelebA, "train", "valid" or "test" ("" for all)
+    groups : group columns of the CSV ("" for all that look like groups); attributes of CelebA (""
+        for gender, from Male)
+
+    Returns
+    -------
+    DataFrame: image_id, file, (row,) the groups, person (name with spaces, str), then other columns
+
+    Raises
+    ------
+    DataError  if names or photographs are missing, or one name stands for two people
+    """
+    if repo := hub.hub_id(data, [celeba.HUB_ID]):
+        return celeba.from_hub(repo, names=names, partition=partition, groups=groups)
+    path = base.need_folder(data, "celebrities", _HOLDS)
+    if path.is_file():
+        return _from_csv(path, files, groups)
+    if celeba.is_official(path):
+        return celeba.from_files(path, names=names, partition=partition, groups=groups)
+    if celeba.is_hub_layout(path):
+        return celeba.from_hub(path, names=names, partition=partition, groups=groups)
+    return _from_folders(path)
+
+
+def _finish(table: pd.DataFrame, path: Path, groups: list[str], notes: list[str]) -> pd.DataFrame:
+    people = table["person"].nunique()
+    if people < 2:
+        raise DataError(f"{path} names {people} person; identification needs at least two names.")
+    return base.finish(
+        table,
+        name=path.stem.replace("_", " "),
+        version=f"{len(table):,} images of {people:,} people",
+        licence="not stated",
+        terms="Photographs of people: use them only as their licence and the law allow.",
+        labels=f"Names are those of {path.name}.",
+        groups=groups,
+        notes=notes,
+    )
+
+
+def _from_folders(root: Path) -> pd.DataFrame:
+    rows, owners, notes = [], {}, []
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != "."):
+        person = celeba.spaced(folder.name)
+        if (first := owners.setdefault(person.casefold(), folder.name)) != folder.name:
+            raise DataError(
+                f'{root}: folders "{first}" and "{folder.name}" both name {person}; join them, or '
+                "tell the two people apart in the name."
+            )
+        photos = base.list_images(folder)
+        if not photos:
+            notes.append(f"{folder.name} holds no image and is left out.")
+        rows += [
+            (f"{folder.name}/{photo}", str(folder.absolute() / photo), person) for photo in photos
+        ]
+    if not rows:
+        raise DataError(f"{root} holds no images in folders; for celebrities, data is {_HOLDS}.")
+    if loose := base.list_images(root):
+        notes.append(
+            f"{len(loose):,} images in no person's folder are left out: {labelfile.few(loose)}."
+        )
+    return _finish(pd.DataFrame(rows, columns=["image_id", "file", "person"]), root, [], notes)
+
+
+def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
+    rows = labelfile.read_table(path)
+    named = next((c for c in ("person", "name") if c in rows), None)
+    if named is None:
+        raise DataError(
+            f'{path} has no column "name" or "person" (it has {labelfile.few(rows.columns, 12)}); '
+            "add the person's name to each row."
+        )
+    names = rows[named].map(celeba.spaced)
+    if (empty := names == "").any():
+        raise DataError(f"{path}, row {names.index[empty][0]}: {named} is empty; name the person.")
+    celeba.refuse_numbers(names, path)
+    columns = [c.strip() for c in files.split(",")] if files else _photo_columns(rows)
+    if columns:
+        labelfile.need_columns(rows, columns, path)
+        if (twice := names.str.casefold().duplicated()).any():
+            line, name = names.index[twice][0], names[twice].iloc[0]
+            raise DataError(
+                f"{path}, row {line}: {name} stands in two rows, and one row is one person here; "
+                "tell the two people apart in the name."
+            )
+        photos = rows[columns].stack()
+        photos = photos[photos != ""]
+        lines = photos.index.get_level_values(0)
+        rest = rows.loc[lines].drop(columns=[named, *columns])
+        rest["photo"] = photos.index.get_level_values(1)
+        photos.index = lines
+        names = names.loc[lines]
+    else:
+        column = image_column(rows, path)
+        photos, rest = rows[column], rows.drop(columns=[named, column, "image_id"], errors="ignore")
+    labelfile.refuse_repeats(photos, path)
+    chosen = labelfile.choose_groups(rest, groups, path=path, skip=["photo"])
+    for group in chosen:
+        rest[group] = labelfile.as_group(rest[group], path)
+    rest.insert(0, "image_id", photos.to_numpy())
+    rest.insert(1, "file", base.need_images(_root(path, photos), photos, path))
+    rest["person"] = names.to_numpy()
+    return _finish(rest, path, chosen, [])
+
+
+def _photo_columns(rows: pd.DataFrame) -> list[str]:
+    if "file" in rows or "path" in rows:
+        return []
+    return [c for c in rows.columns if c.startswith("file_")]
+
+
+def _root(path: Path, photos: pd.Series) -> Path:
+    """Folder that the paths are relative to: the CSV's own, or the one above it."""
+    first = [photos.iloc[0]] if len(photos) else []
+    return next(
+        (r for r in (path.parent, path.parent.parent) if any(base.find_images(r, first))),
+        path.parent,
+    )

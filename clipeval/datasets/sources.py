@@ -1,0 +1,235 @@
+"""Where each data set comes from: what may be downloaded, what must be fetched by hand, what is here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from clipeval.datasets import dataset_options, load_dataset
+from clipeval.datasets.celeba import HUB_ID as CELEBA
+from clipeval.datasets.fairface import HUB_ID as FAIRFACE
+from clipeval.errors import DataError, ParameterError
+from clipeval.paths import cache_dir
+
+__all__ = ["SOURCES", "Source", "check", "describe", "get", "place"]
+
+SAMPLE = 20  # images that `check` opens
+_CLIPS = "https://raw.githubusercontent.com/intel-iot-devkit/sample-videos"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set's origin.
+
+    Attributes
+    ----------
+    source, licence, size : for a table
+    terms : what may be done with it, one sentence
+    layout : what lies where in its folder
+    by_hand : what to do where it cannot be downloaded from here; "" where it can
+    urls : file name -> address, pinned to a version
+    hub : hub id
+    """
+
+    source: str
+    licence: str
+    terms: str
+    size: str
+    layout: str
+    by_hand: str = ""
+    urls: dict[str, str] | None = None
+    hub: str = ""
+
+
+SOURCES = {
+    "fairface": Source(
+        f"hub {FAIRFACE}; github.com/joojs/fairface",
+        "CC BY 4.0",
+        "May be shared and adapted with attribution.",
+        "0.25: 563 MB; 1.25: 2.1 GB",
+        "0.25/validation-*.parquet, 0.25/train-*.parquet; or the official CSVs beside val/ and "
+        "train/",
+        hub=FAIRFACE,
+    ),
+    "congress": Source(
+        "replication material of Schwemmer et al. 2020, doi 10.1177/2378023120967171",
+        "photographs in the public domain",
+        "The photographs may be shared; cite the article for the labels.",
+        "540 photographs",
+        "members.tsv, images/, label_categories.tsv (optional)",
+        "From the article's replication material take mc_data.tsv (save it as members.tsv), the "
+        "photographs of mc_images (so that each lies where its column wiki_img_url says, seen from "
+        "members.tsv), and imagelabels_cat_data.tsv (save it as label_categories.tsv)",
+    ),
+    "cctv": Source(
+        "your own; the published ones are from VIRAT (Oh et al. 2011) and Varadarajan & Odobez (2009)",
+        "as the frames",
+        "VIRAT and Varadarajan & Odobez may not be passed on, and their captions are unpublished.",
+        "",
+        "frames.csv (file, caption, close_caption, ...), sequences.csv, SEQUENCE/001.jpg",
+        "Bring frames of fixed cameras (clipeval.datasets.video.cut_video cuts a video; `clipeval "
+        "data get cctv-clips` fetches two) and write frames.csv as docs/cctv_captions.md says",
+    ),
+    "cctv-clips": Source(
+        "github.com/intel-iot-devkit/sample-videos",
+        "CC BY 4.0",
+        "May be shared and adapted with attribution; cut them into frames and write captions.",
+        "two clips",
+        "car-detection.mp4, one-by-one-person-detection.mp4",
+        urls={
+            "car-detection.mp4": f"{_CLIPS}/e9ab59cac368a61f7741a2373d7e79607c2f5e44/"
+            "car-detection.mp4",
+            "one-by-one-person-detection.mp4": f"{_CLIPS}/294517a8d149759972f9a0501accde274e469ba5/"
+            "one-by-one-person-detection.mp4",
+        },
+    ),
+    "celebrities": Source(
+        f"CelebA: mmlab.ie.cuhk.edu.hk/projects/CelebA.html, hub {CELEBA}; or your own photographs",
+        "CelebA: non-commercial research only",
+        "No part of CelebA may be copied on, published or distributed; its names are not public.",
+        "CelebA: 202,599 images",
+        "img_align_celeba/, identity_CelebA.txt, list_attr_celeba.txt, list_eval_partition.txt and "
+        "your list of names; or a folder a person; or a CSV with name and file",
+        "Accept CelebA's agreement on its page, fetch img_align_celeba.zip (unpack it), "
+        "identity_CelebA.txt, list_attr_celeba.txt and list_eval_partition.txt, and give your own "
+        "list of names with names=FILE",
+    ),
+}
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise ParameterError(
+            f'"{name}" has no source to get it from; there are {", ".join(SOURCES)} (testcards are '
+            "drawn by the package, manifest is a file of yours)."
+        )
+    return SOURCES[name]
+
+
+def place(name: str) -> Path:
+    """Folder in the cache where a data set is put unless another is named."""
+    return cache_dir() / "data" / name
+
+
+def describe() -> str:
+    """Every data set: source, licence, terms, size, layout, how to get it, whether it is here."""
+    parts = []
+    for name, source in SOURCES.items():
+        how = source.by_hand or f"`clipeval data get {name}`"
+        lines = {
+            "from": source.source,
+            "licence": f"{source.licence}. {source.terms}",
+            "size": source.size,
+            "layout": source.layout,
+            "get": how,
+            "here": _here(name, source),
+        }
+        parts.append("\n".join([name, *(f"  {k:<8} {v}" for k, v in lines.items() if v)]))
+    return "\n\n".join(parts)
+
+
+def _here(name: str, source: Source) -> str:
+    """Where it is on this disk, as far as a look without the network tells."""
+    from clipeval.datasets import hub
+
+    found, folder = [], place(name)
+    if folder.is_dir() and any(".part" not in path.name for path in folder.iterdir()):
+        found.append(str(folder))
+    if source.hub and hub.cached(source.hub, "*/*.parquet"):
+        found.append(f"the hub's cache (data={source.hub})")
+    return " and ".join(found) or "not in the cache"
+
+
+def get(name: str, to: str | Path = "", *, padding: str = "0.25", split: str = "", **how) -> str:
+    """Download a data set where its terms allow it; says how to use it.
+
+    Parameters
+    ----------
+    name : one of SOURCES
+    to : folder; by default `place(name)`, or the hub's cache for a data set of the hub
+    padding : FairFace's release
+    split : "val" or "train" of FairFace; "" for both
+    how : passed on to `clipeval.download.download`
+
+    Raises
+    ------
+    DataError  if its terms do not allow it or no address is known, with what to fetch and where to
+        put it; or if the download fails
+    """
+    from clipeval.datasets import hub
+    from clipeval.download import download
+
+    source = _source(name)
+    folder = Path(to).expanduser().absolute() if to else place(name)
+    if source.by_hand:
+        raise DataError(
+            f"{name} cannot be downloaded from here ({source.terms[:-1]}): {source.by_hand}, put it "
+            f"into {folder} ({source.layout}), and run `clipeval data check {name} {folder}`."
+        )
+    if source.hub:
+        if padding not in ("0.25", "1.25") or split not in ("", "val", "train"):
+            raise ParameterError("FairFace has padding 0.25 and 1.25, and split val and train.")
+        part = {"": "*", "val": "validation-*", "train": "train-*"}[split]
+        hub.fetch(source.hub, [f"{padding}/{part}.parquet"], folder if to else "")
+        data = folder if to else source.hub
+        return f"{name} is here; run with -p dataset={name} -p data={data} -p padding={padding}"
+    for file, url in source.urls.items():
+        download(url, folder / file, **how)
+    return f"{name} is in {folder}: {source.layout}. {source.licence}. {source.terms}"
+
+
+def check(name: str, data: str, **options) -> str:
+    """Load a data set with all the checks of its loader, and open a sample of its images.
+
+    Parameters
+    ----------
+    name : of the data set
+    data : folder, file or hub id
+    options : options of its loader; without `split`, FairFace's val and train, where they are there
+
+    Returns
+    -------
+    str, a few lines a split: how many images, the sizes of the groups, notes
+
+    Raises
+    ------
+    DataError  if anything is missing or altered, or an image of the sample cannot be read
+    """
+    known = dataset_options(name)
+    if unknown := [option for option in options if option not in known]:
+        raise ParameterError(
+            f'data set {name} has no option "{unknown[0]}"; it has {", ".join(known) or "none"}.'
+        )
+    splits = ["val", "train"] if "split" in known and "split" not in options else [None]
+    lines, failed = [], []
+    for split in splits:
+        try:
+            images = load_dataset(name, data, **options | ({"split": split} if split else {}))
+        except DataError as error:
+            failed.append(error)
+            continue
+        lines += _summary(images)
+    if len(failed) == len(splits):
+        raise failed[0]
+    return "\n".join([*lines, *(f"not there: {error}" for error in failed)])
+
+
+def _summary(images: pd.DataFrame) -> list[str]:
+    from clipeval.datasets.base import sample
+    from clipeval.images import UnreadableImage, open_image, read_bytes
+
+    attrs = images.attrs
+    lines = [f"{attrs['name']}, {attrs['version']}: {len(images):,} images"]
+    for group in attrs["groups"]:
+        sizes = images[group].value_counts(sort=False)
+        few = ", ".join(f"{value} {n:,}" for value, n in list(sizes.items())[:12])
+        lines.append(f"  {group}: {few}" + f" and {len(sizes) - 12:,} more" * (len(sizes) > 12))
+    tried = sample(images, SAMPLE, 0)
+    for image in tried.itertuples():
+        row = getattr(image, "row", None)
+        try:
+            open_image(read_bytes(image.file, None if row is None else int(row)))
+        except (UnreadableImage, OSError) as error:
+            raise DataError(f"{image.file} cannot be read ({error}); fetch it again.") from None
+    lines.append(f"  {len(tried)} images, drawn at random, could be read")
+    return lines + [f"  note: {note}" for note in attrs.get("notes", [])]

@@ -1,0 +1,179 @@
+"""Widgets before an `Explorer`: they pass on what is chosen, show what comes out, and hold no logic."""
+
+import html
+
+import ipywidgets as w
+
+from clipeval.errors import ClipevalError
+from clipeval.explore import keep, view
+
+__all__ = ["Panel", "make_panel"]
+
+WIDE = {"description_width": "110px"}
+STATIC = "The widgets need a notebook that runs: open it in JupyterLab. The result stands below."
+
+
+class Panel(w.VBox):
+    """The widgets of one explorer, by name, so that each can be set from code as well.
+
+    Attributes
+    ----------
+    classes, templates, by, where, sample, seed, counted : what is chosen
+    pictures, name, save, run : buttons, and the name of the class set to keep
+    message, result, gallery, kept : HTML that is shown
+    """
+
+    def __init__(self, explorer):
+        self.explorer = explorer
+        self.saved = None
+        self._filling = False
+        choice, area = explorer.choice, {"continuous_update": False, "style": WIDE}
+        wide = w.Layout(width="98%")
+        self.classes = w.Textarea(
+            choice.classes, description="Classes", rows=12, layout=wide, **area
+        )
+        self.templates = w.Textarea(
+            choice.templates, description="Templates", rows=2, layout=wide, **area
+        )
+        self.by = _several(explorer.groups, "Group by", choice.by)
+        self.where = {
+            name: _several(
+                explorer.session.images[name].cat.categories.astype(str),
+                f"Only {name}",
+                choice.where.get(name, ()),
+            )
+            for name in explorer.groups
+        }
+        self.counted = _several(explorer.items, "Count", explorer.counted)
+        self.sample = w.BoundedIntText(
+            choice.sample, 0, 10**9, description="Sample (0: all)", **area
+        )
+        self.seed = w.IntText(choice.seed, description="Seed", **area)
+        self.message = w.HTML()
+        self.result = w.HTML()
+        self.pictures = w.Button(description="Show thumbnails", tooltip="of the images chosen")
+        self.gallery = w.HTML()
+        self.name = w.Text(
+            placeholder="name", description="Class set", continuous_update=False, style=WIDE
+        )
+        self.save = w.Button(description="Save as class set")
+        self.run = w.Button(
+            description="Run study", disabled=True, tooltip="with the class set that was saved"
+        )
+        self.kept = w.HTML()
+        super().__init__(self._rows())
+        for name in ("classes", "templates", "by", "sample", "seed", "counted"):
+            getattr(self, name).observe(self._changed, "value")
+        for box in self.where.values():
+            box.observe(self._changed, "value")
+        self.pictures.on_click(lambda _: self._try(self._show_pictures, self.gallery))
+        self.save.on_click(lambda _: self._try(self._save, self.kept))
+        self.run.on_click(lambda _: self._try(self._run, self.kept))
+        self._show()
+
+    def __repr__(self):  # what a reader sees where no widget can be drawn
+        return STATIC
+
+    def _rows(self) -> list:
+        hint = "One class a line: class, or class: text for the template, or class [category]."
+        choosing = w.VBox([self.by, *self.where.values(), self.sample, self.seed])
+        asking = w.VBox([w.HTML(hint), self.classes, self.templates, self.counted])
+        choosing.layout.width, asking.layout.width = "38%", "60%"
+        keeping = w.HBox([self.name, self.save, self.run])
+        note = w.HTML(
+            f"Run study runs {html.escape(self.explorer.session.study.id)} with the class set "
+            "that was saved, on all images."
+        )
+        return [
+            w.HBox([choosing, asking]),
+            self.message,
+            self.result,
+            keeping,
+            note,
+            self.kept,
+            self.pictures,
+            self.gallery,
+        ]
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def _changed(self, change) -> None:
+        if self._filling:
+            return
+        self._try(lambda: self._ask(change["owner"] is self.counted), self.message)
+
+    def _ask(self, counting: bool) -> None:
+        choice = {
+            "classes": self.classes.value,
+            "templates": self.templates.value,
+            "by": self.by.value,
+            "where": {name: box.value for name, box in self.where.items()},
+            "sample": self.sample.value,
+            "seed": self.seed.value,
+        }
+        if counting:
+            choice["counted"] = self.counted.value
+        self.explorer.set(**choice)
+        self.message.value = ""
+        self.gallery.value = ""  # its images may no longer be those chosen
+        self._show()
+
+    def _show(self) -> None:
+        self._filling = True  # what is set here is no wish of the user
+        try:
+            self.counted.options = self.explorer.items
+            self.counted.value = tuple(self.explorer.counted)
+        finally:
+            self._filling = False
+        self.result.value = view.result(self.explorer)
+
+    def _show_pictures(self) -> None:
+        self.gallery.value = view.thumbnails(self.explorer)
+
+    def _save(self) -> None:
+        self.saved = self.explorer.save(self.name.value.strip())
+        self.run.disabled = False
+        self.kept.value = (
+            f"<p>Saved as {html.escape(str(self.saved.class_set))}. Run it with</p>"
+            f"<pre>{html.escape(self.saved.command)}</pre>"
+        )
+
+    def _run(self) -> None:
+        study = self.explorer.session.study.id
+        self.run.disabled = True
+        try:
+            page = keep.run(self.explorer, self.saved, tell=self._tell)
+        finally:
+            self.run.disabled = False
+        self.kept.value = f"<p>{html.escape(study)} is done: open {html.escape(str(page))}</p>"
+
+    def _tell(self, study: str, state: str, share: float) -> None:
+        self.kept.value = f"<p>{html.escape(study)}: {html.escape(state)}, {share:.0%}</p>"
+
+    def _try(self, action, place: w.HTML) -> None:
+        """Whatever goes wrong is one sentence where the user looks."""
+        try:
+            action()
+        except ClipevalError as error:
+            sentence = str(error)
+        except Exception as error:
+            sentence = f"{type(error).__name__}: {error}"
+        else:
+            return
+        place.value = f'<p role="alert" style="color:#a00000">{html.escape(sentence)}</p>'
+
+
+def _several(options, description: str, chosen) -> w.SelectMultiple:
+    options = list(options)
+    return w.SelectMultiple(
+        options=options,
+        value=tuple(chosen),
+        description=description,
+        rows=min(len(options), 5),
+        style=WIDE,
+    )
+
+
+def make_panel(explorer) -> Panel:
+    """Widgets for an explorer, showing what it holds."""
+    return Panel(explorer)

@@ -1,0 +1,231 @@
+"""How an exploration looks: figure, table, caption, and thumbnails for those who ask."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import DataError, ParameterError
+
+__all__ = ["CAUTION", "caption", "figure", "result", "table", "thumbnails"]
+
+CAUTION = (
+    "These are pictures of the data set, shown because you asked. Mind its terms and the people in "
+    "them; a notebook that is saved keeps what it shows."
+)
+COLOURS = 7  # items that a figure can tell apart
+ROWS = 40  # groups that a page can hold
+MARKERS = "os^vPX<"
+POINTS = 120  # images drawn in each group
+
+
+def _labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Name of each row's group."""
+    if not by:
+        return ["all images"] * len(table)
+    return [", ".join(map(str, row)) for row in table[list(by)].itertuples(index=False)]
+
+
+def figure(explorer):
+    """Probabilities of single images (a seeded 120 of each group) beside the groups' rates.
+
+    Returns
+    -------
+    Picture, 6.9 inches wide: dots are images and black bars the mean of all the group's images at
+    the left, rates with Wilson intervals and n at the right
+
+    Raises
+    ------
+    ParameterError  if there are more groups or counted items than a page can hold
+    """
+    from clipeval.canvas import styled
+
+    names = explorer.counted
+    labels = list(dict.fromkeys(_labels(explorer.rates, explorer.choice.by)))
+    if len(labels) > ROWS or len(names) > COLOURS:
+        raise ParameterError(
+            f"{len(labels)} groups and {len(names)} counted classes are more than a figure can "
+            f"show ({ROWS} and {COLOURS}); group by fewer columns or count fewer."
+        )
+    return styled(_draw)(explorer, names, labels)
+
+
+def _draw(explorer, names: list[str], labels: list[str]):
+    from matplotlib.lines import Line2D
+
+    from clipeval.canvas import Rows, color, rows_picture
+    from clipeval.figures import alt_text
+
+    rates = explorer.rates.assign(group=_labels(explorer.rates, explorer.choice.by))
+    sizes = rates.groupby("group")["n"].first()
+    notes = [[f"{sizes[label]:,}"] for label in labels]
+    left = Rows(labels, "probability (dots: images; bar: mean)", slots=len(names))
+    right = Rows(labels, "images with it as top class", slots=len(names), notes=notes)
+    marks = [{"marker": MARKERS[i], "color": color(i)} for i in range(len(names))]
+    handles = [Line2D([], [], ls="-", lw=1, **mark) for mark in marks]
+    replay = explorer.session.images.attrs.get("planted")
+    xlabel = "percent (replay of planted rates on test cards, no finding)" if replay else "percent"
+    fig = rows_picture([left, right], width="double", xlabel=xlabel, legend=(handles, names))
+    _strip(explorer, left, names)
+    for i, name in enumerate(names):
+        cells = rates[rates["metric"] == name].set_index("group").loc[labels]
+        y = [right.y(row, i) for row in range(len(labels))]
+        bar = {"ls": "none", "marker": "|", "ms": 6, "mew": 1.1, "color": "black"}
+        left.axes.plot(cells["probability"], y, **bar, zorder=4, clip_on=False)
+        ends = [cells["percent"] - cells["ci_low"], cells["ci_high"] - cells["percent"]]
+        style = {"ls": "none", "elinewidth": 1.1, "zorder": 3, "clip_on": False}
+        right.axes.errorbar(cells["percent"], y, xerr=np.maximum(ends, 0), **style, **marks[i])
+    end = rates["ci_high"].max()
+    left.axes.set_xlim(-2, 106)  # so that 100 does not touch the 0 beside it
+    right.axes.set_xlim(-0.02 * end, min(1.04 * end, 102))
+    what = "percent of images with it as top class"
+    fig.alt = alt_text(rates, y="group", hue="metric", what=what)
+    return fig
+
+
+def _strip(explorer, panel, names: list[str]) -> None:
+    """Dots of single images, a column of seaborn's strips for each counted item."""
+    import seaborn
+
+    from clipeval.canvas import color
+
+    group = pd.Series(_labels(explorer.images, explorer.choice.by))
+    mixed = group.iloc[np.random.default_rng(0).permutation(len(group))]
+    picked = np.sort(mixed.groupby(mixed).head(POINTS).index)
+    row = group.iloc[picked].map(panel.labels.index).to_numpy()
+    scores = [explorer.scores["prob"].iloc[picked + i * len(group)] for i in range(len(names))]
+    y = np.concatenate([[panel.y(r, i) for r in row] for i in range(len(names))])
+    gaps = np.diff(np.unique(y.round(6)))
+    unit = 0.8 * (gaps.min() if len(gaps) else 1.0)  # seaborn measures jitter in this
+    axes = panel.axes
+    before = axes.get_ylim(), axes.get_yticks(), [t.get_text() for t in axes.get_yticklabels()]
+    state = np.random.get_state()
+    np.random.seed(0)  # whence seaborn takes its jitter
+    try:
+        seaborn.stripplot(
+            x=100 * np.concatenate(scores),
+            y=y,
+            hue=np.repeat(names, len(picked)),
+            hue_order=names,
+            palette=[color(i) for i in range(len(names))],
+            orient="h",
+            native_scale=True,
+            jitter=0.045 / unit,
+            size=1.8,
+            alpha=0.45,
+            linewidth=0,
+            legend=False,
+            clip_on=False,
+            ax=axes,
+        )
+    finally:
+        np.random.set_state(state)
+    axes.set(xlabel="", ylabel="")
+    axes.set_yticks(before[1], before[2])
+    axes.set_ylim(before[0])
+
+
+def caption(explorer) -> str:
+    """What is shown, and from which images, model and words: plain text of a few sentences."""
+    from clipeval.provenance import caption
+
+    choice, session = explorer.choice, explorer.session
+    chosen = [f"{name} {' or '.join(values)}" for name, values in choice.where.items() if values]
+    if choice.sample:
+        chosen.append(f"a random sample of {len(explorer.images):,} (seed {choice.seed})")
+    made = session.provenance
+    notes = (*made.notes, *([f"Images chosen: {'; '.join(chosen)}"] if chosen else []))
+    said = {"class_set": "typed", "class_set_version": "", "variant": "", "notes": notes}
+    made = replace(made, n=len(explorer.images), templates=explorer.templates.name, **said)
+    by = f", by {' and '.join(choice.by)}" if choice.by else ""
+    text = f"Images with each counted class on top, and its probability{by}"
+    return caption(text, made, code=session.code)
+
+
+def table(explorer) -> str:
+    """The rates as an HTML table, everything escaped; it needs no style sheet."""
+    by, rates = list(explorer.choice.by), explorer.rates
+    numbers = rates[["percent", "ci_low", "ci_high"]].itertuples(index=False)
+    columns = {name: rates[name].astype(str) for name in by} | {
+        "counted": rates["metric"],
+        "n": [f"{n:,}" for n in rates["n"]],
+        "top class, %": [f"{p:.1f} [{low:.1f}, {high:.1f}]" for p, low, high in numbers],
+        "mean probability, %": [f"{p:.1f}" for p in rates["probability"]],
+    }
+    sides = ["left"] * (len(by) + 1) + ["right"] * 3
+
+    def row(kind: str, values) -> str:
+        style = "padding:0.1em 0.7em;white-space:nowrap;font-variant-numeric:tabular-nums"
+        cells = (
+            f'<{kind} style="{style};text-align:{side}">{html.escape(str(value))}</{kind[:2]}>'
+            for side, value in zip(sides, values, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    head = row('th scope="col"', columns)
+    body = "\n".join(row("td", values) for values in zip(*columns.values(), strict=True))
+    style = "border-collapse:collapse;line-height:1.4"
+    return (
+        f'<table class="explored" style="{style}"><thead>{head}</thead>\n'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def result(explorer) -> str:
+    """Figure, caption and table as HTML; where a figure cannot hold it all, the reason in its place."""
+    try:
+        fig = figure(explorer)
+        data, about = fig._repr_mimebundle_()
+        picture = (
+            f'<img class="explored" alt="{html.escape(fig.alt)}" style="max-width:100%" '
+            f'width="{about["image/png"]["width"]}" '
+            f'src="data:image/png;base64,{data["image/png"]}">'
+        )
+    except ParameterError as error:
+        picture = f"<p>{html.escape(str(error))}</p>"
+    shown = html.escape(caption(explorer))
+    shown = f'<figcaption style="line-height:1.4">{shown}</figcaption>'
+    return f"<figure>{picture}{shown}</figure>\n{table(explorer)}"
+
+
+def thumbnails(explorer, n: int = 12, size: int = 96) -> str:
+    """A seeded sample of the images chosen, as HTML under a caution.
+
+    No predicted class is put to a picture: beside a face it would read as a statement about a person.
+
+    Parameters
+    ----------
+    n : images;  size : pixels of the longer side
+
+    Raises
+    ------
+    DataError  if the images are known from a pack, which holds none
+    """
+    from clipeval.datasets.base import sample
+
+    if "file" not in explorer.images:
+        raise DataError("a pack holds no pictures; name the data set to see them.")
+    pictures = sample(explorer.images, n, explorer.choice.seed)
+    shown = " ".join(_thumbnail(picture, size) for picture in pictures.itertuples())
+    return f"<p style='line-height:1.4'><b>{html.escape(CAUTION)}</b></p>\n<div>{shown}</div>"
+
+
+def _thumbnail(picture, size: int) -> str:
+    from PIL import Image
+
+    from clipeval.images import UnreadableImage, open_image, read_bytes
+
+    name, row = html.escape(picture.image_id), getattr(picture, "row", None)
+    try:
+        image = open_image(read_bytes(picture.file, None if row is None else int(row)))
+    except (UnreadableImage, OSError) as error:
+        return f"<span>{name}: {html.escape(str(error))}</span>"
+    image.thumbnail((size, size), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    image.save(out, format="png")
+    data = base64.b64encode(out.getvalue()).decode()
+    return f'<img alt="{name}" title="{name}" src="data:image/png;base64,{data}">'

@@ -1,0 +1,253 @@
+"""LaTeX that compiles as it is: escaped text, and booktabs tables fitted to a two-column page."""
+
+import unicodedata
+from collections.abc import Sequence
+
+__all__ = ["booktabs", "escape", "text_width", "wrap"]
+
+COLUMN, PAGE = 219.0, 448.0  # points: the narrower of article's a4 and letter two-column layouts
+HEIGHT = 500.0  # points a float may take
+LINE = 9.7  # points a line of \footnotesize takes
+_SEP = 8.0  # points between two columns, set by \tabcolsep below
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # printed as other characters by the classic font encoding
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    '"': "{''}",
+    "`": r"\`{}",
+    # read as an argument or a star of \\ at the start of a row
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    # typography
+    "–": "{--}",
+    "—": "{---}",
+    "−": "$-$",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    "…": r"\dots{}",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "→": r"$\rightarrow$",
+    "·": r"$\cdot$",
+    "°": r"$^\circ$",
+    "µ": r"$\mu$",
+    "\u00a0": "~",
+    "\u202f": r"\,",
+    "\u2009": r"\,",
+    "ß": r"{\ss}",
+    "ø": r"{\o}",
+    "Ø": r"{\O}",
+    "æ": r"{\ae}",
+    "Æ": r"{\AE}",
+    "œ": r"{\oe}",
+    "Œ": r"{\OE}",
+    "ł": r"{\l}",
+    "Ł": r"{\L}",
+    "ı": r"{\i}",
+    "¡": "{!`}",
+    "¿": "{?`}",
+    "§": r"{\S}",
+}
+# Combining mark -> LaTeX accent; they work in every font encoding.
+_ACCENTS = dict(
+    zip(
+        "\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0304\u0306\u0307\u030b\u0327\u0328\u0323",
+        ["`", "'", "^", "~", '"', "r", "v", "=", "u", ".", "H", "c", "k", "d"],
+        strict=True,
+    )
+)
+
+
+def _character(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    if character.isascii():
+        return character if character.isprintable() else " "
+    base, *marks = unicodedata.normalize("NFD", character)
+    if marks and base.isascii() and all(mark in _ACCENTS for mark in marks):
+        text = {"i": r"\i", "j": r"\j"}.get(base, base) if marks[0] not in "\u0327\u0328" else base
+        for mark in marks:
+            text = rf"\{_ACCENTS[mark]}{{{text}}}"
+        return text
+    if character.isspace():
+        return " "
+    return f"{{[}}U+{ord(character):04X}{{]}}"  # visible, where silence or an error would be worse
+
+
+def escape(text: object) -> str:
+    """Text as LaTeX that prints the same; letters that no accent command makes print as [U+4E2D].
+
+    The result compiles with pdfLaTeX, XeLaTeX and LuaLaTeX, in text, captions and table cells.
+    """
+    out, before = [], ""
+    for character in unicodedata.normalize("NFC", str(text)):
+        joined = character == before and character in "-'"  # two of them would print as one
+        out.append(("{}" if joined else "") + _character(character))
+        before = character
+    return "".join(out)
+
+
+# Advance widths of Computer Modern Roman in em, rounded up; everything else counts as 0.5.
+_WIDTHS = {
+    **dict.fromkeys("ijl,.;:'|![]", 0.31),
+    **dict.fromkeys("frst ()Iz-", 0.4),
+    **dict.fromkeys("ce_", 0.45),
+    **dict.fromkeys("bdhknpquvxyS", 0.56),
+    **dict.fromkeys("wABCDEFGHKLNOPQRTUVXYZ&+−<>=–×±", 0.79),
+    **dict.fromkeys("mM%#@\\", 0.92),
+    **dict.fromkeys("W—→", 1.03),
+}
+
+
+def text_width(text: str) -> float:
+    """Estimated width in points of plain text in \\footnotesize (8 pt), rather too wide."""
+    ems = (_WIDTHS.get(c, 0.5) if c.isascii() or c in _WIDTHS else _foreign(c) for c in text)
+    return 8.5 * sum(ems)
+
+
+def _foreign(character: str) -> float:
+    return 4.2 if "U+" in _character(character) else 0.8
+
+
+def wrap(text: str, width: float, measure=text_width) -> list[str]:
+    """Lines of at most `width`, broken at spaces, else after - / _, else inside a word."""
+    lines, line = [], ""
+    for word in str(text).split():
+        line_with = f"{line} {word}" if line else word
+        if measure(line_with) <= width:
+            line = line_with
+            continue
+        if line:
+            lines.append(line)
+        while measure(word) > width and len(word) > 1:
+            fits = max((i for i in range(1, len(word)) if measure(word[:i]) <= width), default=1)
+            soft = max((i for i in range(1, fits + 1) if word[i - 1] in "-/_"), default=fits)
+            lines.append(word[:soft])
+            word = word[soft:]
+        line = word
+    return [*lines, line] if line or not lines else lines
+
+
+def _share(natural: Sequence[float], room: float) -> list[float]:
+    """Widths of at most `natural` that fill `room`: narrow columns keep theirs, wide ones share."""
+    widths, left = list(natural), room
+    for done, i in enumerate(sorted(range(len(natural)), key=lambda i: natural[i])):
+        widths[i] = min(natural[i], left / (len(natural) - done))
+        left -= widths[i]
+    return widths
+
+
+def _cell(lines: Sequence[str], align: str, valign: str = "t") -> str:
+    escaped = [escape(line) for line in lines]
+    if len(escaped) < 2:
+        return "".join(escaped)
+    return (
+        rf"\begin{{tabular}}[{valign}]{{@{{}}{align}@{{}}}}"
+        + r"\\".join(escaped)
+        + r"\end{tabular}"
+    )
+
+
+def _layout(header, rows, numeric) -> tuple[str, list[float]]:
+    """Environment and width of every column: one column of the page if that fits, else both."""
+    columns = range(len(header))
+    words = [max(map(text_width, header[i].split()), default=0) for i in columns]
+    natural = [max([words[i], *(text_width(row[i]) for row in rows)]) for i in columns]
+    text = [i for i in columns if i not in numeric]
+    for layout in (("table", COLUMN), ("table*", PAGE)):
+        environment, across = layout
+        room = across - _SEP * (len(header) - 1) - sum(natural[i] for i in numeric)
+        shared = _share([natural[i] for i in text], max(room, 40.0 * len(text)))
+        readable = all(w >= min(natural[i], 65.0) for i, w in zip(text, shared, strict=True))
+        if sum(shared) <= room and readable:
+            break
+    for i, width in zip(text, shared, strict=True):
+        natural[i] = width
+    return environment, natural
+
+
+def _pages(rows: list[tuple[int, str]], room: float):
+    """Split (lines, row) pairs into floats that are no higher than a page."""
+    page, used = [], 0
+    for lines, row in rows:
+        if page and (used + lines) * LINE > room:
+            yield page
+            page, used = [], 0
+        page.append(row)
+        used += lines
+    yield page
+
+
+def booktabs(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numeric: set[int],
+    caption: str,
+    label: str,
+) -> str:
+    """Table as LaTeX floats that need no package but booktabs.
+
+    Parameters
+    ----------
+    header : plain text of each column's head
+    rows : plain text cells
+    numeric : positions of right-aligned columns, never broken; the others wrap to fit
+    caption, label : plain text; the label is used as it is
+
+    Returns
+    -------
+    str: one `table` (or `table*` where a column of the page is too narrow); more rows than a page
+    holds go on in further floats under the same number
+    """
+    rows = [[str(cell) for cell in row] for row in rows]
+    environment, widths = _layout(header, rows, numeric)
+    align = ["r" if i in numeric else "l" for i in range(len(header))]
+    heads = [wrap(h, widths[i]) for i, h in enumerate(header)]
+    head = " & ".join(_cell(h, align[i], "b") for i, h in enumerate(heads))
+    body = []
+    for row in rows:
+        lines = [[c] if i in numeric else wrap(c, widths[i]) for i, c in enumerate(row)]
+        cells = [_cell(cell, align[i]) for i, cell in enumerate(lines)]
+        body.append((max(map(len, lines), default=1), " & ".join(cells) + r" \\"))
+    # the caption is set in 10 pt, a quarter larger than what text_width measures
+    across = COLUMN if environment == "table" else PAGE
+    caption_lines = 1 + 1.25 * text_width(caption) // across
+    room = HEIGHT - 12 * caption_lines - LINE * max(map(len, heads)) - 20
+    parts = ["% needs \\usepackage{booktabs}"]
+    for number, page in enumerate(_pages(body, max(room, 10 * LINE))):
+        text = caption if number == 0 else "(continued)"
+        parts += [
+            rf"\begin{{{environment}}}[tp]",
+            *([r"\addtocounter{table}{-1}"] if number else []),
+            r"\centering",
+            rf"\caption{{{escape(text)}}}\vspace{{4pt}}",
+            *([] if number else [rf"\label{{{label}}}"]),
+            rf"\footnotesize\setlength{{\tabcolsep}}{{{_SEP / 2:g}pt}}",
+            rf"\begin{{tabular}}{{@{{}}{''.join(align)}@{{}}}}",
+            r"\toprule",
+            head + r" \\",
+            r"\midrule",
+            *page,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\end{{{environment}}}",
+        ]
+    return "\n".join(parts) + "\n"

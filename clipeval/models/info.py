@@ -1,0 +1,171 @@
+"""What is recorded of a model, and how a model is recognised without loading it.
+
+Nothing here imports torch: a run whose embeddings are all stored only needs to know that the files
+which defined the model have not changed since they were last loaded.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["EMBEDDING_FORMAT", "ModelInfo", "installed_versions", "make_info"]
+
+# Raised when embeddings of the same model and image come out differently from this package's own
+# doing.
+EMBEDDING_FORMAT = 1
+
+_PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "open_clip": "open_clip_torch",
+    "timm": "timm",
+    "transformers": "transformers",
+    "pillow": "pillow",
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model is: all that a report prints and that a stored embedding is keyed by.
+
+    Holds plain values only, so that it can be written as JSON, and no path of this machine.
+    """
+
+    model: str
+    """Name as given, with folders reduced to their last part."""
+    pretrained: str
+    """Tag or name of the weight file; empty where the model's name says it all."""
+    precision: str
+    """fp32, fp16 or bf16."""
+    resize: str
+    """model (its own preprocess), letterbox or squash."""
+    activation: str
+    """quickgelu or gelu in open_clip's own towers; empty where no such tower exists."""
+    preprocess: dict
+    """size, mode, mean, std, interpolation, resize_mode, fill_color."""
+    logit_scale: float
+    """Factor of the cosine similarities, already exponentiated."""
+    logit_bias: float | None
+    """Added to the scaled similarities; SigLIP has one."""
+    score: str
+    """softmax or sigmoid: how the model was trained to turn similarities into probabilities."""
+    context_length: int | None
+    """Tokens that the text tower reads, start and end tokens included."""
+    embed_dim: int
+    """Length of a projected embedding."""
+    has_text: bool
+    """False for image-only backbones."""
+    weights_sha256: str
+    """Of the bytes of the weight file."""
+    weights: str
+    """Hub id or file name of the weights."""
+    versions: dict
+    """Installed versions of the libraries that compute embeddings."""
+    fingerprint: str
+    """sha256 over everything that can change an embedding; the device is not part of it."""
+
+    def to_json(self) -> dict:
+        """Return the fields as plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: dict) -> "ModelInfo":
+        """Return the ModelInfo that `to_json` wrote."""
+        return cls(**values)
+
+
+def installed_versions() -> dict:
+    """Return the versions of the libraries that compute embeddings, importing none of them."""
+    versions = {}
+    for name, package in _PACKAGES.items():
+        try:
+            versions[name] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[name] = ""
+    return versions
+
+
+def make_info(*, config: object, **fields) -> ModelInfo:
+    """Return a ModelInfo with its fingerprint.
+
+    Parameters
+    ----------
+    config : JSON-able value, whatever else defines the model: its architecture, tokenizer hashes
+    fields : every field of ModelInfo except `versions` (the installed ones by default) and
+        `fingerprint`
+
+    Notes
+    -----
+    Names are left out of the fingerprint: the same weights in another folder give the same
+    embeddings. So is the local part of a version (`+cpu`, `+cu126`), which names the device a build
+    is for.
+    """
+    fields.setdefault("versions", installed_versions())
+    info = json.loads(json.dumps({"config": config, **fields}))
+    keyed = {
+        key: info[key]
+        for key in ("config", "weights_sha256", "activation", "preprocess", "precision", "resize")
+    }
+    keyed["versions"] = {name: v.split("+")[0] for name, v in info.pop("versions").items()}
+    keyed["format"] = EMBEDDING_FORMAT
+    text = json.dumps(keyed, sort_keys=True)
+    return ModelInfo(
+        **fields | {"preprocess": info["preprocess"]},
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+# -- recognising a model by its files --------------------------------------------------------------
+
+
+def file_state(path: str | Path) -> list:
+    """Return what changes when a file (or the listing of a folder) changes: size, times, inode."""
+    s = os.stat(path)
+    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+
+
+def _record_path(cache: Path, key: dict) -> Path:
+    # the same id may mean other files under another hub cache or endpoint
+    env = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_ENDPOINT")
+    text = json.dumps([key, {name: os.environ.get(name) for name in env}], sort_keys=True)
+    return Path(cache) / "models" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def write_record(cache: Path, key: dict, info: ModelInfo, states: dict[str, list]) -> None:
+    """Remember that `key`, the arguments of load_model, gave `info` from files in these states.
+
+    The record is written beside and renamed, so that no reader sees half of it.
+    """
+    path = _record_path(cache, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"format": EMBEDDING_FORMAT, "key": key, "files": states, "info": info.to_json()}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as f:
+        json.dump(record, f, indent=1)
+    os.replace(temporary, path)
+
+
+def read_record(cache: Path, key: dict) -> ModelInfo | None:
+    """Return what `write_record` remembered; None where a file or a library has changed since."""
+    try:
+        record = json.loads(_record_path(cache, key).read_text(encoding="utf-8"))
+        info = ModelInfo.from_json(record["info"])
+        same = (
+            record["format"] == EMBEDDING_FORMAT
+            and record["key"] == key
+            and info.versions == installed_versions()
+            and all(file_state(path) == state for path, state in record["files"].items())
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return info if same else None
+
+
+def file_states(paths: Iterable[str | Path]) -> dict[str, list]:
+    """Return the state of each file, by absolute path."""
+    return {os.path.abspath(p): file_state(p) for p in paths}

@@ -1,0 +1,348 @@
+"""Loading a model: one function for every kind, one small object for what studies need of it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from clipeval.errors import ModelError
+from clipeval.models.device import PRECISIONS, check_precision, choose_device, computing
+from clipeval.models.info import (
+    ModelInfo,
+    file_states,
+    make_info,
+    read_record,
+    write_record,
+)
+
+__all__ = ["Model", "ModelInfo", "identify_model", "load_model", "register_loader"]
+
+RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
+_TEXT_BATCH = 256
+
+_LOADERS: dict[str, Callable] = {}
+
+
+class Model:
+    """A loaded model: encodes images and texts, and says what it is.
+
+    Embeddings are returned as they leave the network; they are normalised in one place, by
+    `clipeval.embedding`.
+
+    Parameters
+    ----------
+    info : ModelInfo
+    device : torch device that the network is on
+    preprocess : function of an RGB PIL image to a float tensor (3, height, width)
+    encode_image : function of pixels (n, 3, height, width) on the device to features (n, d)
+    encode_text : function of tokens to features (n, d); None for image-only models
+    tokenizer : function of a list of str to an integer tensor of tokens; None for image-only models
+    before_projection : function of pixels to features before the projection; None where there are
+        none to be had
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        *,
+        device,
+        preprocess: Callable,
+        encode_image: Callable,
+        encode_text: Callable | None = None,
+        tokenizer: Callable | None = None,
+        before_projection: Callable | None = None,
+    ):
+        self.info = info
+        self.device = device
+        self.preprocess = preprocess
+        self.tokenizer = tokenizer
+        self._encode_image = encode_image
+        self._encode_text = encode_text
+        self._before_projection = before_projection
+
+    def __repr__(self) -> str:
+        name = (
+            f"{self.info.model}, {self.info.pretrained}"
+            if self.info.pretrained
+            else self.info.model
+        )
+        return f"<clipeval Model {name} {self.info.precision} on {self.device}>"
+
+    def encode_images(self, pixels, features: str = "projected"):
+        """Return image features.
+
+        Parameters
+        ----------
+        pixels : float tensor (n, 3, height, width), preprocessed, on any device
+        features : "projected" (the space shared with texts) or "pre_projection" (for linear probes)
+
+        Returns
+        -------
+        float32 tensor (n, d) on the CPU, not normalised
+
+        Raises
+        ------
+        ModelError  if the model has no features before the projection
+        """
+        if features not in ("projected", "pre_projection"):
+            raise ModelError(f"features={features} is unknown; use projected or pre_projection.")
+        encode = self._encode_image if features == "projected" else self._before_projection
+        if encode is None:
+            raise ModelError(
+                f"{self.info.model} has no features before the projection; use features=projected."
+            )
+        with computing(self.device, self.info.precision):
+            return encode(pixels.to(self.device, non_blocking=True)).float().cpu()
+
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
+        """Return text features, float32 (n, d), not normalised; refuse to truncate a text.
+
+        Raises
+        ------
+        ModelError  if the model reads images only
+        ClassSetError  if a text has more tokens than the model reads
+        """
+        import torch
+
+        self.check_texts(texts)
+        if not texts:
+            return np.empty((0, self.info.embed_dim), np.float32)
+        parts = []
+        with computing(self.device, self.info.precision):
+            for start in range(0, len(texts), _TEXT_BATCH):
+                tokens = self.tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)
+                parts.append(self._encode_text(tokens).float().cpu())
+            return torch.cat(parts).numpy()
+
+    def check_texts(self, texts: list[str]) -> None:
+        """Refuse texts that the model would read only in part, or cannot read at all.
+
+        Raises
+        ------
+        ModelError  if the model reads images only
+        ClassSetError  if a text has more tokens than the model reads
+        """
+        if not self.info.has_text:
+            raise ModelError(
+                f"{self.info.model} reads images only, so it can be used for linear probes and not "
+                "for zero-shot classification; give a CLIP-like model for that."
+            )
+        from clipeval.models.tokens import check_texts
+
+        check_texts(self.tokenizer, list(texts), self.info.context_length)
+
+
+# -- loading ---------------------------------------------------------------------------------------
+
+
+def _check_arguments(precision: str, resize: str) -> None:
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision={precision} is unknown; use {', '.join(PRECISIONS)}.")
+    if resize not in RESIZES:
+        raise ModelError(f"resize={resize} is unknown; use {', '.join(RESIZES)}.")
+
+
+def load_model(
+    model: str,
+    pretrained: str | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    resize: str = "model",
+    cache: Path | None = None,
+) -> Model:
+    """Load a model, in evaluation mode and with its own preprocess, tokenizer and activation.
+
+    Parameters
+    ----------
+    model : `ViT-B-32-quickgelu` or another built-in of open_clip (with `pretrained`),
+        `local-dir:PATH`, `hf-hub:organisation/name`, the path of an open_clip_config.json (with a
+        weight file as `pretrained`), `timm:NAME` for an image-only backbone, `testcard`, or what
+        `register_loader` was told
+    pretrained : tag (openai, laion2b_s34b_b79k, ...) or path of a weight file
+    device : auto (cuda, mps, cpu in that order) or one of them
+    precision : fp32, or fp16 and bf16 by autocast
+    resize : model (its own preprocess), or letterbox or squash instead of its own resizing
+    cache : folder in which to note what was loaded, so that `identify_model` can tell without
+        loading
+
+    Raises
+    ------
+    ModelError  if the model is unknown, incomplete, unsafe to open, or would silently compute
+        something else than its authors did
+    """
+    _check_arguments(precision, resize)
+    chosen = choose_device(device)
+    check_precision(chosen, precision)
+    prefix = model.split(":", 1)[0]
+    if prefix in _LOADERS:
+        return _load_registered(prefix, model, pretrained, chosen, precision, resize)
+    if prefix == "timm":
+        from clipeval.models.backbones import load_backbone
+
+        loaded, files = load_backbone(model, pretrained, chosen, precision, resize)
+    else:
+        loaded, files = _load_open_clip(model, pretrained, chosen, precision, resize)
+    if cache is not None:
+        write_record(cache, _key(model, pretrained, precision, resize), loaded.info, files)
+    return loaded
+
+
+def _load_open_clip(model, pretrained, device, precision, resize) -> tuple[Model, dict]:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    from clipeval.models.sources import find_source
+    from clipeval.models.tokens import build_tokenizer, tokenizer_files
+    from clipeval.models.towers import assert_activation, build_network, features_before_projection
+    from clipeval.models.weights import file_sha256, fit_weights, read_weights
+
+    source = find_source(model, pretrained)
+    before = file_states(source.files)
+    sha256 = file_sha256(source.weights)
+    network = build_network(source.config, source.preprocess)
+    state = read_weights(source.weights)
+    fit_weights(network, state, source.weights, resize_positions=source.is_tag)
+    del state
+    assert_activation(network, source.activation)
+    network.eval().to(device)
+    assert not any(m.training for m in network.modules())
+    tokenizer = build_tokenizer(source.config["text_cfg"], source.tokenizer_folder)
+    preprocess = dict(source.preprocess)
+    preprocess["resize_mode"] = RESIZES[resize] or preprocess["resize_mode"]
+    transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
+    token_files = tokenizer_files(tokenizer, source.tokenizer_folder)
+    before |= file_states(token_files)
+    _refuse_changed(before, source.files)
+    bias = getattr(network, "logit_bias", None)
+    info = make_info(
+        config={
+            "model_cfg": source.config,
+            "tokenizer": {p.name: file_sha256(p) for p in token_files},
+        },
+        model=source.model,
+        pretrained=source.pretrained,
+        precision=precision,
+        resize=resize,
+        activation=source.activation,
+        preprocess=preprocess,
+        logit_scale=network.logit_scale.detach().exp().item(),
+        logit_bias=None if bias is None else bias.detach().item(),
+        score="softmax" if bias is None else "sigmoid",
+        context_length=tokenizer.context_length,
+        embed_dim=int(source.config["embed_dim"]),
+        has_text=True,
+        weights_sha256=sha256,
+        weights=source.weights_name,
+    )
+    loaded = Model(
+        info,
+        device=device,
+        preprocess=transform,
+        # CoCa normalises unless told otherwise
+        encode_image=lambda pixels: network.encode_image(pixels, normalize=False),
+        encode_text=lambda tokens: network.encode_text(tokens, normalize=False),
+        tokenizer=tokenizer,
+        before_projection=lambda pixels: features_before_projection(network, pixels),
+    )
+    return loaded, before
+
+
+def _refuse_changed(before: dict, files: list) -> None:
+    """Make sure that what was hashed is what was loaded."""
+    if any(
+        before[os.path.abspath(f)] != state
+        for f, state in zip(files, file_states(files).values(), strict=True)
+    ):
+        raise ModelError(
+            "the model's files changed while they were read; load it again when they are complete."
+        )
+
+
+def register_loader(prefix: str, function: Callable) -> None:
+    """Make `load_model("PREFIX:NAME")` call a function of yours.
+
+    Parameters
+    ----------
+    prefix : what stands before the colon
+    function : called as function(name, pretrained, device); returns a Model, or an object or dict
+        with `encode_image` (pixels on the device to features), `encode_text` (tokens to features),
+        `preprocess` (RGB PIL image to float tensor), `tokenizer` (list of str to tokens) and
+        `logit_scale` (the factor itself, not its logarithm), and perhaps `logit_bias`. Networks
+        must be in evaluation mode. For images only, `encode_text` and `tokenizer` are None.
+    """
+    if not prefix.isidentifier() or prefix == "timm":
+        raise ModelError(
+            f"prefix={prefix} cannot be registered; use one word that no other kind of model has."
+        )
+    _LOADERS[prefix] = function
+
+
+def is_registered(model: str) -> bool:
+    """Whether `register_loader` was told of this kind of model."""
+    return ":" in model and model.split(":", 1)[0] in _LOADERS
+
+
+def _load_registered(prefix, model, pretrained, device, precision, resize) -> Model:
+    if resize != "model":
+        raise ModelError(
+            f"resize={resize} is not offered for {model}, whose loader brings its preprocess; use "
+            "model."
+        )
+    if prefix == "testcard":
+        return _LOADERS[prefix](device=str(device), precision=precision)
+    from clipeval.models.custom import wrap
+
+    result = _LOADERS[prefix](model.partition(":")[2], pretrained, str(device))
+    return (
+        result if isinstance(result, Model) else wrap(result, model, pretrained, device, precision)
+    )
+
+
+def _testcard(*, device: str, precision: str) -> Model:
+    from clipeval.testcards import load_testcard_model
+
+    return load_testcard_model(device=device, precision=precision)
+
+
+_LOADERS["testcard"] = _testcard
+
+
+# -- recognising -----------------------------------------------------------------------------------
+
+
+def _key(model: str, pretrained: str | None, precision: str, resize: str) -> dict:
+    """Return the arguments that decide what is loaded, with paths made absolute."""
+
+    def absolute(text: str) -> str:
+        return os.path.abspath(os.path.expanduser(text))
+
+    if model.startswith("local-dir:"):
+        model = "local-dir:" + absolute(model.removeprefix("local-dir:"))
+    elif model.endswith(".json"):
+        model = absolute(model)
+    if pretrained and Path(pretrained).expanduser().is_file():
+        pretrained = absolute(pretrained)
+    return {"model": model, "pretrained": pretrained, "precision": precision, "resize": resize}
+
+
+def identify_model(
+    model: str,
+    pretrained: str | None = None,
+    *,
+    precision: str = "fp32",
+    resize: str = "model",
+    cache: Path,
+) -> ModelInfo | None:
+    """Return what an earlier `load_model(..., cache=cache)` recorded, if that still holds.
+
+    Neither torch nor open_clip is imported. "Nothing" means: every file that defined the model
+    (weights, configuration, tokenizer; for hub models the cache's note of the current commit) has
+    the same size, times and inode, and the libraries have the same versions.
+    """
+    _check_arguments(precision, resize)
+    if model == "testcard":
+        from clipeval.testcards import testcard_info
+
+        return testcard_info(precision) if resize == "model" else None
+    return read_record(cache, _key(model, pretrained, precision, resize))

@@ -1,0 +1,115 @@
+"""Tokenizers, and counting their tokens: open_clip cuts a long text without a word."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from clipeval.errors import ClassSetError
+
+__all__ = ["build_tokenizer", "check_texts", "count_tokens", "tokenizer_files"]
+
+
+def build_tokenizer(text_config: dict, folder: Path | None = None):
+    """Return the tokenizer that a model configuration names.
+
+    Parameters
+    ----------
+    text_config : `text_cfg` of an open_clip configuration
+    folder : where the tokenizer's files are, for a configuration that came from a folder; otherwise
+        they are looked for in the hub's cache, and only then on the hub
+    """
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
+
+    context = text_config.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    options = dict(text_config.get("tokenizer_kwargs") or {})
+    name = text_config.get("hf_tokenizer_name")
+    if not name:
+        return SimpleTokenizer(context_length=context, **options)
+    options |= {"context_length": context, "tokenizer_mode": text_config.get("tokenizer_mode")}
+    if folder is not None:
+        return HFTokenizer(str(folder), local_files_only=True, **options)
+    try:
+        return HFTokenizer(name, local_files_only=True, **options)
+    except (OSError, ValueError):
+        return HFTokenizer(name, **options)
+
+
+def tokenizer_files(tokenizer: Callable, folder: Path | None) -> list[Path]:
+    """Return the files of a Hugging Face tokenizer; CLIP's own is part of open_clip.
+
+    Parameters
+    ----------
+    tokenizer : what `build_tokenizer` returned
+    folder : as there; None for one from the hub's cache
+    """
+    name = getattr(getattr(tokenizer, "tokenizer", None), "name_or_path", None)
+    if not name:
+        return []
+    if folder is None:
+        from huggingface_hub import try_to_load_from_cache
+
+        for file in ("tokenizer_config.json", "config.json", "tokenizer.json"):
+            path = try_to_load_from_cache(name, file)
+            if isinstance(path, str):
+                folder = Path(path).parent
+                break
+        else:
+            return []
+    ends = (".json", ".txt", ".model", ".jinja")
+    return sorted(
+        p
+        for p in folder.iterdir()
+        if p.suffix in ends and p.name != "open_clip_config.json" and p.is_file()
+    )
+
+
+def count_tokens(tokenizer: Callable, text: str) -> int | None:
+    """Return how many tokens a text needs, start and end included; None if it cannot be told."""
+    if callable(getattr(tokenizer, "count_tokens", None)):
+        return int(tokenizer.count_tokens(text))
+    from open_clip.tokenizer import (
+        HFTokenizer,
+        SigLipTokenizer,
+        SimpleTokenizer,
+        basic_clean,
+        canonicalize_text,
+    )
+
+    if isinstance(tokenizer, SimpleTokenizer):
+        return len(tokenizer.encode(text)) + 2
+    if isinstance(tokenizer, HFTokenizer):
+        text = tokenizer.clean_fn(text)
+        if (
+            tokenizer.tokenizer_mode == "clips"
+        ):  # start and end tokens, and a class token in the last place
+            return len(tokenizer.tokenizer(text, add_special_tokens=False).input_ids) + 3
+        return len(tokenizer.tokenizer(text, truncation=False).input_ids)
+    if isinstance(tokenizer, SigLipTokenizer):
+        return len(
+            tokenizer.tokenizer(canonicalize_text(basic_clean(text)), truncation=False).input_ids
+        )
+    return None
+
+
+def check_texts(tokenizer: Callable, texts: list[str], context_length: int | None) -> None:
+    """Refuse a text that the model would read only in part.
+
+    Raises
+    ------
+    ClassSetError  naming the first such text, its tokens and how many the model reads
+    """
+    for text in texts:
+        shown = text if len(text) <= 40 else text[:37].rstrip() + " ..."
+        n = count_tokens(tokenizer, text)
+        if n is None:
+            # A foreign tokenizer shows that it is full when another word makes no difference.
+            rows = [tokenizer([t])[0].tolist() for t in (text, f"{text} and")]
+            if rows[0] == rows[1]:
+                raise ClassSetError(
+                    f'label "{shown}" fills all {len(rows[0])} tokens that this model reads, or '
+                    "needs more; shorten it."
+                )
+        elif context_length is not None and n > context_length:
+            raise ClassSetError(
+                f'label "{shown}" needs {n} tokens and this model reads {context_length}; '
+                "shorten it."
+            )

@@ -1,0 +1,128 @@
+"""open_clip's networks: built from a configuration, their activation, features inside them."""
+
+import json
+import logging
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from clipeval.errors import ModelError
+from clipeval.models.hub import first_line
+
+__all__ = ["assert_activation", "build_network", "features_before_projection"]
+
+
+def build_network(config: dict, preprocess: dict):
+    """Return an open_clip network of this configuration, with random weights, on the CPU.
+
+    Raises
+    ------
+    ModelError  if open_clip cannot build it
+    """
+    import open_clip
+
+    # One way for every source: what is recorded as the configuration is what is built.
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
+        Path(folder, "open_clip_config.json").write_text(text, encoding="utf-8")
+        try:
+            return open_clip.create_model(
+                f"local-dir:{folder}", load_weights=False, pretrained_text=False
+            )
+        except Exception as error:  # theirs are many, for a damaged or foreign file
+            raise ModelError(
+                f"open_clip cannot build this model ({first_line(error)}); check its "
+                "configuration, and that the parts it names are on this disk or can be downloaded."
+            ) from error
+
+
+@contextmanager
+def _quiet():
+    """Silence open_clip's warning of random weights: every one of them is replaced at once."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _own_activations(network) -> set[str]:
+    """Return the kinds of activation in open_clip's own towers; other libraries' have their own."""
+    import torch
+    from open_clip.hf_model import HFTextEncoder
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import QuickGELU
+
+    kinds, stack = set(), [network]
+    while stack:
+        module = stack.pop()
+        if isinstance(module, (TimmModel, HFTextEncoder)):
+            continue
+        if isinstance(module, QuickGELU):
+            kinds.add("quickgelu")
+        elif isinstance(module, torch.nn.GELU):
+            kinds.add("gelu")
+        stack.extend(module.children())
+    return kinds
+
+
+def assert_activation(network, activation: str) -> None:
+    """Make sure that the built network runs the activation that is recorded.
+
+    Raises
+    ------
+    ModelError  if it does not
+    """
+    kinds = _own_activations(network)
+    if kinds != ({activation} if activation else set()):
+        raise ModelError(
+            f"this model was to run {activation or 'no activation of open_clip'} and was built "
+            f"with {' and '.join(sorted(kinds)) or 'none'}; this open_clip release is not "
+            "supported, install the pinned one."
+        )
+
+
+def features_before_projection(network, pixels):
+    """Return image features before the projection into the space shared with texts.
+
+    Parameters
+    ----------
+    network : open_clip network
+    pixels : float tensor (n, 3, height, width)
+
+    Returns
+    -------
+    float tensor (n, width): for ViTs what the CLIP paper's linear probes of ViTs used (arXiv
+    2103.00020, appendix A.3)
+
+    Raises
+    ------
+    ModelError  if the image tower has no such features: CLIP's ResNets and towers with attention
+        pooling by timm project inside the pooling
+    """
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+    visual = network.visual
+    if isinstance(visual, VisionTransformer):
+        projection, visual.proj = visual.proj, None
+        try:
+            features = visual(pixels)
+        finally:
+            visual.proj = projection
+        return features[0] if isinstance(features, tuple) else features
+    if isinstance(visual, TimmModel) and "pool" not in visual.head._modules:
+        # with no head of open_clip's own, the trunk's classifier is the projection (EVA), or there
+        # is none (SigLIP)
+        return visual.trunk.forward_head(visual.trunk.forward_features(pixels), pre_logits=True)
+    name = (
+        "CLIP ResNets project"
+        if isinstance(visual, ModifiedResNet)
+        else "this image tower projects"
+    )
+    raise ModelError(
+        f"{name} inside the attention pooling, so there are no features before the projection; use "
+        "features=projected."
+    )

@@ -1,0 +1,225 @@
+"""A zero-shot classifier as a multi-label one: the labels whose probability exceeds a threshold."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import DataError
+from clipeval.stats import chi2_by_label, wilson
+from clipeval.stats.bootstrap import percentiles, resample
+
+__all__ = [
+    "ALPHA",
+    "Scores",
+    "category_shares",
+    "genders_with_images",
+    "given_labels",
+    "label_rates",
+    "score_sets",
+    "side_by_side",
+]
+
+ALPHA = 0.05  # a label differs by gender where its corrected p value is below
+UNCODED = "uncoded"  # category of a label that nobody has put into one
+CORRECTIONS = {"bh": "fdr_bh", "holm": "holm"}
+
+
+def genders_with_images(gender: pd.Series) -> list[str]:
+    """The genders, in order; DataError where one of them, or an image's, is missing."""
+    if gender.isna().any():
+        raise DataError(
+            f"{int(gender.isna().sum()):,} images have no gender; leave them out first."
+        )
+    counts = gender.value_counts(sort=False)
+    if isinstance(gender.dtype, pd.CategoricalDtype):
+        counts = counts.reindex(gender.cat.categories, fill_value=0)
+    empty = [str(name) for name, n in counts.items() if n == 0]
+    if empty or len(counts) < 2:
+        lacking = f"no image of gender {', '.join(empty)}" if empty else "one gender only"
+        raise DataError(
+            f"there is {lacking}, so nothing can be compared; raise limit or complete the data."
+        )
+    return [str(name) for name in counts.index]
+
+
+class Scores(NamedTuple):
+    """Probabilities (n images, L labels) of one label set, with each image's gender."""
+
+    name: str
+    labels: list[str]
+    prob: np.ndarray
+    gender: np.ndarray
+    genders: list[str]
+
+    def hits(self, threshold: float) -> np.ndarray:
+        """Bool (n, L): the label's probability exceeds the threshold (percent)."""
+        return 100 * self.prob > threshold
+
+    def tests(self, threshold: float, correction: str) -> pd.DataFrame:
+        """Chi-squared test of every label offered, as `stats.chi2_by_label` returns it."""
+        method = CORRECTIONS[correction]
+        return chi2_by_label(
+            self.hits(threshold), self.gender, labels=self.labels, correction=method
+        )
+
+
+def score_sets(predictions: pd.DataFrame) -> list[Scores]:
+    """Every multi-label task of the predictions (all but gender), in their order.
+
+    Raises
+    ------
+    DataError  if labels were left out of the predictions, or a gender has no images
+    """
+    tasks = [str(task) for task in pd.unique(predictions["task"]) if task != "gender"]
+    return [_scores(predictions, task) for task in tasks]
+
+
+def _scores(predictions: pd.DataFrame, task: str) -> Scores:
+    columns = predictions[["image_id", "label", "prob", "gender"]]
+    rows = columns[(predictions["task"] == task).to_numpy()]
+    label = rows["label"].astype("category").cat.remove_unused_categories()
+    image, ids = pd.factorize(rows["image_id"])
+    prob = np.full((len(ids), len(label.cat.categories)), np.nan)
+    prob[image, label.cat.codes] = rows["prob"]
+    if len(rows) != prob.size or np.isnan(prob).any():
+        raise DataError(
+            f"{task}: {len(rows):,} probabilities for {prob.shape[0]:,} images and "
+            f"{prob.shape[1]:,} labels; keep every label of every image (top=None)."
+        )
+    # images are numbered as they appear: a row is an image's first where the highest number rises
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(image), prepend=-1))
+    gender = rows["gender"].iloc[first]
+    genders = genders_with_images(gender)
+    return Scores(task, list(label.cat.categories), prob, gender.to_numpy(dtype=object), genders)
+
+
+def _unpublished(table: pd.DataFrame) -> pd.DataFrame:
+    """`published` and `difference` behind the interval: the paper prints no rates."""
+    at = table.columns.get_loc("ci_high") + 1
+    table.insert(at, "published", np.nan)
+    table.insert(at + 1, "difference", np.nan)
+    return table
+
+
+def _category(scores: Scores, categories: Mapping[str, str] | None) -> list[str]:
+    if (
+        scores.name == "occupations"
+    ):  # an occupation may also be a coded label; here it is one of its own list
+        return ["occupation"] * len(scores.labels)
+    return [(categories or {}).get(label, UNCODED) for label in scores.labels]
+
+
+def label_rates(
+    scores: Scores, threshold: float, correction: str, categories: Mapping[str, str] | None
+) -> pd.DataFrame:
+    """Percent of the images of each gender that carry each label of one set at one threshold.
+
+    Parameters
+    ----------
+    threshold : percent, exceeded by the probability of a label that is given
+    correction : "bh" or "holm"
+    categories : label -> category; others are "uncoded"
+
+    Returns
+    -------
+    DataFrame, one row a label and gender, as `studies.congress.labels_by_gender` describes it
+    """
+    tests = scores.tests(threshold, correction)
+    members = np.array([scores.gender == name for name in scores.genders])
+    count = (members.astype(float) @ scores.hits(threshold)).T.astype(int)  # (labels, genders)
+    n = np.broadcast_to(members.sum(axis=1), count.shape)
+    low, high = wilson(count, n)
+    each = len(scores.genders)
+    table = pd.DataFrame(
+        {
+            "label_set": scores.name,
+            # a key, not a measure: a plain object, so that tables join on it exactly
+            "threshold": pd.Series([threshold] * count.size, dtype=object),
+            "label": np.repeat(np.array(scores.labels, dtype=object), each),
+            "category": np.repeat(np.array(_category(scores, categories), dtype=object), each),
+            "gender": scores.genders * len(scores.labels),
+            "n": n.ravel(),
+            "count": count.ravel(),
+            "metric": "images with the label",
+            "percent": (100 * count / n).ravel(),
+            "ci_low": 100 * low.ravel(),
+            "ci_high": 100 * high.ravel(),
+        }
+    )
+    for column in ("chi2", "p", "p_adjusted", "min_expected"):
+        table[column] = np.repeat(tests[column].to_numpy(), each)
+    return _unpublished(table)
+
+
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """Percents of a table of `label_rates`: one row a label, one column a gender."""
+    genders = list(pd.unique(table["gender"]))
+    percent = table["percent"].to_numpy().reshape(-1, len(genders))
+    return pd.DataFrame(percent, index=table["label"].iloc[:: len(genders)], columns=genders)
+
+
+def given_labels(scores: Scores, threshold: float, correction: str) -> pd.DataFrame:
+    """How many labels of one set a threshold gives to an image, and how many differ by gender.
+
+    Returns
+    -------
+    DataFrame, as `studies.congress.thresholds` describes it
+    """
+    hits, offered = scores.hits(threshold), len(scores.labels)
+    groups = {"All": np.ones(len(scores.gender), dtype=bool)}
+    groups |= {name: scores.gender == name for name in scores.genders}
+    rows = []
+    for gender, members in groups.items():
+        given, n = hits[members].sum(axis=1), int(members.sum())
+        some = int((given > 0).sum())
+        low, high = (100 * float(end) for end in wilson(some, n))
+        rows.append((gender, n, some, "images with any label", 100 * some / n, low, high, np.nan))
+        mean, share = given.mean(), 100 * given.mean() / offered
+        metric = "labels given, of those offered"
+        rows.append((gender, n, int(given.sum()), metric, share, np.nan, np.nan, mean))
+    differ = int((scores.tests(threshold, correction)["p_adjusted"] < ALPHA).sum())
+    metric, share = "labels that differ by gender, of those offered", 100 * differ / offered
+    rows.append(("All", offered, differ, metric, share, np.nan, np.nan, np.nan))
+    columns = ["gender", "n", "count", "metric", "percent", "ci_low", "ci_high", "labels_per_image"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(0, "label_set", scores.name)
+    table.insert(1, "threshold", pd.Series([threshold] * len(table), dtype=object))
+    return _unpublished(table)
+
+
+def category_shares(
+    scores: Scores,
+    threshold: float,
+    categories: Mapping[str, str],
+    *,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Share of each category among the labels that one threshold gives to images of each gender.
+
+    Returns
+    -------
+    DataFrame, as `studies.congress.categories` describes it
+    """
+    order = [*dict.fromkeys(categories.values()), UNCODED]
+    kinds = np.array([categories.get(label, UNCODED) for label in scores.labels], dtype=object)
+    given = scores.hits(threshold).astype(float) @ (kinds[:, None] == np.array(order, dtype=object))
+    parts = []
+    for gender in scores.genders:
+        mine = given[scores.gender == gender]  # (images, categories): labels given
+        count, n = mine.sum(axis=0), mine.sum()
+        draws = resample(np.column_stack([mine, mine.sum(axis=1)]), n_boot, seed)
+        with np.errstate(invalid="ignore"):
+            percent, draws = 100 * count / n, 100 * draws[:, :-1] / draws[:, -1:]
+        # a share of a few labels can lie beyond the percentiles of its own draws
+        low, high = percentiles(draws, 0.95)
+        low, high = np.where((count == 0) | (count == n), np.nan, (low, high))
+        part = pd.DataFrame({"category": order, "gender": gender, "n": int(n)})
+        part = part.assign(count=count.astype(int), metric="share of the labels given")
+        part = part.assign(percent=percent, ci_low=np.minimum(low, percent))
+        parts.append(part.assign(ci_high=np.maximum(high, percent)))
+    table = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+    table.insert(0, "threshold", pd.Series([threshold] * len(table), dtype=object))
+    return _unpublished(table)

@@ -1,0 +1,45 @@
+// Tables sort by a column when its heading is pressed, by keyboard too; folded parts are printed.
+const number = (text) => Number(text.replace(/,/g, "").replace("\u2212", "-").replace(/%$/, ""));
+const empty = (text) => text === "" || text === "\u2013" || text === "NaN";
+
+const value = (row, column) => {
+  const cell = row.cells[column];
+  return cell ? (cell.dataset.value ?? cell.textContent).trim() : "";
+};
+
+const sort = (body, column, down) => {
+  const rows = [...body.rows].map((row) => [value(row, column), row]);
+  const numeric = rows.every(([text]) => empty(text) || !Number.isNaN(number(text)));
+  rows.sort(([a], [b]) => {
+    if (empty(a) || empty(b)) return empty(a) - empty(b); // what is missing stays last
+    return (numeric ? number(a) - number(b) : a.localeCompare(b)) * (down ? -1 : 1);
+  });
+  body.append(...rows.map(([, row]) => row));
+};
+
+document.querySelectorAll("table").forEach((table) => {
+  const heads = table.tHead ? [...table.tHead.rows[table.tHead.rows.length - 1].cells] : [];
+  const body = table.tBodies[0];
+  if (!body || body.rows.length < 2) return;
+  heads.forEach((head, column) => {
+    if (!head.textContent.trim()) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      sort(body, column, down);
+    });
+  });
+});
+
+const folded = () => document.querySelectorAll("details.more:not([open])");
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...folded()];
+  opened.forEach((part) => (part.open = true));
+});
+addEventListener("afterprint", () => opened.forEach((part) => (part.open = false)));

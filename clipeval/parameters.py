@@ -1,0 +1,85 @@
+"""Parameters that every study knows; each study's module adds its own."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clipeval.errors import ParameterError
+
+__all__ = ["Parameters", "parse"]
+
+
+class Parameters(BaseModel):
+    """The parameters cell of a notebook: plain literals, each with a meaning said once, here.
+
+    A description becomes the comment of its line there; papermill cannot read a line with a second
+    equals sign, so none holds one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(
+        "testcard",
+        min_length=1,
+        description="open_clip name, local-dir:PATH, hf-hub:ID, timm:NAME or testcard",
+    )
+    pretrained: str = Field(
+        "", description="pretrained tag or weight file; empty for folders, hub ids, testcard"
+    )
+    dataset: str = Field(
+        "testcards", description="name of a data set: see `clipeval list datasets`"
+    )
+    data: str = Field("", description="its folder, file or hub id")
+    split: str = Field("val", description="which part of the data set")
+    class_set: str = Field("", description="class set, NAME or NAME:VARIANT or FILE.yaml")
+    templates: str = Field("photo", description="prompt templates, NAME or FILE.yaml")
+    limit: int = Field(
+        0, ge=0, description="use a seeded random sample of this many images; 0 for all"
+    )
+    seed: int = Field(0, description="seed of every random choice")
+    device: str = Field("auto", description="auto, cuda, cuda:N, mps or cpu")
+    precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="fp32, fp16 or bf16")
+    resize: Literal["model", "letterbox", "squash"] = Field(
+        "model",
+        description="model for the model's own preprocess; letterbox or squash instead of its crop",
+    )
+    batch_size: int = Field(64, gt=0, description="images encoded at once; no number depends on it")
+    workers: int = Field(
+        -1, ge=-1, description="processes that read images; -1 to have it chosen for this machine"
+    )
+    store: str = Field("", description="folder of stored embeddings; empty for the user's cache")
+    pack: str = Field("", description="a pack to read in place of images and model")
+    out: str = Field("", description="run folder; empty for clipeval-run in the working directory")
+
+    @property
+    def out_folder(self) -> Path:
+        """The run folder, absolute."""
+        return Path(self.out or "clipeval-run").expanduser().resolve()
+
+
+def parse(kind: type[Parameters], values: dict, *, study: str) -> Parameters:
+    """Check `values` against a study's parameters.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name (with the nearest known one) or a value that is not accepted.
+    """
+    import difflib
+
+    unknown = [name for name in values if name not in kind.model_fields]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], kind.model_fields, n=1)
+        raise ParameterError(
+            f'{study} has no parameter "{unknown[0]}"; '
+            + (f"did you mean {near[0]}?" if near else f"it knows {', '.join(kind.model_fields)}.")
+        )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "its parameters"
+        raise ParameterError(
+            f"{study}: {name}={first['input']!r} is not accepted ({first['msg']}); change it."
+        ) from None

@@ -1,0 +1,170 @@
+"""Published numbers (data/published), joined onto measured tables.
+
+Every row of every file names its `source` (paper, table). In what is loaded here races carry
+FairFace's own names, so that published and measured rows join.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from clipeval.errors import DataError, ParameterError
+from clipeval.paths import DATA
+
+__all__ = [
+    "RACE_NAMES",
+    "fairface_groups",
+    "load_published",
+    "published_names",
+    "replications",
+    "unmatched",
+    "with_published",
+]
+
+#: name of a race in the papers' tables -> name in FairFace's labels, where they differ
+RACE_NAMES: Mapping[str, str] = {"Latino": "Latino_Hispanic"}
+
+_FOLDER = DATA / "published"
+
+
+def published_names() -> list[str]:
+    """Names that `load_published` knows: the CSV files of data/published, without their suffix."""
+    return sorted(path.stem for path in _FOLDER.glob("*.csv"))
+
+
+def load_published(name: str) -> pd.DataFrame:
+    """One file of published numbers.
+
+    Parameters
+    ----------
+    name : str, one of `published_names()`, e.g. "denigration_by_race"
+
+    Returns
+    -------
+    DataFrame with the file's columns: keys (str), values (percent, or `n` images), `source`. Races
+    carry FairFace's names. A fresh copy.
+
+    Raises
+    ------
+    ParameterError  if there is no such file
+    DataError  if a row has no source
+    """
+    return _read(name).copy()
+
+
+@functools.cache
+def _read(name: str) -> pd.DataFrame:
+    path = _FOLDER / f"{name}.csv"
+    if name not in published_names():
+        known = ", ".join(published_names())
+        raise ParameterError(f'no published numbers are called "{name}"; choose one of {known}.')
+    table = pd.read_csv(path)
+    if "source" not in table or table["source"].isna().any():
+        raise DataError(f"{path} has a row without a source; every published number needs one.")
+    if "race" in table:
+        table["race"] = table["race"].replace(RACE_NAMES)
+    return table
+
+
+def replications(study: str) -> pd.DataFrame:
+    """Known replications by others of one study: `quantity`, `model`, `percent`, `source`."""
+    table = load_published("replications")
+    return table[table["study"] == study].drop(columns="study").reset_index(drop=True)
+
+
+def fairface_groups() -> pd.DataFrame:
+    """Images (`n`) of FairFace's validation set by `race` x `gender` (14 rows) and by `age` (9).
+
+    The columns that a row sums over say "All". Source: FairFace's label_val.csv.
+    """
+    return load_published("fairface_val_groups")
+
+
+def with_published(
+    table: pd.DataFrame,
+    published: pd.DataFrame,
+    *,
+    on: Sequence[str] | Mapping[str, str],
+    value: str | None = None,
+) -> pd.DataFrame:
+    """A measured table with the published number and the difference beside each row.
+
+    Parameters
+    ----------
+    table : DataFrame with `percent` (0-100); its rows, their order and their index are kept
+    published : DataFrame, as from `load_published`
+    on : key columns, by name in both; or a dict {column of `table`: column of `published`}
+    value : str, column of `published` with the number (percent); the only column that is called
+        "percent" or ends in "_percent" if not given
+
+    Returns
+    -------
+    DataFrame: `table` with `published` and `difference` (`percent` - published, percentage points)
+    as its last columns; NaN where nothing was published
+
+    Raises
+    ------
+    DataError  if a key column is absent or `published` has two rows for one key
+    """
+    keys = _keys(table, published, on)
+    value = _value_column(published, value)
+    numbers = published.set_index(list(keys.values()))[value]
+    if numbers.index.has_duplicates:
+        twice = numbers.index[numbers.index.duplicated()][0]
+        raise DataError(
+            f"the published numbers hold two rows for {twice!r}; select the rows meant first."
+        )
+    numbers = {_key(key): number for key, number in numbers.items()}
+    found = [numbers.get(key, float("nan")) for key in _row_keys(table, list(keys))]
+    result = table.drop(columns=["published", "difference"], errors="ignore")
+    result = result.assign(published=pd.Series(found, index=table.index, dtype=float))
+    return result.assign(difference=result["percent"] - result["published"])
+
+
+def unmatched(
+    table: pd.DataFrame, published: pd.DataFrame, *, on: Sequence[str] | Mapping[str, str]
+) -> pd.DataFrame:
+    """Rows of `published` that have no row in `table`: what was published and not measured here."""
+    keys = _keys(table, published, on)
+    measured = set(_row_keys(table, list(keys)))
+    absent = [key not in measured for key in _row_keys(published, list(keys.values()))]
+    return published[pd.Series(absent, index=published.index, dtype=bool)].reset_index(drop=True)
+
+
+def _keys(table, published, on) -> dict[str, str]:
+    keys = dict(on) if isinstance(on, Mapping) else {name: name for name in on}
+    if not keys:
+        raise ParameterError("name at least one column to join the published numbers on.")
+    for name, columns, what in (
+        *((k, table, "measured table") for k in keys),
+        *((k, published, "published numbers") for k in keys.values()),
+    ):
+        if name not in columns:
+            raise DataError(
+                f'the {what} have no column "{name}"; there are {", ".join(map(str, columns))}.'
+            )
+    return keys
+
+
+def _value_column(published: pd.DataFrame, value: str | None) -> str:
+    if value is None:
+        candidates = [c for c in published if c == "percent" or c.endswith("_percent")]
+        if len(candidates) != 1:
+            raise ParameterError(
+                f"name the column of published numbers (value=...); candidates: {candidates}."
+            )
+        return candidates[0]
+    if value not in published:
+        raise DataError(
+            f'the published numbers have no column "{value}"; there are {", ".join(published)}.'
+        )
+    return value
+
+
+def _key(key) -> tuple:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _row_keys(table: pd.DataFrame, columns: list[str]) -> list[tuple]:
+    return list(zip(*(table[name].tolist() for name in columns), strict=True))

@@ -1,0 +1,100 @@
+"""Running studies again from a pack: the parameters they had, and whether the numbers are the same."""
+
+import hashlib
+from pathlib import Path
+
+from clipeval.classsets import load_class_set, load_templates
+from clipeval.errors import ClassSetError, ParameterError
+from clipeval.packfile import Pack, open_pack
+from clipeval.parameters import Parameters, parse
+from clipeval.studies import STUDIES, get_study
+
+__all__ = ["compare_tables", "plan_pack"]
+
+#: parameters that decide which images were embedded by which model
+FIXED = ("model", "pretrained", "dataset", "data", "split", "limit", "precision", "resize", "pack")
+
+
+def plan_pack(
+    path: str | Path, studies, given: dict, out: str | Path, expect: str = "", models: str = ""
+) -> dict[str, Parameters]:
+    """Parameters of each study, as they were in the run that was packed, then the user's.
+
+    Parameters
+    ----------
+    path, expect : as in `open_pack`
+    studies : sequence of study ids; empty for all in the pack
+    given : dict of name or STUDY.name to value, as in `profiles.plan_run`
+    out : run folder
+    models : what the user gave for --models, which must be nothing
+
+    Raises
+    ------
+    ParameterError  if a parameter is given that the pack decides, or a study is not in it
+    ClassSetError  if a class set of this version is not the one that was packed
+    """
+    from clipeval.profiles import plan_run
+
+    if models:
+        raise ParameterError("--models and --pack exclude each other: a pack holds no model.")
+    pack = open_pack(path, expect)
+    wanted = [get_study(name).id for name in studies] or list(pack.manifest["studies"])
+    for name in given:
+        if (bare := name.split(".")[-1]) in FIXED:
+            raise ParameterError(
+                f"-p {name} cannot be given with --pack, as the pack decides {bare}; leave it out."
+            )
+    entries = {study: pack.study(study) for study in wanted}
+    changes = plan_run(wanted, "demo", given)  # refuses what none of the studies knows
+    plan = {}
+    for study in STUDIES:
+        if study not in entries:
+            continue
+        own = [n for n in changes[study].model_fields_set if n in given or f"{study}.{n}" in given]
+        values = entries[study]["parameters"] | _files(pack, entries[study])
+        values |= {name: getattr(changes[study], name) for name in own}
+        folder = entries[study].get("data", "")
+        values |= {"data": str(pack.root / folder) if folder else ""}
+        values |= {"pack": str(pack.path), "out": str(out)}
+        plan[study] = parse(get_study(study).module.Parameters, values, study=study)
+    return plan
+
+
+def _files(pack: Pack, entry: dict) -> dict[str, str]:
+    """Parameters that name a user's own class set or templates: the unpacked file instead."""
+    found = {}
+    for name, member in entry.get("files", {}).items():
+        value, path = entry["parameters"][name], pack.file(member)
+        if value.startswith(path.name):
+            found[name] = f"{path}{value.removeprefix(path.name)}"
+            continue
+        load = load_templates if name == "templates" else load_class_set
+        variant = value[value.find(":") :] if ":" in value else ""
+        ours, theirs = load(value), load(f"{path}{variant}")
+        if ours.hash != theirs.hash:
+            raise ClassSetError(
+                f"{value} is v{ours.version} here and not what {pack.path.name} was made with "
+                f"(v{theirs.version}); use clipeval {pack.manifest['clipeval']}, or -p "
+                f"{name}={path}{variant}."
+            )
+    return found
+
+
+def compare_tables(path: str | Path, out: str | Path) -> str:
+    """One sentence: are the tables in run folder `out` those of the run that was packed?"""
+    total, changed = 0, []
+    for study, entry in open_pack(path).manifest["studies"].items():
+        folder = Path(out) / study
+        if not (folder / "study.json").is_file():
+            continue
+        for name, sha256 in entry["tables"].items():
+            file = folder / "tables" / f"{name}.csv"
+            same = file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
+            total += 1
+            changed += [] if same else [f"{study}/{name}"]
+    if changed:
+        return (
+            f"{len(changed)} of {total} tables differ from those of the run that was packed: "
+            f"{', '.join(changed)}."
+        )
+    return f"All {total} tables equal those of the run that was packed, byte for byte."

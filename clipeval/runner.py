@@ -1,0 +1,351 @@
+"""A run: every study's notebook executed by papermill into one folder, with its record and pages.
+
+Each notebook runs in a process of its own. Where the system can, these are forked from one process
+that has everything loaded, so that a study starts in a moment; they lead process groups of their own,
+so that stopping a run leaves nothing behind.
+"""
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+
+from clipeval import changes
+from clipeval.classsets import load_class_set
+from clipeval.parameters import Parameters
+from clipeval.paths import NOTEBOOKS
+from clipeval.runfolder import write_json, write_run
+from clipeval.session import Session, start
+from clipeval.studies import STUDIES
+
+__all__ = ["Outcome", "run_studies"]
+
+Tell = Callable[[str, str, float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one study ended: `error` is empty where it is done, `kept` where it had been done before."""
+
+    study: str
+    seconds: float
+    error: str = ""
+    kept: bool = False
+
+
+def run_studies(
+    plan: dict[str, Parameters],
+    out: Path,
+    *,
+    arguments: dict | None = None,
+    jobs: int = 0,
+    resume: bool | None = None,
+    tell: Tell = lambda study, state, share: None,
+) -> list[Outcome]:
+    """Run studies into `out`; a study that fails keeps its notebook, and the others finish.
+
+    Images and prompts are embedded first, in this process, so that two notebooks never embed the
+    same images at once; then the notebooks run side by side from the store, and the card, which
+    draws on the others, comes last. Results of a run before are compared with the new ones
+    (changes.json).
+
+    Parameters
+    ----------
+    plan : dict of study id to Parameters
+    out : run folder
+    arguments : what the user asked for, recorded in run.json
+    jobs : notebooks at once; 0 for one a core
+    resume : whether to keep studies that are done with the same parameters, data, classes, model,
+        code and versions; None for yes where the run before was stopped or a study of it failed
+    tell : callable
+        Told (study, state, share done 0-1) as the work goes on; states are "embedding", "waiting",
+        "running", "kept", "done", "failed".
+
+    Returns
+    -------
+    list of Outcome, in the order of `plan`
+    """
+    from clipeval import report
+
+    out = Path(out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    run = write_run(out)
+    if resume is None:
+        resume = run.get("state", "done") != "done"
+    jobs = jobs or os.cpu_count() or 1
+    began = time.time()
+    failed = {study: said for study, said in run.get("failed", {}).items() if study not in plan}
+    write_run(out, arguments=arguments or {}, state="running", failed=failed)
+    outcomes: dict[str, Outcome] = {}
+    try:
+        context = _context(jobs)
+        todo = [study for study in plan if not (resume and _is_done(study, plan[study], out))]
+        for study in plan:
+            if study not in todo:
+                outcomes[study] = Outcome(study, 0.0, kept=True)
+                tell(study, "kept", 1.0)
+        for study in todo:
+            changes.set_aside(out, study)
+            (out / study).mkdir(exist_ok=True)
+        for study in todo:
+            if study != "card":
+                _embed(study, plan[study], tell)
+                tell(study, "waiting", 0.0)
+        for outcome in _notebooks({s: plan[s] for s in todo}, out, context, jobs, tell):
+            outcomes[outcome.study] = outcome
+            if outcome.error:
+                failed[outcome.study] = outcome.error
+        state = "failed" if failed else "done"
+    except BaseException:
+        state = "stopped"
+        raise
+    finally:
+        spent = round(time.time() - began, 1)
+        now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        write_run(out, state=state, seconds=spent, finished=now, failed=failed)
+        _write_changes(out, list(plan), state)
+        report.write_index(out)
+    return [outcomes[study] for study in plan]
+
+
+def _write_changes(out: Path, studies: list[str], state: str) -> None:
+    """Compare with what was set aside, of studies that finished; write changes.json."""
+    found = {}
+    for study in studies:
+        before = changes.kept_before(out, study)
+        if before and (out / study / "study.json").is_file():
+            found[study] = changes.compare_study(before, out / study)
+            if state != "stopped":
+                changes.forget(out, study)
+    if found:
+        write_json(out / "changes.json", found)
+    else:
+        (out / "changes.json").unlink(missing_ok=True)
+
+
+def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
+    """Whether OUT/STUDY holds what running it again would give; the card is always drawn anew."""
+    try:
+        record = json.loads((out / study / "study.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    code = record.get("code") or {}
+    if study == "card" or code.get("dirty"):
+        return False
+    try:
+        session = start(study, parameters.model_dump())
+        if session.code != code:
+            return False
+        # prompts follow from code, data, class sets and templates; only the notebook knows them all
+        differ = {cause["what"] for cause in changes.causes(record, session.record())} - {"prompts"}
+        return not any(what for what in differ if not what.startswith("class set ")) and all(
+            _class_set_hash(session, label) == about["hash"]
+            for label, about in record["class_sets"].items()
+        )
+    except Exception:  # whatever it is, the notebook will say
+        return False
+
+
+def _class_set_hash(session: Session, label: str) -> str:
+    if session.parameters.class_set and session.class_set.label == label:
+        return session.class_set.hash
+    return load_class_set(label.rsplit(" v", 1)[0]).hash
+
+
+def _embed(study: str, parameters: Parameters, tell: Tell) -> None:
+    """Fill the store; what goes wrong here is shown by the notebook, which meets it again."""
+    if parameters.pack:
+        return  # it holds the embeddings
+    with contextlib.suppress(Exception):
+        session = start(study, parameters.model_dump())
+        mark = _mark(session)
+        if not mark or not _is_warm(mark):
+            tell(study, "embedding", 0.0)
+            session.study.module.predict(session)
+            mark = mark or _mark(session)
+            shards = sorted(
+                str(p.relative_to(session.store.root))
+                for p in mark.parent.parent.glob("*/*.parquet")
+            )
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            write_json(mark, shards)
+
+
+def _mark(session: Session) -> Path | None:
+    """Where the store notes that it held all that a study asks for, of just these images; None if unknown."""
+    from clipeval import __version__
+    from clipeval.models import identify_model
+    from clipeval.store import image_keys
+
+    p = session.parameters
+    info = identify_model(
+        p.model, p.pretrained, precision=p.precision, resize=p.resize, cache=session.store.root
+    )
+    if info is None:
+        return None
+    about = p.model_dump(exclude={"batch_size", "device", "out", "store", "workers"})
+    classes = session.class_set.hash if p.class_set else ""
+    parts = [
+        __version__,
+        session.study.id,
+        about,
+        classes,
+        session.templates.hash,
+        image_keys(session.images)[0],
+    ]
+    name = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+    return session.store.root / info.fingerprint[:32] / "complete" / f"{name}.json"
+
+
+def _is_warm(mark: Path) -> bool:
+    """Whether the shards of that time are all still there."""
+    try:
+        shards = json.loads(mark.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all((mark.parents[2] / name).is_file() for name in shards)
+
+
+def _context(jobs: int):
+    """How processes are started; where they are forked, the one they are forked from starts now."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["clipeval.warm"])
+    threads = "OMP_NUM_THREADS"
+    given = os.environ.get(threads)
+    # read once, when numpy is loaded there; this process keeps all its threads for embedding
+    os.environ[threads] = given or str(max(1, (os.cpu_count() or 1) // jobs))
+    try:
+        forkserver.ensure_running()
+    finally:
+        if given is None:
+            del os.environ[threads]
+    return context
+
+
+def _notebooks(plan, out: Path, context, jobs: int, tell: Tell):
+    """Run the notebooks, at most `jobs` at once and the card last; yields an Outcome as each one ends."""
+    waiting = [study for study in plan if study != "card"]
+    last = ["card"] if "card" in plan else []
+    running: dict[connection.Connection, _Running] = {}
+    try:
+        while waiting or last or running:
+            if not waiting and not running:
+                waiting, last = last, []
+            while waiting and len(running) < jobs:
+                one = _Running.start(waiting.pop(0), plan, out, context)
+                running[one.pipe] = one
+                tell(one.study, "running", 0.0)
+            for pipe in connection.wait(list(running)):
+                one = running[pipe]
+                share, error = one.heard()
+                if share is not None:
+                    tell(one.study, "running", share)
+                    continue
+                del running[pipe]
+                one.process.join()
+                tell(one.study, "failed" if error else "done", 1.0)
+                yield Outcome(one.study, time.perf_counter() - one.began, error)
+    finally:
+        for one in running.values():
+            one.stop()
+
+
+@dataclass
+class _Running:
+    """A study whose notebook runs in another process."""
+
+    study: str
+    folder: Path
+    process: multiprocessing.process.BaseProcess
+    pipe: connection.Connection
+    began: float
+
+    @classmethod
+    def start(cls, study: str, plan, out: Path, context) -> "_Running":
+        values = plan[study].model_dump() | {"out": str(out)}
+        pipe, theirs = context.Pipe(duplex=False)
+        source = NOTEBOOKS / f"{STUDIES[study].notebook}.ipynb"
+        arguments = (source, out / study, values, dict(os.environ), theirs)
+        process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
+        process.start()
+        theirs.close()
+        return cls(study, out / study, process, pipe, time.perf_counter())
+
+    def heard(self) -> tuple[float | None, str]:
+        """Share done, or None and how it ended."""
+        try:
+            return self.pipe.recv()
+        except EOFError:  # it died: killed for memory, say, or a crash in a library
+            self.process.join()
+        from clipeval import report
+
+        error = f"its process ended with code {self.process.exitcode}; was there enough memory?"
+        report.write_study(self.folder, error=error)
+        return None, error
+
+    def stop(self) -> None:
+        """Kill the process and whatever it started; a store survives that at any moment."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL) if hasattr(os, "killpg") else None
+        self.process.kill()
+        self.process.join()
+
+
+def _execute(source: Path, folder: Path, values: dict, environment: dict, pipe) -> None:
+    """Run one notebook, in a process of its own, and write its page."""
+    _lead_group()
+    os.environ.clear()  # the process this one is forked from may have started in another
+    os.environ.update(environment, MPLBACKEND="agg")
+    import logging
+
+    import papermill
+
+    from clipeval import engine, errors, report
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    error = ""
+    try:
+        papermill.execute_notebook(
+            source,
+            folder / "notebook.ipynb",
+            parameters=values,
+            engine_name=engine.NAME,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            tell=lambda share: pipe.send((share, "")),
+        )
+    except papermill.PapermillExecutionError as failure:
+        users = hasattr(errors, failure.ename)
+        error = failure.evalue if users else f"{failure.ename}: {failure.evalue}"
+    except Exception as failure:  # whatever happens to one study, the others finish
+        error = f"{type(failure).__name__}: {failure}"
+    report.write_study(folder, error=error)
+    pipe.send((None, error))
+
+
+def _lead_group() -> None:
+    """Lead a process group, so that Ctrl-C is the runner's alone; end, all of it, when the runner does."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    runner = multiprocessing.parent_process()
+
+    def watch():
+        connection.wait([runner.sentinel])
+        if hasattr(os, "killpg"):
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

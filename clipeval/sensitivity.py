@@ -1,0 +1,409 @@
+"""Which choice matters most: headline numbers under every combination of reasonable choices.
+
+The paper states no prompts; class wording, templates, precision and how a picture is brought to size
+are choices, and each moves the numbers. Here all combinations are tried on the same images, from
+stored embeddings, and the spread is split up by choice.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval import headlines
+from clipeval.classsets import list_class_sets, load_class_set, load_templates
+from clipeval.embedding import dataset_hash, embed_images
+from clipeval.errors import DataError, ParameterError
+from clipeval.headlines import (
+    ALL,
+    counterpart,
+    headline_rates,
+    outcomes_of,
+    published_headlines,
+)
+from clipeval.parameters import Parameters, parse
+from clipeval.session import Session
+from clipeval.studies import get_study
+
+__all__ = [
+    "FACTORS",
+    "breakdown",
+    "range_of",
+    "check_studies",
+    "uncertainties",
+    "variants_of",
+    "vary",
+]
+
+#: what is varied
+FACTORS = ("class_set", "templates", "precision", "resize")
+GROUPS = ["study", "quantity", *FACTORS]
+#: parameters of a study that decide its rates beside images and prompts
+RULES = ("seed", "race_rule", "options", "n_names", "protocol", "label_sets", "labels_from")
+
+
+class _NotStored(Exception):
+    """An image has no stored embedding and none may be computed."""
+
+
+class _Variant(Session):
+    """A study's session on the images, embeddings and prompts of another session."""
+
+    def __init__(self, base: Session, study: str, encode, **changes):
+        kind = get_study(study).module.Parameters
+        values = {k: v for k, v in base.parameters.model_dump().items() if k in kind.model_fields}
+        if "methods" in kind.model_fields:
+            changes["methods"] = "zero-shot"  # a probe is told no words
+        super().__init__(study, parse(kind, values | changes, study=study), progress=base.progress)
+        self._base, self.encode = base, encode
+        for name in ("images", "store", "info"):
+            self.__dict__[name] = getattr(base, name)
+
+    @property
+    def model(self):
+        return self._base.model
+
+    def embed(self, images=None, features="projected"):
+        return self._base.embed(images, features)
+
+    def classify(self, task=None, *, top=1, **words):
+        return super().classify(task, top=1, **words)  # hits need the first answer only
+
+
+def variants_of(class_set: str) -> list[str]:
+    """A class set and all its variants, the one named first; "" where a study has none."""
+    if not class_set:
+        return [""]
+    name = load_class_set(class_set).name
+    known = [spec for spec in list_class_sets()["class_set"] if spec.partition(":")[0] == name]
+    return [class_set, *(spec for spec in known if spec != class_set)]
+
+
+def vary(
+    session: Session,
+    studies: Sequence[str],
+    *,
+    class_sets: dict[str, Sequence[str]] | None = None,
+    templates: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    resizes: Sequence[str] = (),
+    compute: bool = False,
+) -> pd.DataFrame:
+    """Headline quantities of studies under every combination of choices.
+
+    Parameters
+    ----------
+    session : Session
+        Its parameters say model, data set and the choice that others are compared with.
+    studies : ids of studies that have headline quantities
+    class_sets : study -> class sets; by default the study's own and all its variants
+    templates, precisions, resizes : further choices; the session's own always come first
+    compute : bool
+        Embed the images for precisions and resizes that are not stored; False leaves these out and
+        names them in `attrs["left_out"]`.
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, class_set, templates, precision, resize, n, count, metric, percent, ci_low,
+        ci_high (Wilson, 95 %), published, difference, reference (bool: the session's own choice),
+        task. For a quantity, class sets whose prompts are those of an earlier one are left out: a
+        variant of the words for gender is no other choice for age. `attrs["left_out"]`: sentences.
+
+    Raises
+    ------
+    ParameterError  if a study is unknown or has no headline quantities
+    """
+    p = session.parameters
+    check_studies(p, studies)
+    bases, left_out = _bases(session, precisions, resizes, compute)
+    parts = []
+    for base, study in itertools.product(bases, studies):
+        encode, point = _Memory(base), _point(p, study)
+        more = (class_sets or {}).get(study, variants_of(point[0]))
+        sets, said = (list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *templates]))
+
+        def tried(base=base, study=study, encode=encode, sets=sets, said=said) -> pd.DataFrame:
+            encode(_prompts(sets, said))  # at once: the store is read, the model called only once
+            found = []
+            for class_set, wording in itertools.product(sets, said):
+                words = {"class_set": class_set, "templates": wording}
+                found.append(_rates(_Variant(base, study, encode, **words)).assign(**words))
+            return pd.concat(found, ignore_index=True)
+
+        found = session.remember("sensitivity", _depends(base, study, sets, said), tried)
+        own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
+        about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
+        parts.append(found.assign(study=study, **about, reference=own & (base is session)))
+    table = _distinct(pd.concat(parts, ignore_index=True))
+    numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
+    table = table[[*GROUPS, *numbers, "reference", "task"]]
+    table.attrs["left_out"] = left_out
+    return table
+
+
+def check_studies(p: Parameters, studies: Sequence[str]) -> None:
+    """ParameterError if a study has nothing to vary, or one class set is named for several."""
+    for study in studies:
+        module = get_study(study).module
+        if not hasattr(module, "outcomes") or "other" in module.Parameters.model_fields:
+            raise ParameterError(
+                f"{study} has no headline numbers of one class set to vary; name fairface, "
+                "denigration, congress, cctv or celebrities."
+            )
+    if len(studies) != 1 and p.class_set:
+        raise ParameterError(
+            f"class_set={p.class_set} is given for {len(studies)} studies; name one study, or "
+            "leave the class set to each."
+        )
+
+
+def _point(p: Parameters, study: str) -> tuple[str, str]:
+    """Class set and templates of the reference: what the session names, else the study's own."""
+    own = get_study(study).module.Parameters.model_fields
+    named = p.templates != Parameters.model_fields["templates"].default
+    return p.class_set or own["class_set"].default, p.templates if named else own[
+        "templates"
+    ].default
+
+
+def _depends(base: Session, study: str, sets: list[str], said: list[str]) -> list:
+    """All that decides the rates of one study on one set of embeddings."""
+    module = get_study(study).module
+    code = [Path(f).read_bytes() for f in (__file__, module.__file__, headlines.__file__)]
+    fields = {k: v for k, v in base.parameters.model_dump().items() if k in RULES}
+    words = [load_class_set(name).hash for name in sets if name]
+    words += [load_templates(name).hash for name in said]
+    data = dataset_hash(base.images, base.embed())
+    code = [hashlib.sha256(text).hexdigest() for text in code]
+    return [base.info.fingerprint, data, study, sets, said, words, fields, code]
+
+
+def _prompts(sets: list[str], said: list[str]) -> list[str]:
+    """Every prompt of class sets in every template."""
+    tasks = [classes for name in sets if name for classes in load_class_set(name).tasks.values()]
+    texts = dict.fromkeys(text for classes in tasks for text in classes.values())
+    templates = [load_templates(name) for name in said]
+    return [prompt for t in templates for text in texts for prompt in t.fill(text)]
+
+
+class _Memory:
+    """Prompts encoded once for all variants."""
+
+    def __init__(self, base: Session):
+        self._base, self._rows = base, {}
+
+    def __call__(self, prompts: list[str]) -> np.ndarray:
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._rows]
+        if new:
+            self._rows.update(zip(new, self._base.encode(new), strict=True))
+        return np.array([self._rows[prompt] for prompt in prompts], dtype=np.float32)
+
+
+def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[str]]:
+    """A session for each precision and resize that has embeddings; what has none is named."""
+    p, left_out = session.parameters, []
+
+    def base(precision, resize):
+        if (precision, resize) == (p.precision, p.resize):
+            return session
+        changed = p.model_copy(update={"precision": precision, "resize": resize})
+        found = Session(session.study.id, changed, progress=session.progress)
+        found.__dict__.update(images=session.images, store=session.store)
+        return found if compute or _stored(found) else None
+
+    def kept(what, levels, own, others):
+        levels = [own, *(level for level in dict.fromkeys(levels) if level != own)]
+        found = [x for x in levels if all(base(*pair) for pair in others(x))]
+        missing = [x for x in levels if x not in found]
+        if missing:
+            left_out.append(f"No embeddings are stored for {what} {', '.join(missing)}: left out.")
+        return found
+
+    precisions = kept("precision", precisions, p.precision, lambda x: [(x, p.resize)])
+    resizes = kept("resize", resizes, p.resize, lambda x: [(y, x) for y in precisions])
+    return [base(x, y) for x, y in itertools.product(precisions, resizes)], left_out
+
+
+def _stored(session: Session) -> bool:
+    """Whether every image of the session has an embedding in the store."""
+    from clipeval.models import identify_model
+
+    p = session.parameters
+    info = identify_model(
+        p.model,
+        p.pretrained or None,
+        precision=p.precision,
+        resize=p.resize,
+        cache=session.store.root,
+    )
+    if info is None:
+        return False
+
+    def refuse():
+        raise _NotStored
+
+    try:
+        embed_images(
+            session.images, info=info, get_model=refuse, store=session.store, progress=False
+        )
+    except _NotStored:
+        return False
+    return True
+
+
+def _rates(session: Session) -> pd.DataFrame:
+    """Headline rates over all images, and which prompts each of them was asked with."""
+    study, p = session.study, session.parameters
+    predictions = study.module.predict(session)
+    record = {"parameters": p.model_dump(), "model": {"model": session.info.model}}
+    outcomes = outcomes_of(study.id, predictions, record)
+    outcomes = outcomes[(outcomes["images_of"] == ALL) & (outcomes["method"] == "zero-shot")]
+    table = headline_rates(outcomes, seed=p.seed)
+    known = published_headlines(study.id, record)
+    known = known[(known["model"] == counterpart(study.id, record)) & (known["images_of"] == ALL)]
+    known = known[known["method"] == "zero-shot"].set_index("quantity")["published"]
+    table["published"] = table["quantity"].map(known).astype(float)
+    table["difference"] = table["percent"] - table["published"]
+    tasks = outcomes.drop_duplicates("quantity").set_index("quantity")["task"]
+    table["task"] = table["quantity"].map(tasks)
+    prompts = session.prompts()
+    asked = {task: rows.to_json(orient="values") for task, rows in prompts.groupby("task")}
+    table["asked"] = [asked.get(task, prompts.to_json(orient="values")) for task in table["task"]]
+    return table
+
+
+def _distinct(table: pd.DataFrame) -> pd.DataFrame:
+    """Without class sets that ask nothing new for a quantity, whatever the templates."""
+    kept = []
+    for _, rows in table.groupby(["study", "quantity"], sort=False):
+        asked = rows.groupby("class_set", sort=False)["asked"].agg(lambda texts: repr(list(texts)))
+        kept.append(rows[rows["class_set"].isin(asked.drop_duplicates().index)])
+    return pd.concat(kept, ignore_index=True).drop(columns="asked")
+
+
+def range_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The lowest and highest value over all choices, beside the value of the reference choice.
+
+    Parameters
+    ----------
+    table : DataFrame, as `vary` returns it
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, n, count, metric, percent, ci_low, ci_high (of the reference), published,
+        difference, lowest, highest, width (percentage points), choices (number of combinations),
+        lowest_with, highest_with (class set, templates, precision, resize; of equals, the first).
+    """
+    rows = []
+    for (study, quantity), part in table.groupby(["study", "quantity"], sort=False):
+        part = part.reset_index(drop=True)
+        point = part[part["reference"]]
+        if len(point) != 1:
+            raise DataError(
+                f"{study}, {quantity}: {len(point)} rows are the reference; mark one choice."
+            )
+        low, high = part.loc[part["percent"].idxmin()], part.loc[part["percent"].idxmax()]
+        varied = [name for name in FACTORS if part[name].nunique() > 1]
+        numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+        rows.append(
+            {"study": study, "quantity": quantity}
+            | point.iloc[0][[*numbers, "difference"]].to_dict()
+            | {"lowest": low["percent"], "highest": high["percent"]}
+            | {"width": high["percent"] - low["percent"], "choices": len(part)}
+            | {"lowest_with": _words(low, varied), "highest_with": _words(high, varied)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _words(row: pd.Series, varied: Sequence[str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied)
+
+
+def uncertainties(ranges: pd.DataFrame) -> pd.DataFrame:
+    """What sampling and what choices leave open, one under the other, as a figure wants them.
+
+    Parameters
+    ----------
+    ranges : DataFrame, as `range_of` returns it
+
+    Returns
+    -------
+    DataFrame: two rows a quantity, `uncertainty` "sampling (95 %)" or "choices (lowest to highest)";
+    ci_low and ci_high are the ends of either
+    """
+    sampling = ranges.assign(uncertainty="sampling (95 %)")
+    choices = ranges.assign(
+        uncertainty="choices (lowest to highest)",
+        ci_low=ranges["lowest"],
+        ci_high=ranges["highest"],
+        published=np.nan,
+        difference=np.nan,
+    )
+    table = pd.concat([sampling, choices]).sort_index(kind="stable").reset_index(drop=True)
+    first = ["study", "quantity", "uncertainty", "n", "metric", "percent", "ci_low", "ci_high"]
+    return table[[*first, "published", "difference"]]
+
+
+def breakdown(table: pd.DataFrame) -> pd.DataFrame:
+    """How much of the variance over choices each choice accounts for (eta squared).
+
+    The choices are crossed completely, one value each, so that the sums of squares of the main
+    effects are independent; what they leave over is interaction.
+
+    Parameters
+    ----------
+    table : DataFrame, as `vary` returns it
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, choice (each factor with more than one level, and "interactions"), n
+        (images), metric, percent (share of the total sum of squares; NaN where nothing varies),
+        ci_low, ci_high, published, difference (NaN), levels, dof, sum_sq (percentage points
+        squared).
+
+    Raises
+    ------
+    DataError  if a combination is missing or stands twice
+    """
+    rows = []
+    for (study, quantity), part in table.groupby(["study", "quantity"], sort=False):
+        varied = [name for name in FACTORS if part[name].nunique() > 1]
+        sizes = [part[name].nunique() for name in varied]
+        if len(part) != np.prod(sizes, dtype=int) or part.duplicated(varied or ["study"]).any():
+            raise DataError(
+                f"{study}, {quantity}: {len(part)} rows for {' x '.join(map(str, sizes))} choices; "
+                "a breakdown needs every combination once."
+            )
+        mean = part["percent"].mean()
+        total = float(((part["percent"] - mean) ** 2).sum())
+        found = []
+        for name, size in zip(varied, sizes, strict=True):
+            means = part.groupby(name)["percent"].mean()
+            found.append((name, size, size - 1, len(part) / size * ((means - mean) ** 2).sum()))
+        left = len(part) - 1 - sum(dof for *_, dof, _ in found)
+        if left > 0:
+            rest = max(total - sum(ss for *_, ss in found), 0.0)
+            found.append(("interactions", len(part), left, rest))
+        about = {"study": study, "quantity": quantity, "n": int(part["n"].iloc[0])}
+        share = (lambda ss, total=total: 100 * ss / total) if total > 1e-12 else lambda ss: np.nan
+        rows += [
+            about
+            | {
+                "choice": c.replace("_", " "),
+                "percent": share(ss),
+                "levels": k,
+                "dof": dof,
+                "sum_sq": ss,
+            }
+            for c, k, dof, ss in found
+        ]
+    found = pd.DataFrame(rows).assign(metric="share of variance")
+    found = found.assign(ci_low=np.nan, ci_high=np.nan, published=np.nan, difference=np.nan)
+    first = ["study", "quantity", "choice", "n", "metric", "percent", "ci_low", "ci_high"]
+    return found[[*first, "published", "difference", "levels", "dof", "sum_sq"]]

@@ -1,0 +1,287 @@
+"""One study's run: what its notebook works with, and the folder that its results are kept in."""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from clipeval.inputs import Inputs
+from clipeval.parameters import Parameters, parse
+from clipeval.provenance import Provenance, bibtex, caption, code_version, package_versions
+from clipeval.runfolder import check_out, write_json, write_run
+from clipeval.studies import get_study
+from clipeval.tables import table_html, write_table
+
+__all__ = ["Session", "as_markdown", "start"]
+
+#: rows of a table that a notebook shows; the file has them all
+SHOWN = 120
+
+
+def start(study: str, values: dict) -> "Session":
+    """Open a session with the parameters that stand in `values`.
+
+    Parameters
+    ----------
+    study : str
+        Study id, such as "fairface".
+    values : dict
+        A notebook's ``globals()``, or any mapping; names that are no parameter are passed over.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not accepted, or the run folder cannot be written.
+    """
+    module = get_study(study).module
+    kind = module.Parameters
+    known = {name: values[name] for name in kind.model_fields if name in values}
+    parameters = parse(kind, known, study=study)
+    check_out(parameters)
+    return getattr(module, "Session", Session)(study, parameters)
+
+
+class Session(Inputs):
+    """The inputs of a study, and what its notebook does with the results: shows and keeps them.
+
+    Parameters
+    ----------
+    study, parameters, progress : as in `Inputs`
+    """
+
+    def __init__(self, study: str, parameters: Parameters, *, progress: bool = True):
+        super().__init__(study, parameters, progress=progress)
+        self._kept = {"tables": [], "figures": []}
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this study within the run folder."""
+        return self.parameters.out_folder / self.study.id
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """What the tables and figures of this session are made from."""
+        attrs, embeddings = self.images.attrs, self.embed()
+        p = self.parameters
+        notes = list(attrs.get("notes", []))
+        return Provenance(
+            model=self.info.model,
+            pretrained=self.info.pretrained,
+            precision=p.precision,
+            activation=self.info.activation,
+            resize=p.resize,
+            device=str(self._model.device) if self._model else "",
+            dataset=attrs["name"],
+            version=attrs.get("version", ""),
+            n=len(embeddings),
+            unreadable=len(embeddings.unreadable),
+            class_set=self.class_set.name if p.class_set else "",
+            class_set_version=self.class_set.version if p.class_set else "",
+            variant=self.class_set.variant if p.class_set else "",
+            templates=self.templates.label,
+            labels=attrs.get("labels", ""),
+            notes=tuple(notes),
+            test_cards=bool(attrs.get("planted")),
+            parameters={k: v for k, v in p.model_dump().items()},
+        )
+
+    @functools.cached_property
+    def code(self) -> dict:
+        """Version, commit and dirty flag of the code that runs."""
+        return code_version()
+
+    def describe(self):
+        """What data this is, whose labels, on what terms, and what the model does to a picture (Markdown)."""
+        from IPython.display import Markdown
+
+        attrs, info, n = self.images.attrs, self.info, len(self.images)
+        said = {k: as_markdown(attrs.get(k, "")) for k in ("version", "labels", "licence", "terms")}
+        lines = [
+            f"**Data.** {as_markdown(attrs['name'])}, {said['version']}: {n:,} images. "
+            f"{said['labels']} Licence: {said['licence']}. {said['terms']}",
+            f"**Model.** {as_markdown(f'{info.model} {info.pretrained}'.strip())}, {info.precision}, "
+            f"{as_markdown(info.activation or 'its own')} activation, logit scale {info.logit_scale:.4g}, "
+            f"{info.score}. Preprocess: {as_markdown(_preprocess_text(info))}.",
+        ]
+        if self.pack:
+            lines.append(
+                f"**From a pack.** Embeddings and labels are those of {as_markdown(self.pack.path.name)} "
+                f"(sha256 of its manifest {self.pack.sha256}); no image was opened."
+            )
+        lines += [f"**Note.** {as_markdown(note)}" for note in attrs.get("notes", [])]
+        if attrs.get("planted"):
+            lines.insert(
+                0,
+                "**This is a replay on test cards: planted rates, read back from pixels. "
+                "It is no finding about any model.**",
+            )
+        return Markdown("\n\n".join(lines))
+
+    def reading(self):
+        """How many images were read, and which were not (Markdown); writes unreadable.csv if any."""
+        from IPython.display import Markdown
+
+        embeddings = self.embed()
+        lost = embeddings.unreadable
+        path = self.folder / "unreadable.csv"
+        if len(lost) == 0:
+            path.unlink(missing_ok=True)
+            return Markdown(f"All {len(embeddings):,} images could be read.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lost[["image_id", "reason"]].to_csv(path, index=False, lineterminator="\n")
+        total = len(lost) + len(embeddings)
+        return Markdown(
+            f"**{len(lost):,} of {total:,} images could not be read** (listed in unreadable.csv); "
+            f"rates below are over {len(embeddings):,}."
+        )
+
+    def prompts(self):
+        """The prompts sent to the model so far, one row a class (DataFrame)."""
+        rows = [
+            {"task": task, "class": name, "prompts": " | ".join(texts)}
+            for task, classes in self._prompts.items()
+            for name, texts in classes.items()
+        ]
+        return pd.DataFrame(rows)
+
+    def save_predictions(self, predictions: pd.DataFrame) -> None:
+        """Write predictions.parquet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / ".predictions.parquet"
+        predictions.to_parquet(beside, index=False)
+        os.replace(beside, self.folder / "predictions.parquet")
+
+    def table(self, id: str, table: pd.DataFrame, text: str, *, extra=(), **how):
+        """Keep a table as CSV and LaTeX, and show it with its caption.
+
+        Parameters
+        ----------
+        id : str, the table's id in the contract, such as "by_race"
+        text : str, what it shows
+        extra : columns after the contract's that are shown too, such as p values
+        how : `intervals`, `published_source`, as in `provenance.caption`
+        """
+        from IPython.display import HTML
+
+        write_table(
+            table,
+            self.folder / "tables",
+            id,
+            caption(text, self.provenance, kind="table", **how),
+            extra=extra,
+        )
+        shown = self._keep("tables", id, text, kind="table", **how)
+        if len(table) > SHOWN:
+            shown += f" The first {SHOWN} of {len(table):,} rows; all of them are in {id}.csv."
+        return HTML(table_html(table[:SHOWN], caption=shown, id=f"table-{id}", extra=extra))
+
+    def figure(self, id: str, figure, text: str, *, alt: str = "", **how):
+        """Keep a figure as PDF, SVG and PNG, and show it with its caption.
+
+        Parameters
+        ----------
+        id, text, how : as in `table`
+        figure : matplotlib Figure
+        alt : str, what a reader who cannot see it is told
+        """
+        from base64 import b64encode
+        from html import escape
+
+        from IPython.display import HTML
+
+        from clipeval.figures import save_figure
+
+        alt = alt or getattr(figure, "alt", "") or text
+        paths = save_figure(
+            figure,
+            self.folder / "figures",
+            id,
+            caption(text, self.provenance, **how),
+            self.provenance,
+            alt=alt,
+            known=self.store.root / "figures",
+        )
+        shown = self._keep("figures", id, text, alt=alt, kind="figure", **how)
+        png = paths["png"]
+        width = round(figure.get_size_inches()[0] * 96 * 1.35)
+        data = b64encode(png.read_bytes()).decode()
+        return HTML(
+            f'<figure id="figure-{escape(id)}"><img alt="{escape(alt)}" style="width:{width}px;max-width:100%" '
+            f'src="data:image/png;base64,{data}"><figcaption>{escape(shown)}</figcaption></figure>'
+        )
+
+    def _keep(self, kind_of, id, text, *, alt="", kind, **how) -> str:
+        shown = caption(text, self.provenance, kind=kind, code=self.code, **how)
+        self._kept[kind_of] = [entry for entry in self._kept[kind_of] if entry["id"] != id]
+        cite = bibtex(id, self.provenance, study=self.study.id, title=text, code=self.code)
+        self._kept[kind_of].append(
+            {"id": id, "text": text, "caption": shown, "alt": alt, "bibtex": cite}
+        )
+        return shown
+
+    def finish(self) -> Path:
+        """Write prompts.json, study.json and the run's run.json; returns the study's folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "prompts.json", self._prompts)
+        write_json(self.folder / "study.json", self.record())
+        write_run(self.parameters.out_folder)
+        return self.folder
+
+    def record(self) -> dict:
+        """All that is known of this run of the study, as plain JSON values."""
+        from clipeval.embedding import dataset_hash
+
+        attrs, embeddings = self.images.attrs, self.embed()
+        return {
+            "study": self.study.id,
+            "title": self.study.title,
+            "parameters": self.parameters.model_dump(),
+            "model": self.info.to_json(),
+            "device": self.provenance.device or "none: every embedding was stored",
+            "dataset": {
+                "name": attrs["name"],
+                "version": attrs.get("version", ""),
+                "licence": attrs.get("licence", ""),
+                "citation": attrs.get("citation", ""),
+                "labels": attrs.get("labels", ""),
+                "notes": list(attrs.get("notes", [])),
+                "images": len(self.images),
+                "read": len(embeddings),
+                "unreadable": len(embeddings.unreadable),
+                "hash": dataset_hash(self.images, embeddings),
+            },
+            "test_cards": bool(attrs.get("planted")),
+            "pack": self.pack.sha256 if self.pack else "",
+            "class_sets": self._class_sets,
+            "templates": {self.templates.label: {"hash": self.templates.hash}},
+            "prompts_hash": hashlib.sha256(json.dumps(self._prompts).encode()).hexdigest(),
+            "code": self.code,
+            "versions": package_versions(),
+            "opened": embeddings.opened,
+            "encoded": embeddings.encoded,
+            "seconds": {k: round(v, 2) for k, v in self.times.items()}
+            | {"all": round(time.perf_counter() - self._began, 2)},
+            **self._kept,
+        }
+
+
+def as_markdown(text) -> str:
+    """Text from data as Markdown that shows it as it is: no tag, link or emphasis comes of it."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(str(text).split()))
+
+
+def _preprocess_text(info) -> str:
+    p = info.preprocess
+    size = p.get("size")
+    size = "x".join(map(str, size)) if isinstance(size, list | tuple) else size
+    how = {
+        "shortest": "shorter side to size, then the middle cut out: the sides of wide photos are lost",
+        "longest": "longer side to size, the rest filled",
+        "squash": "squashed to size",
+    }.get(p.get("resize_mode"), p.get("resize_mode"))
+    return ", ".join(str(part) for part in (f"{size} pixels", p.get("interpolation"), how) if part)

@@ -1,0 +1,102 @@
+"""Many labels at once: which go with a grouping of the images, corrected for their number."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import DataError, ParameterError
+
+__all__ = ["adjust", "chi2_by_label"]
+
+
+def chi2_by_label(
+    hits, group, *, labels: Sequence[str] | None = None, correction: str = "fdr_bh"
+) -> pd.DataFrame:
+    """Chi-squared test of each label against a grouping of the images.
+
+    Parameters
+    ----------
+    hits : bool array or DataFrame (n images, L labels): does the image carry the label
+    group : sequence (n,), two or more levels, none missing
+    labels : names of the labels; the columns of `hits` if it is a DataFrame and they are not given
+    correction : str, for the number of labels: "fdr_bh" (Benjamini-Hochberg), "holm" or another
+        statsmodels method; every label offered counts, also those that no image carries, so that
+        the correction does not depend on the outcome
+
+    Returns
+    -------
+    DataFrame, one row a label in the order given: `label`, `chi2` (without continuity correction,
+    as scipy's `chi2_contingency(correction=False)`), `dof`, `p`, `p_adjusted`, `min_expected`
+    (smallest expected count: below 5 the p value is doubtful). A label that no image or every
+    image carries has chi2 0 and p 1.
+
+    Raises
+    ------
+    DataError  if the sizes differ, a group value is missing or there is only one group
+    """
+    from scipy.special import chdtrc
+
+    if labels is None:
+        labels = list(hits) if isinstance(hits, pd.DataFrame) else range(np.shape(hits)[1])
+    hits = np.asarray(hits)
+    codes, levels = pd.factorize(np.asarray(group, dtype=object), use_na_sentinel=True)
+    if hits.dtype != bool or hits.ndim != 2 or hits.shape != (len(codes), len(labels)):
+        raise DataError(
+            f"hits must be true or false for each of {len(codes)} images and {len(labels)} labels; "
+            f"they are {hits.dtype} {hits.shape}."
+        )
+    if (codes < 0).any():
+        raise DataError(f"{int((codes < 0).sum()):,} images have no group; leave them out first.")
+    if len(levels) < 2:
+        raise DataError(f"all images are in one group ({list(levels)}); a test needs two or more.")
+    # counts stay below 2**53, so the float product is exact and much faster than an integer one
+    members = np.eye(len(levels))[codes]
+    seen = members.T @ hits.astype(float)  # (groups, labels)
+    size = members.sum(axis=0)[:, None]
+    expected = size * (seen.sum(axis=0) / len(codes))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cells = (seen - expected) ** 2 * (1 / expected + 1 / (size - expected))
+    constant = (seen.sum(axis=0) == 0) | (seen.sum(axis=0) == len(codes))
+    chi2 = np.where(constant, 0.0, cells.sum(axis=0))
+    p = np.where(constant, 1.0, chdtrc(len(levels) - 1, chi2))
+    return pd.DataFrame(
+        {
+            "label": list(labels),
+            "chi2": chi2,
+            "dof": len(levels) - 1,
+            "p": p,
+            "p_adjusted": adjust(p, correction),
+            "min_expected": np.minimum(expected, size - expected).min(axis=0),
+        }
+    )
+
+
+def adjust(p, correction: str = "fdr_bh") -> np.ndarray:
+    """P values (m,) corrected for their number.
+
+    "fdr_bh" (Benjamini and Hochberg 1995) and "holm" (Holm 1979) are computed here, as importing statsmodels
+    takes longer than a whole study; any other method is statsmodels' `multipletests`.
+    """
+    p = np.asarray(p, float)
+    m = len(p)
+    if m == 0:
+        return p
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(m)
+    if correction == "fdr_bh":
+        steps = p[order] * m / np.arange(1, m + 1)
+        adjusted[order] = np.minimum.accumulate(steps[::-1])[::-1].clip(max=1)
+        return adjusted
+    if correction == "holm":
+        steps = p[order] * np.arange(m, 0, -1)
+        adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+        return adjusted
+    from statsmodels.stats.multitest import multipletests
+
+    try:
+        return multipletests(p, method=correction)[1]
+    except ValueError as error:
+        raise ParameterError(
+            f'"{correction}" is no correction for many tests; use "fdr_bh" or "holm".'
+        ) from error

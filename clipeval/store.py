@@ -1,0 +1,335 @@
+"""Embeddings on disk: checksummed shards that survive a kill, a full disk and a second process.
+
+Layout: ``ROOT/<fingerprint>/<kind>/<time>-<process>.parquet``, where the fingerprint covers all
+that can change an embedding and the kind says what was embedded (``images-projected-float32``,
+``texts-float32``). Each shard is one parquet file that any tool can read: its rows carry a key,
+and its metadata a checksum of the content. A shard appears under its name only when it is
+complete and synced to disk; one that fails its checks is set aside as ``*.damaged``.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import socket
+import stat
+import time
+import uuid
+import warnings
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import StoreError
+
+__all__ = ["COLUMNS", "Shelf", "Store", "image_keys"]
+
+FORMAT = "1"
+COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
+
+
+def image_keys(images: pd.DataFrame) -> tuple[list[str | None], list[str | None]]:
+    """Key of each image by where it is and when it was last changed, without opening it.
+
+    Parameters
+    ----------
+    images : images table with `file` and, for rows of parquet files, `row`
+
+    Returns
+    -------
+    (keys, reasons) : sha256 of path, row, size and time of change; None with the reason why
+        where there is no such file
+    """
+    rows = [None] * len(images)
+    if "row" in images:
+        rows = [None if pd.isna(row) else int(row) for row in images["row"]]
+    folders, keys, reasons = {}, [], []
+    for file, row in zip(images["file"].tolist(), rows, strict=True):
+        try:
+            status = os.stat(file)
+        except OSError as error:
+            keys.append(None)
+            reasons.append("no such file" if error.errno == errno.ENOENT else error.strerror)
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            keys.append(None)
+            reasons.append("not a file")
+            continue
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = json.dumps(os.path.realpath(folder))
+        # a JSON list, put together by hand: a table may have a million rows
+        row = "null" if row is None else row
+        parts = f"[{folders[folder]}, {json.dumps(name)}, {row}, {status.st_size}, {status.st_mtime_ns}]"
+        keys.append(hashlib.sha256(parts.encode()).hexdigest())
+        reasons.append(None)
+    return keys, reasons
+
+
+class Store:
+    """A folder of embeddings of any number of models and image sets.
+
+    Parameters
+    ----------
+    root : folder; made when something is first written
+
+    Raises
+    ------
+    StoreError  if `root` is a file
+    """
+
+    def __init__(self, root):
+        self.root = Path(root).expanduser().absolute()
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"store {self.root} is a file; give a folder.")
+
+    def __repr__(self):
+        return f"Store({str(self.root)!r})"
+
+    def shelf(self, info, kind: str) -> "Shelf":
+        """Embeddings of one kind by one model, a `ModelInfo`."""
+        return Shelf(self.root / info.fingerprint[:32] / kind, info)
+
+    def summary(self) -> pd.DataFrame:
+        """What is stored: model, pretrained, precision, kind, rows, shards, megabytes, folder."""
+        import pyarrow.parquet as pq
+
+        rows = []
+        for folder in sorted(self.root.glob("*/*/")):
+            try:
+                about = json.loads((folder.parent / "model.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                about = {}
+            shards, count, size = sorted(folder.glob("*.parquet")), 0, 0
+            if not shards:
+                continue
+            for path in shards:
+                try:
+                    size += path.stat().st_size
+                    count += pq.read_metadata(path).num_rows
+                except Exception:  # damaged, and the next reader sets it aside; or gone
+                    continue
+            row = {name: about.get(name, "") for name in ("model", "pretrained", "precision")}
+            row |= {"kind": folder.name, "rows": count, "shards": len(shards)}
+            rows.append(row | {"megabytes": round(size / 1e6, 3), "folder": str(folder)})
+        columns = ["model", "pretrained", "precision", "kind", "rows", "shards", "megabytes"]
+        return pd.DataFrame(rows, columns=[*columns, "folder"])
+
+
+class Shelf:
+    """Shards of one kind by one model; made by `Store.shelf`."""
+
+    def __init__(self, folder: Path, info):
+        self.folder = folder
+        self.info = info
+        self._ready = False
+
+    def read(self, keys):
+        """Stored rows for these keys, each key once.
+
+        Where two processes stored the same key, the older shard wins.
+
+        Parameters
+        ----------
+        keys : sequence of str, unique
+
+        Yields
+        ------
+        (positions, rows, matrix) : positions in `keys` (k,), DataFrame of COLUMNS (k rows),
+            and the embeddings of those rows whose `reason` is None, (<= k, d) in the stored dtype
+        """
+        wanted = pd.Index(keys)
+        found = np.zeros(len(wanted), dtype=bool)
+        for path in sorted(self.folder.glob("*.parquet")):
+            if found.all():
+                return
+            try:
+                positions = wanted.get_indexer(_read_keys(path, self.info.fingerprint))
+                take = positions >= 0
+                take[take] = ~found[positions[take]]
+                if not take.any():
+                    continue
+                rows, matrix = _read_shard(path, self.info.fingerprint)
+            except FileNotFoundError:
+                continue
+            except PermissionError as error:
+                raise StoreError(f"shard {path} cannot be read ({error.strerror}).") from None
+            except Exception as error:  # whatever a damaged file makes the reader raise
+                self._set_aside(path, error)
+                continue
+            found[positions[take]] = True
+            matrix = matrix[take[rows["reason"].isna().to_numpy()]]
+            yield positions[take], rows[take].reset_index(drop=True), matrix
+
+    def write(self, rows: pd.DataFrame, matrix: np.ndarray) -> Path:
+        """Store one shard; it is on disk, whole, when this returns, or not there at all.
+
+        Parameters
+        ----------
+        rows : DataFrame of COLUMNS; `reason` is None where an image could be read
+        matrix : (k, d) float32 or float16, embeddings of the rows whose `reason` is None, in order
+
+        Raises
+        ------
+        StoreError  if the folder cannot be written or the disk is full
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = rows[COLUMNS].astype(object).where(rows[COLUMNS].notna(), None)
+        columns = {name: pa.array(rows[name].tolist(), pa.string()) for name in COLUMNS}
+        readable = rows["reason"].isna().to_numpy()
+        width = matrix.shape[1] if len(matrix) else 1
+        full = np.zeros((len(rows), width), dtype=matrix.dtype)
+        full[readable] = matrix.reshape(-1, width)
+        columns["embedding"] = pa.FixedSizeListArray.from_arrays(
+            pa.array(full.reshape(-1)), width, mask=pa.array(~readable)
+        )
+        about = {
+            "format": FORMAT,
+            "fingerprint": self.info.fingerprint,
+            "keys": _hash_keys(rows["key"].tolist()),
+            "checksum": _checksum(rows, matrix),
+        }
+        table = pa.table(columns).replace_schema_metadata({"clipeval": json.dumps(about)})
+
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
+        path = self.folder / f"{name}.parquet"
+        temporary = self.folder / f"{name}.{_host()}.{os.getpid()}.tmp"
+        try:
+            self._prepare()
+            with open(temporary, "wb") as handle:
+                pq.write_table(
+                    table,
+                    handle,
+                    compression="none",
+                    use_dictionary=False,  # vectors hardly ever repeat a number
+                )
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.rename(temporary, path)
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise _write_error(error, self.folder) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return path
+
+    def _prepare(self):
+        """Make the folder, say beside it what model it belongs to, and clear up after the dead."""
+        if self._ready:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder.parent / "model.json"
+        if not about.exists():
+            temporary = about.with_name(f"model.{uuid.uuid4().hex[:12]}.tmp")
+            try:
+                temporary.write_text(json.dumps(asdict(self.info), indent=1), encoding="utf-8")
+                os.replace(temporary, about)
+            finally:
+                temporary.unlink(missing_ok=True)
+        for path in self.folder.glob("*.tmp"):
+            if _is_stale(path):
+                path.unlink(missing_ok=True)
+        self._ready = True
+
+    def _set_aside(self, path: Path, error: Exception):
+        """Rename a shard that fails its checks; its images are embedded anew."""
+        try:
+            os.rename(path, path.with_name(path.name + ".damaged"))
+        except OSError:  # a store without write permission, or another process was faster
+            pass
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(
+            f"shard {path} is damaged or foreign ({reason}); it is set aside as "
+            f"{path.name}.damaged and its embeddings are computed again.",
+            stacklevel=3,
+        )
+
+
+def _read_keys(path: Path, fingerprint: str) -> list[str]:
+    """Key column alone, with a checksum of its own: whether a shard is wanted must be certain."""
+    table, about = _read_columns(path, fingerprint, ["key"])
+    keys = table.column("key").to_pylist()
+    if _hash_keys(keys) != about.get("keys"):
+        raise ValueError("its keys do not have the checksum they were written with")
+    return keys
+
+
+def _read_shard(path: Path, fingerprint: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows and the matrix of the readable ones, checked against the shard's own checksum."""
+    table, about = _read_columns(path, fingerprint, [*COLUMNS, "embedding"])
+    rows = pd.DataFrame({name: table.column(name).to_pylist() for name in COLUMNS}, dtype=object)
+    vectors = table.column("embedding").combine_chunks()
+    matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, vectors.type.list_size)
+    if _checksum(rows, matrix) != about.get("checksum"):
+        raise ValueError("its content does not have the checksum it was written with")
+    return rows, matrix
+
+
+def _read_columns(path: Path, fingerprint: str, columns: list[str]):
+    """Columns of a shard, not yet checked, and what the shard says of itself."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as parquet:
+        about = json.loads((parquet.schema_arrow.metadata or {}).get(b"clipeval", b"{}"))
+        if about.get("format") != FORMAT:
+            raise ValueError(f"format {about.get('format')!r} instead of {FORMAT!r}")
+        if about.get("fingerprint") != fingerprint:
+            raise ValueError("it belongs to another model")
+        return parquet.read(columns=columns), about
+
+
+def _hash_keys(keys: list[str]) -> str:
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+
+
+def _checksum(rows: pd.DataFrame, matrix: np.ndarray) -> str:
+    digest = hashlib.sha256(str(matrix.dtype).encode())
+    digest.update(json.dumps([rows[name].tolist() for name in COLUMNS]).encode())
+    digest.update(np.ascontiguousarray(matrix).tobytes())
+    return digest.hexdigest()
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "-").replace("/", "-")
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether the writer of a temporary file is gone; when in doubt it is not."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        host, pid = path.name.split(".")[1:3]
+    except (OSError, ValueError):
+        return False
+    if host != _host():
+        return age > 86_400
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return age > 60  # another container may share the host's name, but not its processes
+    except (OSError, ValueError):
+        pass
+    return age > 86_400
+
+
+def _sync_folder(folder: Path):
+    """Make a rename outlast a power cut."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write_error(error: OSError, folder: Path) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = "free some space or choose another store, then run again: what is stored is kept."
+    else:
+        mend = "choose a store in a folder you may write to."
+    return StoreError(f"cannot write embeddings to {folder} ({error.strerror or error}); {mend}")

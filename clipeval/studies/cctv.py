@@ -1,0 +1,366 @@
+"""CCTV: which caption fits a frame of a surveillance camera (arXiv 2103.00020, section 7.2).
+
+Every frame has captions of its own, so there is no class set for all: `questions` says what each
+frame is asked, and everything else follows from that table.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from clipeval import parameters
+from clipeval.classsets import class_set_of
+from clipeval.datasets.cctv import MIN_OPTIONS
+from clipeval.errors import DataError
+from clipeval.published import load_published, with_published
+from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
+
+__all__ = [
+    "METRICS",
+    "SOURCE",
+    "Parameters",
+    "accuracy",
+    "by_sequence",
+    "check",
+    "confusion",
+    "outcomes",
+    "predict",
+    "questions",
+    "remarks",
+    "session_questions",
+]
+
+SOURCE = "arXiv 2103.00020, section 7.2"
+#: (task, metric) -> name of the published number in data/published/in_text.csv
+METRICS = {
+    ("coarse", "top-1"): "coarse top-1",
+    ("stress", "top-1"): "stress test top-1",
+    ("stress", "close caption chosen"): "stress test, close caption chosen",
+    ("fine", "accuracy"): "fine-grained presence/absence",
+}
+TASKS = ("coarse", "stress", "fine")
+CLOSE = "close caption"
+INTERVALS = ("frame (Wilson)", "sequence (bootstrap)")
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the CCTV study."""
+
+    templates: str = Field("bare", description="prompt templates; bare sends each caption as it is")
+    options: Literal["all", "main"] = Field(
+        "all",
+        description="captions of other scenes on offer: all of theirs, or the main one of each",
+    )
+    title: str = Field("CCTV frames", description="name of your own frames, for captions")
+    licence: str = Field("", description="their licence, for captions")
+    citation: str = Field("", description="how to cite them")
+
+
+def _key(caption: str) -> str:
+    """Captions that differ only in case or spaces are the same caption."""
+    return " ".join(caption.casefold().split())
+
+
+def _scenes(pool: pd.DataFrame, options: str) -> dict[str, dict[str, str]]:
+    """Captions of each sequence: key -> caption as first written."""
+    scenes = {}
+    for sequence, frames in pool.groupby("sequence", observed=True, sort=False):
+        written = frames["caption"].dropna()
+        main = frames["main_caption"].dropna().unique().tolist()
+        if options == "main" and len(main) == 0:
+            main = written.mode().tolist()[:1]  # without sequences.csv: the most frequent
+        captions = main if options == "main" else [*main, *written.unique()]
+        scenes[str(sequence)] = {_key(caption): str(caption) for caption in reversed(captions)}
+    return scenes
+
+
+def questions(
+    images: pd.DataFrame, pool: pd.DataFrame | None = None, *, options="all"
+) -> pd.DataFrame:
+    """What each frame is asked: the captions on offer, and which of them is true.
+
+    coarse: the frame's own caption and the captions of the other sequences. stress: the same and
+    the frame's close caption. fine: its present and its absent caption. A caption of another
+    sequence is left out where it is also one of the frame's own sequence, as both might be true of
+    the frame; of its own sequence nothing is on offer but its own caption (and, in stress, its
+    close caption). Captions that differ only in case or spaces are one. A frame without a caption
+    is not asked coarse and stress, one without `fine_truth` not fine.
+
+    Parameters
+    ----------
+    images : images table with sequence, caption, close_caption, main_caption, present_caption,
+        absent_caption, fine_truth
+    pool : images table whose captions are on offer; by default `images`
+    options : "all" (all captions of the frames of other sequences and their main captions) or
+        "main" (of each other sequence its main caption, or else its most frequent)
+
+    Returns
+    -------
+    DataFrame, one row a frame and task: image_id, sequence (str), task, truth, close ("" but in
+    stress), offered (sorted tuple of str), scenes (tuple of str: the sequence of each caption on
+    offer, "several" where other sequences share it, "close caption"; in fine, present or absent)
+
+    Raises
+    ------
+    DataError  if a frame has nothing to choose from, or no frame has a caption
+    """
+    pool = images if pool is None else pool
+    scenes, main = _scenes(pool, "all"), _scenes(pool, options)
+    others = {own: _others(own, scenes, main) for own in scenes}
+    rows = []
+    for frame in images.itertuples():
+        own = str(frame.sequence)
+        about = {"image_id": frame.image_id, "sequence": own}
+        if pd.notna(frame.caption):
+            offered = others[own] | {_key(frame.caption): (frame.caption, own)}
+            if len(offered) < 2:
+                raise DataError(
+                    f"{frame.image_id}: there is no caption of another sequence to choose from; "
+                    "add frames of other scenes, with captions."
+                )
+            close = _key(frame.close_caption)
+            harder = {close: (frame.close_caption, CLOSE)} | offered
+            rows.append(about | _question("coarse", frame.caption, "", offered))
+            rows.append(about | _question("stress", frame.caption, harder[close][0], harder))
+        if pd.notna(frame.fine_truth):
+            pair = {"present": frame.present_caption, "absent": frame.absent_caption}
+            offered = {kind: (caption, kind) for kind, caption in pair.items()}
+            rows.append(about | _question("fine", pair[frame.fine_truth], "", offered))
+    if not rows:
+        raise DataError("no frame has a caption, so there is nothing to ask; write captions first.")
+    return pd.DataFrame(rows)
+
+
+def _others(own: str, scenes: dict, main: dict) -> dict[str, tuple[str, str]]:
+    """Captions of other sequences: key -> caption and its sequence ("several" if two share it)."""
+    found: dict[str, tuple[str, str]] = {}
+    for sequence, captions in main.items():
+        if sequence != own:
+            for key in captions.keys() - scenes[own].keys():
+                first, _ = found.get(key, (captions[key], sequence))
+                found[key] = (first, "several" if key in found else sequence)
+    return found
+
+
+def _question(task: str, truth: str, close: str, offered: dict[str, tuple[str, str]]) -> dict:
+    # sorted, so that no place in the list tells the truth
+    captions, owners = zip(*sorted((str(c), s) for c, s in offered.values()), strict=True)
+    about = {"truth": str(truth), "close": str(close)}
+    return {"task": task, **about, "offered": captions, "scenes": owners}
+
+
+def session_questions(session) -> pd.DataFrame:
+    """`questions` for a session's frames; with a `limit`, captions of all frames stay on offer."""
+    pool = session.load_images(limit=0) if session.parameters.limit else session.images
+    return questions(session.images, pool, options=session.parameters.options)
+
+
+def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
+    """Sentences on what is asked of how many frames, and what limits the answers."""
+    n = asked["task"].value_counts()
+    sizes = asked.loc[asked["task"] == "coarse", "offered"].map(len)
+    lines = [
+        f"{n.get('coarse', 0):,} of {len(images):,} frames have a caption (coarse, stress) and "
+        f"{n.get('fine', 0):,} a truth about a detail (fine); the others are counted, not guessed."
+    ]
+    if len(sizes):
+        lines.append(f"Captions on offer in coarse: {sizes.min()} to {sizes.max()} a frame.")
+        if few := int((sizes < MIN_OPTIONS).sum()):
+            lines.append(
+                f"{few:,} frames have fewer than the {MIN_OPTIONS} options of the published study."
+            )
+    for task in TASKS:
+        clusters = asked.loc[asked["task"] == task, "sequence"].nunique()
+        if 0 < clusters < FEW_CLUSTERS:
+            lines.append(
+                f"{task}: {clusters} sequences only; an interval over so few is too narrow, and "
+                "says little of other scenes."
+            )
+    return lines
+
+
+def check(session) -> str:
+    """What `clipeval check` says of this study; errors as in `questions`, before a model is loaded."""
+    return " ".join(remarks(session.images, session_questions(session)))
+
+
+def predict(session) -> pd.DataFrame:
+    """Zero-shot predictions for every frame and task of `session_questions`.
+
+    Returns
+    -------
+    DataFrame: image_id, task (coarse, stress, fine), method, class_set, templates, rank (all of the
+    captions on offer), label (caption), prob (among those on offer), and the groups
+    """
+    from clipeval.zeroshot import class_weights, probabilities
+
+    asked = session_questions(session)
+    embeddings, templates = session.embed(), session.templates
+    captions = sorted({caption for offered in asked["offered"] for caption in offered})
+    prompts = {caption: templates.fill(caption) for caption in captions}
+    weights = class_weights(prompts, session.encode)
+    place = {caption: i for i, caption in enumerate(captions)}
+    rows = {image_id: i for i, image_id in enumerate(embeddings.image_id)}
+    asked = asked[asked["image_id"].isin(rows)]  # the others could not be read, and are listed
+    parts = []
+    for (task, offered), frames in asked.groupby(["task", "offered"], sort=False):
+        matrix = embeddings.matrix[[rows[image_id] for image_id in frames["image_id"]]]
+        texts = weights[[place[c] for c in offered]]
+        found = probabilities(matrix, texts, session.info)
+        # by similarity: probabilities near 0 and 1 run together
+        order = np.argsort(-(matrix @ texts.T), axis=1, kind="stable")
+        n, k = order.shape
+        parts.append(
+            pd.DataFrame(
+                {
+                    "image_id": np.repeat(frames["image_id"].to_numpy(dtype=object), k),
+                    "task": task,
+                    "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), n),
+                    "label": np.asarray(offered, dtype=object)[order].ravel(),
+                    "prob": np.take_along_axis(found, order, axis=1).ravel(),
+                }
+            )
+        )
+    predictions = pd.concat(parts, ignore_index=True)
+    about = _note_captions(session, asked)
+    predictions.insert(2, "method", "zero-shot")
+    predictions.insert(3, "class_set", about)
+    predictions.insert(4, "templates", templates.label)
+    keys = [predictions["task"].map(TASKS.index), predictions["image_id"].map(rows)]
+    predictions = predictions.iloc[np.lexsort([predictions["rank"], *keys[::-1]])]
+    for column in ("task", "method", "class_set", "templates", "label"):
+        predictions[column] = predictions[column].astype("category")
+    return session.with_groups(predictions.reset_index(drop=True))
+
+
+def _note_captions(session, asked: pd.DataFrame) -> str:
+    """Record the captions' hash and the templates; the captions themselves stay in the data."""
+    tasks = {
+        task: sorted({c for offered in rows["offered"] for c in offered})
+        for task, rows in asked.groupby("task")
+    }
+    source = "captions in the data set, each frame its own"
+    captions = class_set_of("captions", tasks, source=source, variant=session.parameters.options)
+    for task in tasks:
+        prompts = {"(each frame's own captions)": list(session.templates.templates)}
+        session.note_prompts(task, captions, session.templates, prompts)
+    return captions.label
+
+
+def _answers(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """One row an answer and metric: sequence, task, metric, hit, chance (fraction)."""
+    top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]]
+    top = top.astype({"task": object, "label": object})
+    found = top.merge(asked, on=["image_id", "task"], how="inner", validate="one_to_one")
+    found["chance"] = 1.0 / found["offered"].map(len)
+    parts = []
+    for task, metric in METRICS:
+        rows = found[found["task"] == task].assign(metric=metric)
+        wanted = rows["close" if metric.startswith("close") else "truth"]
+        parts.append(rows.assign(hit=(rows["label"] == wanted).astype(bool)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """How often the true caption (in stress also: the close one) is chosen.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `predict` returns them; only rows with rank 1 are used.
+    asked : DataFrame
+        As `questions` returns it.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        task (coarse, stress, fine), interval, n, count, metric (top-1, close caption chosen,
+        accuracy), percent, ci_low, ci_high, published, difference, chance (percent), clusters
+        (sequences), few_clusters. Each rate has two rows: interval "frame (Wilson)" takes frames as
+        independent, "sequence (bootstrap)" draws whole sequences. Published for fine: "near
+        random", here 50. Source: arXiv 2103.00020, section 7.2.
+    """
+    answers = _answers(predictions, asked)
+    parts = []
+    for task, metric in METRICS:
+        rows = answers[(answers["task"] == task) & (answers["metric"] == metric)]
+        if rows.empty:
+            continue
+        rate = cluster_rates(rows, "hit", clusters="sequence", metric=metric, seed=seed)
+        rate = rate.assign(chance=100 * rows["chance"].mean())
+        low, high = rate.pop("cluster_low"), rate.pop("cluster_high")
+        rate.insert(0, "task", task)
+        rate.insert(1, "interval", INTERVALS[0])
+        parts += [rate, rate.assign(interval=INTERVALS[1], ci_low=low, ci_high=high)]
+    table = pd.concat(parts, ignore_index=True)
+    table["quantity"] = [METRICS[key] for key in zip(table["task"], table["metric"], strict=True)]
+    table = with_published(table, load_published("in_text"), on=["quantity"], value="percent")
+    last = ["chance", "clusters", "few_clusters"]
+    return table[[c for c in table if c not in (*last, "quantity")] + last]
+
+
+def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """`accuracy` within each sequence, with Wilson intervals over its frames.
+
+    Returns
+    -------
+    DataFrame: sequence, task, n, count, metric, percent, ci_low, ci_high, published and difference
+    (nothing was published by sequence), chance (percent)
+    """
+    answers = _answers(predictions, asked)
+    parts = []
+    for task, metric in METRICS:
+        rows = answers[(answers["task"] == task) & (answers["metric"] == metric)]
+        if rows.empty:
+            continue
+        rates = group_rates(rows, "hit", by=["sequence"], metric=metric)
+        rates.insert(1, "task", task)
+        chance = 100 * rows.groupby("sequence")["chance"].mean()
+        rates = rates.assign(published=np.nan, difference=np.nan)
+        parts.append(rates.assign(chance=rates["sequence"].map(chance)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") -> pd.DataFrame:
+    """Which sequence's caption the frames of each sequence were given.
+
+    Parameters
+    ----------
+    task : "coarse" or "stress"
+
+    Returns
+    -------
+    DataFrame, rows the frames' own sequence, columns the sequence whose caption was chosen, values
+    percent of the row's frames; a caption that several other sequences share has a column
+    "several", in stress the close caption a column "close caption"
+    """
+    answers = _answers(predictions, asked)
+    answers = answers[(answers["task"] == task) & (answers["metric"] == "top-1")]
+    chosen = [
+        row.scenes[row.offered.index(row.label)]
+        for row in answers[["label", "offered", "scenes"]].itertuples()
+    ]
+    table = pd.crosstab(answers["sequence"], pd.Series(chosen, index=answers.index))
+    names = list(table.index)
+    more = sorted(set(table) - set(names))
+    table = table.reindex(columns=[*names, *more], fill_value=0)
+    percent = 100 * table.div(table.sum(axis=1), axis=0)
+    return percent.rename_axis(index="sequence", columns="chosen")
+
+
+def outcomes(predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    """Right answers of each task and metric, sequences as clusters; see `clipeval.headlines`.
+
+    The captions are not in the predictions: they are read again from the data that the run names.
+    """
+    from clipeval.session import Session
+
+    p = parameters.parse(Parameters, record["parameters"], study="cctv")
+    answers = _answers(predictions, session_questions(Session("cctv", p, progress=False)))
+    answers = answers.assign(quantity=answers["task"] + " " + answers["metric"])
+    columns = ["image_id", "quantity", "task", "hit"]
+    return answers.rename(columns={"sequence": "cluster"})[[*columns, "cluster"]]

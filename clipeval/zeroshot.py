@@ -1,0 +1,118 @@
+"""Zero-shot classification: prompts to classifier weights to probabilities to tidy predictions."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["class_weights", "predict", "probabilities"]
+
+CHUNK = 4096  # images scored at once, so that memory does not grow with their number
+
+
+def class_weights(
+    prompts: Mapping[str, list[str]], encode: Callable[[list[str]], np.ndarray]
+) -> np.ndarray:
+    """Classifier weights: each class's prompt embeddings averaged and normalised again.
+
+    Parameters
+    ----------
+    prompts : mapping of class to its prompts
+    encode : callable
+        Texts -> (n, d) float32 unit rows.
+
+    Returns
+    -------
+    ndarray (classes, d), float32, unit rows (arXiv 2103.00020, section 3.1.4)
+    """
+    flat = [prompt for texts in prompts.values() for prompt in texts]
+    rows = np.asarray(encode(flat), dtype=np.float32)
+    starts = np.cumsum([0, *(len(texts) for texts in prompts.values())][:-1])
+    sizes = np.array([len(texts) for texts in prompts.values()], dtype=np.float32)
+    if (sizes == 1).all():
+        return rows
+    mean = np.add.reduceat(rows, starts, axis=0) / sizes[:, None]
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
+    """Probability of each class for each image, with the model's own scale, bias and score.
+
+    Parameters
+    ----------
+    images : ndarray (n, d), float32, unit rows
+    weights : ndarray (k, d) or (n, k, d) (each image its own classes), float32, unit rows
+    info : ModelInfo
+        `logit_scale`, `logit_bias` and `score`: "softmax" over the classes, or "sigmoid" of each.
+
+    Returns
+    -------
+    ndarray (n, k), float64, fractions
+    """
+    return _shares(_logits(images, weights, info), info)
+
+
+def _logits(images, weights, info) -> np.ndarray:
+    own = weights.ndim == 3
+    similarity = np.einsum("nd,nkd->nk", images, weights) if own else images @ weights.T
+    return similarity.astype(np.float64) * info.logit_scale + (info.logit_bias or 0.0)
+
+
+def _shares(logits, info) -> np.ndarray:
+    if info.score == "sigmoid":
+        return np.exp(-np.logaddexp(0.0, -logits))
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def predict(
+    image_ids,
+    images: np.ndarray,
+    prompts: Mapping[str, list[str]],
+    encode: Callable[[list[str]], np.ndarray],
+    info,
+    *,
+    task: str,
+    class_set: str,
+    templates: str,
+    top: int | None = 1,
+) -> pd.DataFrame:
+    """Tidy zero-shot predictions.
+
+    Parameters
+    ----------
+    image_ids : sequence of n str
+    images : ndarray (n, d), float32, unit rows, in the order of `image_ids`
+    prompts : mapping of class to its prompts
+    top : int or None
+        How many classes to keep for each image, best first; None keeps all.
+
+    Returns
+    -------
+    DataFrame
+        image_id, task, method, class_set, templates, rank (1 = top), label (categorical), prob (0-1).
+    """
+    weights = class_weights(prompts, encode)
+    names = list(prompts)
+    top = min(top or len(names), len(names))
+    best = np.empty((len(images), top), dtype=np.int32)
+    prob = np.empty((len(images), top), dtype=np.float64)
+    for start in range(0, len(images), CHUNK):
+        logits = _logits(images[start : start + CHUNK], weights, info)
+        # by logit: probabilities near 0 and 1 run together; a tie goes to the class named first
+        order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
+        best[start : start + CHUNK] = order
+        prob[start : start + CHUNK] = np.take_along_axis(_shares(logits, info), order, axis=1)
+    n = len(images)
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(np.asarray(image_ids, dtype=object), top),
+            "task": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), [task]),
+            "method": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), ["zero-shot"]),
+            "class_set": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), [class_set]),
+            "templates": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), [templates]),
+            "rank": np.tile(np.arange(1, top + 1, dtype=np.int32), n),
+            "label": pd.Categorical.from_codes(best.ravel(), names),
+            "prob": prob.ravel(),
+        }
+    )

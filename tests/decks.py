@@ -1,0 +1,93 @@
+"""Sessions on test cards and on real photographs, drawn and embedded once for all tests of a run."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from clipeval.session import Session, start
+from clipeval.testcards.model import draw_cards
+from clipeval.testcards.planting import compose
+
+PHOTOS = 600
+
+
+@functools.cache
+def shared_cache() -> Path:
+    """A cache folder of this test run's own, removed at its end."""
+    folder = tempfile.mkdtemp(prefix="clipeval-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def session_of(study: str, **values) -> Session:
+    """A session of `study`, its images embedded; the cache is shared by the whole test run."""
+    cache = shared_cache()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPEVAL_CACHE", str(cache))
+        session = start(study, {"store": str(cache / "store"), "out": str(cache / "out")} | values)
+        session.progress = False
+        session.embed()
+        _ = session.planted
+    return session
+
+
+def photo_session(study: str, real: Path, checkpoint: Path, **values) -> Session:
+    """A session on a sample of real FairFace val photographs with the small checkpoint."""
+    model = {"model": f"local-dir:{checkpoint}", "device": "cpu", "workers": 0}
+    data = {"dataset": "fairface", "data": str(real / "fairface"), "limit": PHOTOS}
+    return session_of(study, **(model | data | values))
+
+
+def by_hand(session: Session, checkpoint: Path, prompts: dict[str, str]) -> pd.Series:
+    """Top class of every image from plain open_clip: its own transforms, one image at a time."""
+    import torch
+
+    model, tokenizer, images = _plain(checkpoint, tuple(session.images["file"]))
+    with torch.inference_mode():
+        text = model.encode_text(tokenizer(list(prompts.values())), normalize=True)
+    best = (images @ text.T).argmax(dim=1).tolist()
+    return pd.Series([list(prompts)[i] for i in best], index=session.images["image_id"])
+
+
+@functools.cache
+def _plain(checkpoint: Path, files: tuple[str, ...]):
+    import open_clip
+    import torch
+
+    name = f"local-dir:{checkpoint}"
+    model, _, transform = open_clip.create_model_and_transforms(name)
+    model.eval()
+    rows = []
+    with torch.inference_mode():
+        for file in files:
+            pixels = transform(Image.open(file).convert("RGB"))[None]
+            rows.append(model.encode_image(pixels, normalize=True))
+    return model, open_clip.get_tokenizer(name), torch.cat(rows)
+
+
+def plant(folder: Path, people: pd.DataFrame, prompts: dict[str, str], labels, under=None) -> Path:
+    """Draw a card for each row of `people` that answers its label; returns a manifest of them.
+
+    `under` is what it answers where its label is not on offer.
+    """
+    rng = np.random.default_rng(0)
+    names = list(prompts)
+    scores = 0.10 + 0.01 * rng.standard_normal((len(people), len(names)))
+    for answers, score in ((under, 0.20), (labels, 0.25)):
+        if answers is not None:
+            scores[np.arange(len(people)), [names.index(label) for label in answers]] = score
+    cards = draw_cards(compose(list(prompts.values()), scores, rng), rng)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [f"{i}.png" for i in range(len(people))]
+    for file, card in zip(files, cards, strict=True):
+        Image.fromarray(card).save(folder / file, compress_level=1)
+    path = folder / "cards.csv"
+    people.assign(file=files).to_csv(path, index=False)
+    return path

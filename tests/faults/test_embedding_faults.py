@@ -1,0 +1,254 @@
+"""Kills, other processes, odd photos: embedding ends with the same numbers or with a clear list."""
+
+import errno
+import io
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from stubs import Info, NumpyModel, OpenClipModel
+
+from clipeval.embedding import embed_images
+from clipeval.errors import StoreError
+from clipeval.store import Store
+
+INFO = Info("e5" * 32)
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def embed(images, model=None, **options):
+    model = model or NumpyModel()
+    options = {"workers": 0, "progress": False, "batch_size": 4, "shard_size": 8} | options
+    return embed_images(images, info=INFO, get_model=lambda: model, **options)
+
+
+@pytest.fixture
+def cards(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    for i, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    files = sorted(folder.iterdir())
+    return pd.DataFrame({"image_id": [f.name for f in files], "file": list(map(str, files))})
+
+
+# -- kills -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ten_kills_and_a_rerun_give_the_same_matrix_bit_for_bit(real, tiny_face_clip, tmp_path):
+    files = [str(real / "fairface" / "val" / f"{i}.jpg") for i in range(1, 301)]
+    images = pd.DataFrame({"image_id": files, "file": files})
+    images.to_parquet(tmp_path / "images.parquet")
+    store = tmp_path / "store"
+    store.mkdir()
+    script = Path(__file__).with_name("kill_runs.py")
+    arguments = [tmp_path / "images.parquet", store, tiny_face_clip, "0"]
+    said = subprocess.run(
+        [sys.executable, script, *arguments],
+        check=True,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        timeout=600,
+    ).stdout
+    report = json.loads(said.splitlines()[-1])
+    assert report["kills"] == 10
+    assert report["shards"] == sorted(report["shards"]) and 0 < report["shards"][-1] < 38
+    assert report["opened"] == 300 - 8 * report["shards"][-1]  # only the shard in flight is lost
+
+    shards = sorted(store.rglob("*.parquet"))
+    keys = [key for shard in shards for key in pd.read_parquet(shard)["key"]]
+    assert len(keys) == len(set(keys)) == 300  # no image twice, none missing
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = OpenClipModel(tiny_face_clip)
+        undisturbed = embed(images, model, workers=1)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(np.load(store / "matrix.npy"), undisturbed.matrix)
+    again = embed_images(images, info=INFO, get_model=None, store=Store(store))
+    np.testing.assert_array_equal(again.matrix, undisturbed.matrix)
+
+
+def test_two_processes_share_a_store(cards, tmp_path):
+    cards.to_parquet(tmp_path / "cards.parquet")
+    code = f"""
+import time, pandas as pd, numpy as np
+from stubs import Info, NumpyModel
+from clipeval.embedding import embed_images
+from clipeval.store import Store
+class Slow(NumpyModel):
+    def encode_images(self, pixels, features="projected"):
+        time.sleep(0.05)
+        return super().encode_images(pixels)
+found = embed_images(pd.read_parquet({str(tmp_path / "cards.parquet")!r}),
+    info=Info({INFO.fingerprint!r}), get_model=Slow, store=Store({str(tmp_path / "store")!r}),
+    workers=0, progress=False, batch_size=4, shard_size=8)
+np.save({str(tmp_path)!r} + "/" + __import__("sys").argv[1], found.matrix)
+"""
+    names = ["one.npy", "two.npy"]
+    runs = [subprocess.Popen([sys.executable, "-c", code, name], env=ENVIRONMENT) for name in names]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    expected = embed(cards).matrix
+    for name in names:
+        np.testing.assert_array_equal(np.load(tmp_path / name), expected)
+    found = embed_images(cards, info=INFO, get_model=None, store=Store(tmp_path / "store"))
+    np.testing.assert_array_equal(found.matrix, expected)
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+
+
+# -- disks -----------------------------------------------------------------------------------------
+
+
+def test_full_disk_keeps_the_finished_shards(cards, tmp_path, monkeypatch):
+    store, sync, calls = Store(tmp_path / "store"), os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > 2:  # a shard and its folder are two calls
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="free some space"):
+            embed(cards, store=store)
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+    rest = embed(cards, store=store)
+    assert rest.encoded == 16
+    np.testing.assert_array_equal(rest.matrix, embed(cards).matrix)
+
+
+def test_a_damaged_shard_is_reported_and_embedded_again(cards, tmp_path):
+    store = Store(tmp_path / "store")
+    first = embed(cards, store=store)
+    shard = sorted((tmp_path / "store").rglob("*.parquet"))[1]
+    data = bytearray(shard.read_bytes())
+    at = data.index(first.matrix[9].tobytes())
+    data[at] ^= 1
+    shard.write_bytes(data)
+    with pytest.warns(UserWarning, match=f"{shard.name}.* is damaged"):
+        again = embed(cards, store=store)
+    assert again.encoded == 8
+    np.testing.assert_array_equal(again.matrix, first.matrix)
+    assert embed(cards, store=store).encoded == 0
+
+
+# -- photos ----------------------------------------------------------------------------------------
+
+
+def encoded(image, format, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """Every kind of file that calls itself a photo."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise)
+    clear = photo.copy()
+    clear.putalpha(128)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    grey = np.arange(1200, dtype=np.uint16).reshape(40, 30) * 54
+    jpeg = encoded(photo, "JPEG")
+    files = {
+        "good.jpg": jpeg,
+        "png inside.jpg": encoded(photo, "PNG"),
+        "rgba.jpg": encoded(clear, "PNG"),
+        "palette.png": encoded(photo.quantize(8), "PNG"),
+        "grey16.png": encoded(Image.fromarray(grey), "PNG"),
+        "cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
+        "turned.jpg": encoded(photo, "JPEG", exif=turned),
+        "one.png": encoded(Image.new("RGB", (1, 1), "red"), "PNG"),
+        "wide.jpg": encoded(Image.new("RGB", (10_000, 50), "blue"), "JPEG"),
+        "Jürgen (R) [3].jpg": jpeg,
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "empty.jpg": b"",
+        "text.jpg": b"<html>404 not found</html>",
+    }
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "folder.jpg").mkdir()
+    names = [*files, "folder.jpg", "missing.jpg"]
+    return pd.DataFrame({"image_id": names, "file": [str(folder / name) for name in names]})
+
+
+REASONS = {
+    "truncated.jpg": "truncated",
+    "empty.jpg": "empty file",
+    "text.jpg": "not an image",
+    "folder.jpg": "not a file",
+    "missing.jpg": "no such file",
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_zoo_is_read_or_listed_and_never_dropped(zoo, tiny_face_clip, tmp_path, workers):
+    import torch
+
+    model, store = OpenClipModel(tiny_face_clip), Store(tmp_path / "store")
+    found = embed(zoo, model, store=store, workers=workers)
+    listed = found.unreadable.set_index("image_id")["reason"]
+    assert list(listed.index) == list(REASONS)
+    assert all(part in listed[name] for name, part in REASONS.items())
+    assert [*found.image_id, *listed.index] == zoo["image_id"].tolist()
+    assert (found.opened, found.encoded) == (13, 10)
+    assert Counter(found.notes) == {
+        "": 7,
+        "transparency dropped": 1,
+        "16-bit": 1,
+        "exif-rotated": 1,
+    }
+
+    for i, file in enumerate(zoo["file"][:10]):
+        image = Image.open(file)
+        if found.notes[i] == "16-bit":
+            image = Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))
+        if found.notes[i] == "exif-rotated":
+            image = image.transpose(Image.Transpose.ROTATE_270)
+        with torch.inference_mode():
+            feature = model.model.encode_image(model.preprocess(image.convert("RGB"))[None])[0]
+        expected = (feature / feature.norm()).numpy()
+        assert np.abs(found.matrix[i] - expected).max() < 1e-5, zoo["image_id"][i]
+
+    again = embed_images(zoo, info=INFO, get_model=None, store=store)
+    pd.testing.assert_frame_equal(again.unreadable, found.unreadable)
+    assert again.opened == 0 and again.notes.tolist() == found.notes.tolist()
+
+
+def test_an_image_that_a_disk_did_not_give_is_tried_again(cards, tmp_path, monkeypatch):
+    import clipeval.loading as loading
+
+    store, read = Store(tmp_path / "store"), loading.read_bytes
+
+    def flaky(file, row):
+        if file.endswith("03.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(file, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "read_bytes", flaky)
+        found = embed(cards, store=store)
+    assert found.unreadable["reason"].tolist() == ["Input/output error"]
+    better = embed(cards, store=store)
+    assert better.opened == 1 and len(better.unreadable) == 0
+    assert np.abs(better.matrix - embed(cards).matrix).max() < 1e-6

@@ -1,0 +1,260 @@
+"""`clipeval check`: what would fail later is said at once, without loading a model or embedding an image."""
+
+import json
+import shutil
+
+import pytest
+from test_models import SMALL, save
+
+from clipeval.checking import check_plan
+from clipeval.profiles import plan_run
+
+NAMES = ["run folder", "data set", "classes", "model", "prompts"]
+
+
+def check(given: dict, out, studies=("fairface",)):
+    return check_plan(plan_run(list(studies), "demo", given, str(out)))
+
+
+def problems(given: dict, out, studies=("fairface",)) -> dict[str, str]:
+    return {f.what: f.problem for f in check(given, out, studies) if f.problem}
+
+
+@pytest.fixture
+def out(demo_cache, tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def small(tmp_path):
+    folder = tmp_path / "small"
+    save(folder, SMALL)
+    return folder
+
+
+def folder_of(model, **text):
+    """The same folder with another text tower; no weights are read in a check."""
+    path = model / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"] |= text
+    path.write_text(json.dumps(config))
+    return f"local-dir:{model}"
+
+
+# -- all is well ---------------------------------------------------------------------------------
+
+
+def test_the_demo_is_well(out):
+    findings = check({}, out, studies=("fairface", "card"))
+    assert [f.problem for f in findings] == [""] * len(findings)
+    assert [f.what for f in findings if f.study == "fairface"] == NAMES
+    assert [f.what for f in findings if f.study == "card"] == ["run folder"]
+    said = {f.what: f.detail for f in findings if f.study == "fairface"}
+    assert said["data set"] == "test cards, fairface deck, 10,954 cards: 10,954 images"
+    assert said["classes"] == "fairface v1, templates photo v1"
+    assert said["model"] == "testcard"
+    assert not out.exists()  # nothing is left behind
+
+
+def test_a_folder_is_well(out, small):
+    said = {f.what: f.detail for f in check({"model": f"local-dir:{small}"}, out) if not f.problem}
+    assert said["model"] == "local-dir:small: open_clip_model.safetensors, quickgelu activation"
+    assert said["prompts"] == "18 not sent before, none too long"
+
+
+def test_a_built_in_says_where_its_weights_are(out):
+    given = {"model": "ViT-B-32-quickgelu", "pretrained": "openai"}
+    said = {f.what: f.detail for f in check(given, out)}
+    assert said["model"] == (
+        "ViT-B-32-quickgelu openai: quickgelu, weights from timm/vit_base_patch32_clip_224.openai/"
+    )
+    assert said["prompts"] == "18 not sent before, none too long"
+
+
+# -- data, run folder ----------------------------------------------------------------------------
+
+
+def test_data_that_are_missing(out):
+    found = problems({"dataset": "fairface", "data": "/nowhere"}, out)
+    assert found["data set"].startswith("/nowhere does not exist; for fairface, data is the folder")
+    assert list(found) == ["data set"]  # what needs the images is not tried
+
+
+def test_an_unknown_data_set(out):
+    assert "There is no data set" in problems({"dataset": "fairfaces"}, out)["data set"]
+
+
+@pytest.mark.parametrize("place", ["a file", "inside a file", "read-only"])
+def test_a_run_folder_that_cannot_be_written(demo_cache, tmp_path, place):
+    file = tmp_path / "file"
+    file.touch()
+    out = {"a file": file, "inside a file": file / "run", "read-only": "/proc/run"}[place]
+    found = problems({}, out)
+    assert list(found) == ["run folder"]
+    assert found["run folder"].startswith(f"out={out} cannot be written, because ")
+    assert found["run folder"].endswith("; name another.")
+
+
+def test_photographs_without_a_model(out, real):
+    """The default model reads test cards: said at once, not after 5,000 unreadable images."""
+    given = {"dataset": "fairface", "data": str(real / "fairface")}
+    assert problems(given, out) == {
+        "model": "model=testcard reads only cards of 32 x 32 pixels, and val/1.jpg has 224 x 224; "
+        "name a real model for photographs."
+    }
+
+
+def manifest(folder, cards, **columns):
+    """A manifest of four cards with these group columns."""
+    from clipeval.testcards import load_cards
+
+    folder.mkdir(exist_ok=True)
+    images = load_cards().head(4)
+    for file in images["file"]:
+        shutil.copy(file, folder)
+    rows = [",".join(["file", *columns])]
+    for i, file in enumerate(images["file"]):
+        rows.append(",".join([file.rpartition("/")[2], *(v[i % len(v)] for v in columns.values())]))
+    path = folder / "cards.csv"
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return {"dataset": "manifest", "data": str(path)}
+
+
+GOOD = {"race": ["White", "Black"], "gender": ["Male", "Female"], "age": ["3-9", "10-19"]}
+
+
+def test_labels_that_are_no_class(out, tmp_path):
+    given = manifest(tmp_path / "m", 4, **GOOD | {"gender": ["M", "F"]}) | {"methods": "zero-shot"}
+    found = problems(given, out)
+    assert found == {
+        "study": 'cards: gender "M" is no class of fairface, which has Male, Female; name them alike.'
+    }
+
+
+def test_groups_that_are_missing(out, tmp_path):
+    columns = {k: v for k, v in GOOD.items() if k != "race"}
+    found = problems(manifest(tmp_path / "m", 4, **columns) | {"methods": "zero-shot"}, out)
+    assert found["study"] == (
+        "cards has no group column race (it has gender, age), which fairface needs; add it."
+    )
+
+
+def test_a_probe_is_never_tested_on_what_it_was_trained_on(out, tmp_path):
+    given = manifest(tmp_path / "m", 4, **GOOD)
+    assert problems(given | {"methods": "zero-shot"}, out) == {}
+    for methods in ("both", "linear probe"):
+        assert problems(given | {"methods": methods}, out)["study"] == (
+            "a linear probe cannot be tested on these images of manifest, because it has no train "
+            "split; use methods=zero-shot."
+        )
+    assert "split=train is what it is trained on" in problems({"split": "train"}, out)["study"]
+    assert problems({"split": "train", "methods": "zero-shot"}, out) == {}
+
+
+# -- model ---------------------------------------------------------------------------------------
+
+
+def test_a_store_that_cannot_be_made(out, tmp_path):
+    (tmp_path / "file").touch()
+    found = problems({"store": str(tmp_path / "file" / "store")}, out)
+    assert found["store"].startswith(f"store={tmp_path / 'file' / 'store'} cannot be written")
+    assert problems({"store": "/proc/store"}, out)["store"].endswith("; name another.")
+    assert problems({"store": str(tmp_path / "new" / "store")}, out) == {}
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"model": "ViT-B-32", "pretrained": "openai"},
+            "would run with GELU, but these weights were trained with QuickGELU; use ViT-B-32-quickgelu.",
+        ),
+        (
+            {"model": "ViT-B-32", "pretrained": "opnai"},
+            "ViT-B-32 has no weights named opnai, and no such file exists; see `clipeval list models`.",
+        ),
+        ({"model": "ViT-B-32"}, "without pretrained would run with random weights"),
+        ({"model": "ViT-B-33", "pretrained": "openai"}, "ViT-B-33"),
+        ({"model": "local-dir:/nowhere"}, "/nowhere does not exist"),
+        ({"model": "local-dir:/nowhere", "pretrained": "openai"}, "brings its own weights"),
+        ({"model": "hf-hub:a/b", "device": "gpu"}, "device=gpu is unknown; use auto, cuda"),
+        ({"model": "mine:clip"}, "mine:clip"),
+        ({"model": "timm:resnet10"}, "timm has no backbone named resnet10; did you mean resnet10t"),
+        (
+            {"model": "timm:resnet10t", "methods": "zero-shot"},
+            "use it for fairface with methods=linear",
+        ),
+    ],
+)
+def test_a_model_that_would_fail(out, given, sentence):
+    found = problems(given, out)
+    assert list(found) == ["model"] and sentence in found["model"]
+
+
+def test_a_device_that_is_not_there(out, small):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    found = problems({"model": f"local-dir:{small}", "device": "cuda"}, out)
+    assert found["model"].startswith("device=cuda is not available to torch on this machine")
+
+
+# -- classes and prompts -------------------------------------------------------------------------
+
+
+def test_class_sets_and_templates(out, tmp_path):
+    assert 'class set "faces" is not known' in problems({"class_set": "faces"}, out)["classes"]
+    assert 'template set "foto"' in problems({"templates": "foto"}, out)["classes"]
+    path = tmp_path / "twice.yaml"
+    path.write_text("classes: [cat, dog, cat]\n")
+    found = problems({"class_set": str(path)}, out)
+    assert found == {"classes": 'twice.yaml: task "twice" lists the class "cat" twice; remove one.'}
+
+
+LONG = "a person " + "who is very very old " * 20
+
+
+@pytest.fixture
+def truncated(tmp_path):
+    path = tmp_path / "long.yaml"
+    path.write_text(
+        "tasks:\n  race: {White: White person, Black: Black person}\n"
+        f"  gender: {{Male: man, Female: woman}}\n  age: {{3-9: child, more than 70: {LONG}}}\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["testcard", "folder", "built-in"])
+def test_a_label_that_would_be_truncated(out, small, truncated, kind):
+    model = {
+        "testcard": {"model": "testcard"},
+        "folder": {"model": f"local-dir:{small}"},
+        "built-in": {"model": "ViT-B-32-quickgelu", "pretrained": "openai"},
+    }[kind]
+    found = problems(model | {"class_set": truncated}, out)["prompts"]
+    assert found.startswith('label "a photo of a a person who is very ver ..." needs 10')
+    assert found.endswith("tokens and this model reads 77; shorten it.")
+
+
+def test_the_models_own_length_counts(out, small):
+    """Eight tokens are start, end and six more: "a photo of a Latino or Hispanic person." has nine."""
+    found = problems({"model": folder_of(small, context_length=8)}, out)
+    assert found["prompts"].endswith("and this model reads 8; shorten it.")
+
+
+def test_what_is_stored_fits_and_needs_no_tokenizer(demo_cache, out, truncated):
+    from decks import session_of
+
+    session = session_of("fairface")
+    session.classify("gender")
+    given = {"store": str(session.store.root)}
+    said = {f.what: f.detail for f in check(given, out)}
+    assert said["prompts"] == "16 not sent before, none too long"  # of 18, gender's 2 were
+    for task in ("race", "age"):
+        session.classify(task)
+    assert "prompts" not in {f.what for f in check(given, out)}
+    said = {f.what: f.detail for f in check(given | {"race_rule": "binary"}, out)}
+    assert said["prompts"] == "1 not sent before, none too long"  # non-White; White is in both
+    assert "prompts" in problems(given | {"class_set": truncated}, out)

@@ -1,0 +1,269 @@
+"""The command line: exit codes of the contract, one sentence for a user's mistake, and a fast start."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from clipeval import __version__, cli
+from clipeval.studies import STUDIES
+
+HEAVY = ("torch", "pandas", "numpy", "open_clip", "matplotlib", "papermill", "scipy", "sklearn")
+
+
+@pytest.fixture
+def clipeval(monkeypatch, capfd):
+    """Call the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["clipeval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        shown = capfd.readouterr()
+        return end.value.code, shown.out, shown.err
+
+    return call
+
+
+# -- a fast start --------------------------------------------------------------------------------
+
+
+def imported(code: str) -> set[str]:
+    """Which heavy packages a fresh Python has imported after `code`."""
+    tell = f"import sys; print(*sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import atexit\natexit.register(lambda: exec({tell!r}))\n{code}"],
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["", "run", "check", "embed", "list", "compare", "pack"])
+def test_help_imports_nothing_heavy(command):
+    arguments = ["clipeval", *command.split(), "--help"]
+    code = f"import sys\nsys.argv = {arguments!r}\nfrom clipeval.cli import main\nmain()"
+    assert imported(code) == set()
+
+
+def test_version_and_import_are_light():
+    assert imported("import clipeval; clipeval.__version__; dir(clipeval)") == set()
+    assert (
+        imported("import sys; sys.argv = ['clipeval', '--version']; import clipeval.__main__")
+        == set()
+    )
+
+
+def test_the_public_names_are_there_and_need_no_torch():
+    code = "import clipeval\nfor name in clipeval.__all__: getattr(clipeval, name)"
+    assert imported(code) <= {"pandas", "numpy"}
+    import clipeval
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = clipeval.nonsense
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_studys_module_is_light(study):
+    """A notebook imports it first; what a table function needs is imported when it is called."""
+    assert imported(f"import clipeval.studies.{study}") <= {"pandas", "numpy"}
+
+
+def test_help_says_what_there_is(clipeval):
+    code, out, _ = clipeval("--help")
+    assert code == 0
+    assert all(command in out for command in ("run", "check", "embed", "compare", "list"))
+    assert clipeval("--version")[:2] == (0, f"clipeval {__version__}\n")
+    code, out, _ = clipeval("run", "--help")
+    assert code == 0 and "--profile" in out and "--parameter" in out and "--out" in out
+
+
+def test_no_arguments_show_the_help(clipeval):
+    code, out, err = clipeval()
+    assert (code, err) == (0, "") and "Usage: clipeval [OPTIONS] COMMAND [ARGS]" in out
+
+
+# -- lists ---------------------------------------------------------------------------------------
+
+
+def test_lists(clipeval):
+    code, out, _ = clipeval("list", "studies")
+    assert code == 0 and all(f"{study.id} " in out for study in STUDIES.values())
+    code, out, _ = clipeval("list", "class-sets")
+    assert code == 0 and {"fairface", "denigration:child"} <= {
+        line.split()[0] for line in out.splitlines()
+    }
+    code, out, _ = clipeval("list", "profiles")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [
+        "demo",
+        "paper",
+        "quick",
+    ]
+    code, out, _ = clipeval("list", "datasets")
+    assert code == 0 and "testcards" in out and "fairface" in out and "manifest" in out
+    code, out, _ = clipeval("list", "store")
+    assert code == 0
+
+
+def test_models_are_listed_with_the_released_ones_first(clipeval):
+    code, out, _ = clipeval("list", "models")
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert code == 0
+    released = rows[:9]
+    assert all(row[1] == "openai" and row[0].endswith("-quickgelu") for row in released)
+    assert ["ViT-L-14-quickgelu", "openai"] in [row[:2] for row in released]
+
+
+# -- a user's mistakes ---------------------------------------------------------------------------
+
+MISTAKES = {
+    "study": (["run", "fairfac"], 'there is no study "fairfac"; did you mean fairface?'),
+    "parameter": (
+        ["run", "fairface", "-p", "limt=5"],
+        'fairface has no parameter "limt"; did you mean limit?',
+    ),
+    "profile": (
+        ["run", "--profile", "papr"],
+        'there is no profile "papr"; the profiles are demo, paper, quick.',
+    ),
+    "value": (["run", "fairface", "-p", "limit=many"], "fairface: limit='many' is not accepted"),
+    "no value": (
+        ["run", "-p", "limit"],
+        "-p limit is no name=value; write, for example, -p limit=100.",
+    ),
+    "no name": (["check", "-p", "=5"], "-p =5 is no name=value"),
+    "option": (["run", "--profil", "demo"], "No such option: --profil"),
+    "command": (["rnu"], "No such command 'rnu'."),
+    "nothing to list": (["list"], "Missing argument"),
+    "no list": (["list", "things"], "things cannot be listed; name models, studies"),
+    "jobs": (["run", "--jobs", "two"], "Invalid value for '--jobs'"),
+    "runs": (["compare", "/nowhere", "/nowhere-else"], "/nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_in_the_arguments(clipeval, case):
+    arguments, sentence = MISTAKES[case]
+    code, out, err = clipeval(*arguments)
+    assert code == 2 and out == ""
+    assert err.startswith("clipeval: ") and sentence in err
+    assert "Traceback" not in err and len(err.splitlines()) == 1
+
+
+FAILED = {
+    "data": (
+        ["-p", "dataset=fairface", "-p", "data=/nowhere"],
+        "clipeval: fairface, data set: /nowhere does not exist; for fairface, data is the folder",
+    ),
+    "no data": (["-p", "dataset=fairface"], "clipeval: fairface, data set: "),
+    "QuickGELU": (
+        ["-p", "model=ViT-B-32", "-p", "pretrained=openai"],
+        "clipeval: fairface, model: ViT-B-32 with pretrained=openai would run with GELU",
+    ),
+    "tag": (
+        ["-p", "model=ViT-B-32-quickgelu", "-p", "pretrained=opnai"],
+        "has no weights named opnai",
+    ),
+    "class set": (["-p", "class_set=faces"], 'clipeval: fairface, classes: class set "faces"'),
+    "templates": (["-p", "templates=foto"], 'clipeval: fairface, classes: template set "foto"'),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "check", "embed"])
+@pytest.mark.parametrize("case", FAILED)
+def test_a_failed_check_is_exit_code_2(clipeval, demo_cache, tmp_path, monkeypatch, command, case):
+    monkeypatch.chdir(tmp_path)
+    arguments, sentence = FAILED[case]
+    code, out, err = clipeval(command, "fairface", *arguments)
+    assert code == 2 and sentence in err
+    assert "Traceback" not in err and all(
+        line.startswith("clipeval: ") for line in err.splitlines()
+    )
+    assert list(tmp_path.iterdir()) == [tmp_path / "cache"] or not list(tmp_path.iterdir())
+
+
+def test_a_run_folder_that_cannot_be_written(clipeval, demo_cache, tmp_path):
+    file = tmp_path / "report"
+    file.touch()
+    for command in ("run", "check"):
+        code, _, err = clipeval(command, "fairface", "--out", file)
+        assert code == 2
+        assert (
+            f"clipeval: fairface, run folder: out={file} cannot be written, because {file}" in err
+        )
+
+
+def test_a_class_set_file_whose_label_would_be_truncated(clipeval, demo_cache, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "tasks:\n  race: [White, Black]\n  age: [3-9, 10-19]\n"
+        f"  gender: {{Male: man, Female: {'woman who is very ' * 30}}}\n"
+    )
+    code, _, err = clipeval("run", "fairface", "-p", f"class_set={path}", "--out", tmp_path / "run")
+    assert code == 2
+    assert re.search(
+        r'label "a photo of .* \.\.\." needs \d+ tokens and this model reads 77; shorten', err
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_says_all_that_is_wrong_at_once(clipeval, demo_cache, tmp_path):
+    given = ["dataset=fairface", "data=/nowhere", "class_set=faces", "model=local-dir:/nowhere"]
+    arguments = [part for item in given for part in ("-p", item)]
+    code, out, err = clipeval("check", "fairface", *arguments, "--out", tmp_path / "run")
+    assert code == 2
+    assert {line.split(":")[1].strip() for line in err.splitlines()} == {
+        "fairface, data set",
+        "fairface, classes",
+    }
+    assert out.startswith(f"ok  fairface, run folder: {tmp_path / 'run'}")
+
+
+def test_check_of_the_demo_is_well(clipeval, demo_cache, tmp_path):
+    code, out, err = clipeval("check", "fairface", "card", "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    assert (
+        all(line.startswith("ok  ") for line in out.splitlines())
+        and not (tmp_path / "run").exists()
+    )
+
+
+# -- work ----------------------------------------------------------------------------------------
+
+
+def test_embed_fills_the_store_once(clipeval, demo_cache, tmp_path):
+    given = ["-p", "limit=50", "-p", "train_limit=60", "-p", "workers=0", "-p", f"store={tmp_path}"]
+    code, out, err = clipeval("embed", "fairface", *given)
+    assert code == 0, err
+    assert "fairface: 50 embeddings of 50 images, 50 of them new, 0 unreadable" in out
+    code, out, _ = clipeval("embed", "fairface", *given)
+    assert code == 0 and "50 images, 0 of them new" in out
+
+
+@pytest.mark.slow
+def test_a_study_that_fails_is_exit_code_1(demo_cache, tmp_path):
+    """Weights that are no weights pass the check, which reads none; the study fails, its notebook is kept."""
+    from test_models import SMALL, WEIGHTS, save
+
+    model = tmp_path / "model"
+    save(model, SMALL)
+    (model / WEIGHTS).write_bytes(b"no weights at all")
+    given = ["-p", f"model=local-dir:{model}", "-p", "limit=20", "-p", "methods=zero-shot"]
+    done = subprocess.run(
+        [sys.executable, "-m", "clipeval", "run", "fairface", *given, "--out", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CLIPEVAL_CACHE": str(demo_cache)},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "clipeval: fairface failed: " in done.stderr and "Traceback" not in done.stderr
+    assert "0 of 1 studies done." in done.stdout
+    kept = tmp_path / "run" / "fairface" / "notebook.ipynb"
+    assert f"(notebook kept: {kept})" in done.stderr
+    outputs = [o for c in json.loads(kept.read_text())["cells"] for o in c.get("outputs", [])]
+    assert any(output["output_type"] == "error" for output in outputs)
+    assert "fairface" in json.loads((tmp_path / "run" / "run.json").read_text())["failed"]

@@ -1,0 +1,230 @@
+"""People by name: folders, CSVs, CelebA's official files and the hub's parquet."""
+
+import csv
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clipeval.datasets import load_dataset
+from clipeval.errors import DataError, ParameterError
+
+
+def refusal(data, **options):
+    with pytest.raises(DataError) as caught:
+        load_dataset("celebrities", str(data), **options)
+    return str(caught.value)
+
+
+def test_real_two_photos_per_member(real):
+    path = real / "congress_portraits" / "two_photos_per_member.csv"
+    images = load_dataset("celebrities", str(path))
+    with open(path, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(images) == 2 * len(rows) == 594 and images["person"].nunique() == 297
+    assert list(images["person"]) == [row["name"] for row in rows for _ in (0, 1)]
+    assert list(images["image_id"]) == [
+        row[column] for row in rows for column in ("file_2017", "file_portrait")
+    ]
+    assert list(images["file"]) == [str(real / name) for name in images["image_id"]]
+    assert images["gender"].value_counts().to_dict() == {"Male": 454, "Female": 140}
+    assert images["photo"].value_counts().to_dict() == {"file_2017": 297, "file_portrait": 297}
+    assert images.attrs["groups"] == ["gender"]
+    one = load_dataset("celebrities", str(path), files="file_2017")
+    assert len(one) == 297 and one["image_id"].str.startswith("congress_2017/").all()
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_a_folder_a_person(tmp_path):
+    for name in (
+        "Ada_Lovelace/1.jpg",
+        "Ada_Lovelace/10.jpg",
+        "Ada_Lovelace/2.jpg",
+        "Alan Turing/a.png",
+    ):
+        touch(tmp_path / name)
+    touch(tmp_path / "group.jpg")
+    (tmp_path / "Nobody").mkdir()
+    images = load_dataset("celebrities", str(tmp_path))
+    assert list(images["image_id"]) == [
+        "Ada_Lovelace/1.jpg",
+        "Ada_Lovelace/2.jpg",
+        "Ada_Lovelace/10.jpg",
+        "Alan Turing/a.png",
+    ]
+    assert list(images["person"]) == ["Ada Lovelace"] * 3 + ["Alan Turing"]
+    assert images.attrs["notes"] == [
+        "Nobody holds no image and is left out.",
+        "1 images in no person's folder are left out: group.jpg.",
+    ]
+
+
+def test_folders_that_name_one_person_twice(tmp_path):
+    touch(tmp_path / "Ada_Lovelace" / "1.jpg")
+    touch(tmp_path / "ada lovelace" / "1.jpg")
+    assert 'folders "Ada_Lovelace" and "ada lovelace" both name ada lovelace' in refusal(tmp_path)
+
+
+def test_one_person_is_not_enough(tmp_path):
+    touch(tmp_path / "Ada_Lovelace" / "1.jpg")
+    assert "identification needs at least two names" in refusal(tmp_path)
+    assert "holds no images in folders" in refusal(tmp_path / "Ada_Lovelace")
+
+
+def test_a_csv_with_one_photo_a_row(tmp_path):
+    for i in range(4):
+        touch(tmp_path / f"{i}.jpg")
+    rows = ["person,path,sex", "A_B,0.jpg,f", "A_B,1.jpg,f", "C D,2.jpg,m", "C D,3.jpg,m"]
+    (tmp_path / "people.csv").write_text("\n".join(rows))
+    images = load_dataset("celebrities", str(tmp_path / "people.csv"))
+    assert list(images["person"]) == ["A B", "A B", "C D", "C D"]
+    assert images.attrs["groups"] == ["sex"] and images["image_id"][2] == "2.jpg"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["who,file", "A,0.jpg"], 'has no column "name" or "person" (it has who, file)'),
+        (["name,photo", "A,0.jpg"], 'has no column "file" or "path"'),
+        (["name,file", ",0.jpg"], "row 2: name is empty"),
+        (["name,file", "17,0.jpg"], '"17" is a number and not a name'),
+        (["name,file_a,file_b", "A,0.jpg,1.jpg", "a,2.jpg,3.jpg"], "row 3: a stands in two rows"),
+        (["name,file", "A,0.jpg", "B,0.jpg"], 'row 3: "0.jpg" already stands in row 2'),
+        (["name,file", "A,0.jpg", "B,9.jpg"], "9.jpg (row 3)"),
+    ],
+)
+def test_a_csv_is_refused(tmp_path, rows, said):
+    for i in range(4):
+        touch(tmp_path / f"{i}.jpg")
+    (tmp_path / "people.csv").write_text("\n".join(rows))
+    assert said in refusal(tmp_path / "people.csv")
+
+
+@pytest.fixture
+def celeba(tmp_path):
+    """CelebA of six images and three identities, as the official download unpacks."""
+    root = tmp_path / "CelebA"
+    photos = [f"00000{i}.jpg" for i in range(1, 7)]
+    for photo in photos:
+        touch(root / "Img" / "img_align_celeba" / photo)
+    (root / "Anno").mkdir()
+    (root / "Eval").mkdir()
+    identities = [2880, 2937, 8692, 2880, 2937, 8692]
+    lines = [f"{p} {i}" for p, i in zip(photos, identities, strict=True)]
+    (root / "Anno" / "identity_CelebA.txt").write_text("\n".join(lines) + "\n")
+    parts = [f"{p} {k}" for p, k in zip(photos, (0, 0, 0, 1, 2, 2), strict=True)]
+    (root / "Eval" / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
+    signs = [
+        f"{p}  {m:2d} {y:2d}"
+        for p, m, y in zip(photos, (1, -1, -1) * 2, (1, 1, -1) * 2, strict=True)
+    ]
+    attributes = "\n".join(["6", "Male Young", *signs])
+    (root / "Anno" / "list_attr_celeba.txt").write_text(attributes + "\n")
+    names = ["Jo_Doe", "Ann_Lee", "Eva_M._Ray"] * 2
+    listed = [f"{p} {n}" for p, n in zip(photos, names, strict=True)]
+    (root / "list_identity_celeba.txt").write_text(
+        "\n".join(["6", "image_id identity_name", *listed])
+    )
+    return root
+
+
+def test_celeba(celeba):
+    images = load_dataset("celebrities", str(celeba))
+    assert list(images["image_id"]) == [f"00000{i}.jpg" for i in range(1, 7)]
+    assert list(images["person"]) == ["Jo Doe", "Ann Lee", "Eva M. Ray"] * 2
+    assert list(images["gender"]) == ["Male", "Female", "Female"] * 2
+    assert list(images["identity"]) == ["2880", "2937", "8692"] * 2
+    assert images["file"][0] == str(celeba / "Img" / "img_align_celeba" / "000001.jpg")
+    assert images.attrs["groups"] == ["gender"] and "Non-commercial" in images.attrs["terms"]
+
+
+def test_celeba_partition_and_attributes(celeba):
+    images = load_dataset("celebrities", str(celeba), partition="test", groups="Young,Male")
+    assert list(images["image_id"]) == ["000005.jpg", "000006.jpg"]
+    assert list(images["Young"]) == ["yes", "no"] and images.attrs["groups"] == ["Young", "gender"]
+    with pytest.raises(ParameterError, match='no partition "val"; use train, valid, test'):
+        load_dataset("celebrities", str(celeba), partition="val")
+    assert 'has no attribute "Old" (it has Male, Young)' in refusal(celeba, groups="Old")
+
+
+def test_names_by_identity(celeba, tmp_path):
+    (celeba / "list_identity_celeba.txt").unlink()
+    names = tmp_path / "names.txt"
+    names.write_text("2880 Jo_Doe\n2937 Ann_Lee\n")
+    images = load_dataset("celebrities", str(celeba), names=str(names))
+    assert list(images["person"]) == ["Jo Doe", "Ann Lee"] * 2
+    assert images.attrs["notes"] == ["2 of 6 images have no name and are left out."]
+
+
+def test_numbers_are_not_names(celeba):
+    (celeba / "list_identity_celeba.txt").unlink()
+    assert "holds identities as numbers only" in refusal(celeba)
+    said = refusal(celeba, names=str(celeba / "Anno" / "identity_CelebA.txt"))
+    assert '"2880" is a number and not a name' in said
+
+
+def test_two_identities_with_one_name_are_noted_and_one_with_two_refused(celeba, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("2880 Jo_Doe\n2937 Jo_Doe\n8692 Eva_Ray\n")
+    notes = load_dataset("celebrities", str(celeba), names=str(names)).attrs["notes"]
+    assert notes == ["2 identities share 1 names (Jo Doe); a name is one person here."]
+    text = (celeba / "list_identity_celeba.txt").read_text()
+    (celeba / "list_identity_celeba.txt").write_text(
+        text.replace("000004.jpg Jo_Doe", "000004.jpg X_Y")
+    )
+    assert "identity 2880 has several names (Jo Doe, X Y)" in refusal(celeba)
+
+
+def test_celeba_incomplete(celeba):
+    (celeba / "Img" / "img_align_celeba" / "000006.jpg").unlink()
+    assert "1 of 2 images are missing: 000006.jpg" in refusal(celeba, partition="test")
+    (celeba / "Img").rename(celeba / "elsewhere")
+    assert "has no folder img_align_celeba" in refusal(celeba)
+
+
+def write_hub(folder, split, ids, paths=None):
+    images = [{"bytes": b"x", "path": path} for path in paths or [None] * len(ids)]
+    table = pa.table(
+        {
+            "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "celeb_id": pa.array(ids, pa.int64()),
+            "Male": pa.array([i % 2 == 0 for i in ids]),
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+
+
+def test_celeba_in_the_hubs_layout(tmp_path):
+    root, names = tmp_path / "celeba", tmp_path / "names.txt"
+    for split, ids in (("train", [1, 2, 2]), ("valid", [3]), ("test", [1, 4])):
+        write_hub(root / "img_align+identity+attr", split, ids)
+    assert "holds the identities of CelebA as numbers only; give names=FILE" in refusal(root)
+    names.write_text("1 Jo_Doe\n2 Ann_Lee\n3 Eva_Ray\n4 Max_Roe\n")
+    images = load_dataset("celebrities", str(root), names=str(names))
+    assert list(images["person"]) == [
+        "Jo Doe",
+        "Ann Lee",
+        "Ann Lee",
+        "Eva Ray",
+        "Jo Doe",
+        "Max Roe",
+    ]
+    assert images["image_id"].tolist()[2:5] == ["train/000002", "valid/000000", "test/000000"]
+    assert images["row"].tolist() == [0, 1, 2, 0, 0, 1]
+    assert list(images["gender"]) == ["Female", "Male", "Male", "Female", "Female", "Male"]
+    part = load_dataset("celebrities", str(root), names=str(names), partition="test")
+    assert list(part["person"]) == ["Jo Doe", "Max Roe"]
+
+
+def test_hub_images_with_names_are_joined_on_them(tmp_path):
+    root, names = tmp_path / "celeba", tmp_path / "names.txt"
+    write_hub(root / "img_align+identity+attr", "test", [1, 2], ["182638.jpg", "182639.jpg"])
+    names.write_text("2\nimage_id identity_name\n182638.jpg Jo_Doe\n182639.jpg Ann_Lee\n")
+    images = load_dataset("celebrities", str(root), names=str(names))
+    assert list(images["image_id"]) == ["182638.jpg", "182639.jpg"]
+    assert list(images["person"]) == ["Jo Doe", "Ann Lee"]

@@ -1,0 +1,232 @@
+"""Pages of a run folder: whole, readable by machines and by people with them, and never taken in by text."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from hostile import FILE, IMAGE, SCRIPT, site
+
+from clipeval import report
+from clipeval.provenance import TEST_CARDS
+from clipeval.rendering import blocks
+
+PAGES = ["index.html", "fairface/report.html", "denigration/report.html", "card/report.html"]
+FILES = {"figures": ("pdf", "svg", "png"), "tables": ("csv", "tex")}
+
+
+@pytest.fixture(params=PAGES)
+def soup(request):
+    return _soup(request.param)
+
+
+def _soup(name: str) -> BeautifulSoup:
+    return BeautifulSoup((site() / name).read_text("utf-8"), "html.parser")
+
+
+def _cells(*cells) -> dict:
+    return {"cells": [{"cell_type": "code", "source": "x", "metadata": {}, "outputs": list(cells)}]}
+
+
+def _shown(**data) -> str:
+    data = {name.replace("_", "/"): text for name, text in data.items()}
+    found = blocks(
+        _cells({"output_type": "display_data", "data": data, "metadata": {}}), study="fairface"
+    )
+    return "".join(block.html for block in found if block.kind != "code")
+
+
+def test_every_page_is_whole(soup):
+    assert soup.html["lang"] == "en" and soup.find("meta", charset="utf-8")
+    assert len(soup.find_all("h1")) == 1 and len(soup.find_all("main")) == 1 and soup.find("nav")
+    levels = [int(h.name[1]) for h in soup.find_all(re.compile("^h[1-6]$"))]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    ids = [tag["id"] for tag in soup.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    for image in soup.find_all("img"):
+        assert len(image["alt"]) > 10
+    for box in soup.select("div.scroll"):
+        assert box["tabindex"] == "0" and (
+            box.get("aria-label") or soup.find(id=box["aria-labelledby"])
+        )
+    for table in soup.select("table.clipeval"):
+        assert soup.find(id=table["aria-labelledby"]).get_text(strip=True)
+        assert all(th.get("scope") for th in table.find_all("th"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name):
+    soup, folder = _soup(name), (site() / name).parent
+    found = [tag[key] for key in ("href", "src") for tag in soup.find_all(attrs={key: True})]
+    assert len(found) >= 3
+    for link in found:
+        parts = urlsplit(link)
+        if parts.scheme == "data":
+            continue
+        assert not parts.scheme and not parts.netloc, link
+        target = folder / unquote(parts.path) if parts.path else site() / name
+        assert target.is_file(), link
+        if parts.fragment:
+            page = BeautifulSoup(target.read_text("utf-8"), "html.parser")
+            assert page.find(id=parts.fragment), link
+
+
+def test_names_from_data_stay_text(soup):
+    """The page's own script is the only one; no attribute acts; nothing is fetched from elsewhere."""
+    assert [script.string for script in soup.find_all("script")] == [report._script()]
+    for tag in soup.find_all(True):
+        assert not [name for name in tag.attrs if name.startswith("on")], tag
+    assert all(urlsplit(image["src"]).scheme == "" for image in soup.find_all("img"))
+    assert not soup.find(["iframe", "object", "embed", "form", "base"])
+
+
+def test_names_from_data_are_shown():
+    page = _soup("fairface/report.html")
+    cells = [cell.get_text() for cell in page.find_all(["td", "th"])]
+    assert SCRIPT in cells and IMAGE in cells and FILE in cells
+    assert "<i>x" in page.get_text()  # the data set's name
+    index = _soup("index.html").get_text()
+    assert SCRIPT in index and f"ValueError: {SCRIPT}" in index
+    svg = (site() / "fairface/figures/gender_by_race.svg").read_text("utf-8")
+    assert "<script" not in svg and "&lt;script" in svg
+
+
+def test_markup_of_a_class_stays_text_in_the_notebook_itself():
+    notebook = json.loads((site() / "fairface/notebook.ipynb").read_text("utf-8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    shown = [
+        "".join(text)
+        for output in outputs
+        for kind, text in output.get("data", {}).items()
+        if kind in ("text/html", "text/markdown")
+    ]
+    assert any("&lt;script&gt;" in text for text in shown)
+    for text in shown:
+        plain = text.replace("\\<", "")  # escaped in Markdown
+        assert "<script" not in plain and '<img src="http' not in plain and "<i>x" not in plain
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text_html": f"<table><tr><td>{SCRIPT}</td></tr></table>"},  # as a Styler leaves it
+        {"text_html": f"<style>{SCRIPT}</style><p onclick='alert(1)'>{IMAGE}</p>"},
+        {"text_html": f'<table class="clipeval" data-sortable id="table-x{SCRIPT}">'},
+        {
+            "text_markdown": f"# a {SCRIPT}\n\n{IMAGE} [x](javascript:alert(1)) ![y](http://example.org/y.png)"
+        },
+        {"text_plain": SCRIPT},
+        {"application_javascript": "alert(1)", "text_plain": SCRIPT},
+        {"image_svg+xml": f"<svg>{SCRIPT}</svg>", "text_plain": IMAGE},
+    ],
+)
+def test_outputs_of_any_kind_cannot_act(data):
+    html = _shown(**data)
+    soup = BeautifulSoup(html, "html.parser")
+    assert not soup.find(["script", "style", "svg"])
+    assert not [k for tag in soup.find_all(True) for k in tag.attrs if k.startswith("on")]
+    assert "javascript:" not in str([tag.get("href") for tag in soup.find_all("a")])
+
+
+def test_a_frame_reads_like_the_tables():
+    frame = pd.DataFrame({"label": ["a", "<b>"], "prob": [0.25, -1e-05], "n": [1, 22]})
+    soup = BeautifulSoup(_shown(text_html=frame._repr_html_()), "html.parser")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in soup.tbody.find_all("tr")]
+    assert rows == [["a", "0.25000", "1"], ["<b>", "-0.00001", "22"]]
+    numbers = [
+        [bool(cell.get("class")) for cell in row.find_all("td")]
+        for row in soup.tbody.find_all("tr")
+    ]
+    assert numbers == [[False, True, True]] * 2
+    assert soup.find("div", class_="scroll").table
+
+
+def test_a_failed_study_keeps_its_error_in_place():
+    page = _soup("denigration/report.html")
+    said = [p.get_text() for p in page.select("p.failed")]
+    assert said == [
+        f"This study failed: ValueError: {SCRIPT}",
+        f"Stopped here: ValueError: {SCRIPT}",
+    ]
+    place = page.select("p.failed")[1]
+    assert "raise ValueError" in place.find_previous("details", class_="code").get_text()
+    assert "Traceback" in place.find_next("details").get_text()
+    index = _soup("index.html").find(id="denigration")
+    assert f"Failed: ValueError: {SCRIPT}" in index.get_text()
+    assert "(failed)" in _soup("index.html").nav.get_text()
+
+
+def test_the_index_holds_the_card_first_then_each_study():
+    index = _soup("index.html")
+    assert [s["id"] for s in index.select("section.study")] == ["card", "fairface", "denigration"]
+    card = index.find(id="card")
+    assert card.select_one("#card-table-card table") and card.select_one("#card-figure-card img")
+    study = index.find(id="fairface")
+    titles = [h.get_text() for h in study.find_all("h3")]
+    assert titles == ["What may be concluded", "What may not be concluded"]
+    assert "agrees with FairFace's annotators" in study.get_text()
+    assert study.find("summary", string="Provenance")
+
+
+@pytest.mark.parametrize("page, base", [("index.html", "fairface/"), ("fairface/report.html", "")])
+def test_every_table_and_figure_says_how_to_cite_it(page, base):
+    record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
+    soup = _soup(page)
+    assert len(record["tables"]) >= 3 and len(record["figures"]) >= 2
+    for kind, ends in FILES.items():
+        for entry in record[kind]:
+            name = f"fairface-{kind[:-1]}-{entry['id']}"
+            box = soup.find(id=f"{name}-cite")
+            assert entry["bibtex"] == box.pre.get_text()
+            assert "@misc{clipeval-fairface-" in box.pre.get_text()
+            text = box.get_text()
+            assert f"fairface/{entry['id']}" in text and "model='testcard'" in text
+            assert not record["code"]["commit"] or record["code"]["commit"] in text
+            links = {a["href"] for a in box.find_all("a")}
+            assert {f"{base}{kind}/{entry['id']}.{end}" for end in ends} <= links
+
+
+def test_figures_are_files_of_the_run_and_no_face_is_shown(soup):
+    assert all(re.search(r"figures/\w+\.svg$", image["src"]) for image in soup.find_all("img"))
+
+
+def test_numbers_of_a_page_are_those_of_the_tables():
+    table = pd.read_csv(site() / "fairface/tables/gender_by_race.csv")
+    rows = _soup("fairface/report.html").select("#fairface-table-gender_by_race tbody tr")
+    assert len(rows) == len(table)
+    for row, (_, want) in zip(rows, table.iterrows(), strict=True):
+        cells = [cell.get_text() for cell in row.find_all(["th", "td"])]
+        assert cells[1] == want["race"] and cells[2] == want["gender"]
+        assert cells[4] == f"{want['n']:,}" and cells[5].startswith(f"{want['percent']:.1f} [")
+
+
+def test_a_replay_is_said_in_every_title(tmp_path):
+    folder = tmp_path / "fairface"
+    folder.mkdir()
+    (folder / "notebook.ipynb").write_text(json.dumps(_cells()))
+    (folder / "study.json").write_text(json.dumps({"test_cards": True}))
+    run = {"studies": {"fairface": {"test_cards": True}}}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    for path in (report.write_study(folder), report.write_index(tmp_path)):
+        soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        assert "replay on test cards" in soup.title.get_text()
+        assert soup.select_one("p.replay").get_text() == f"{TEST_CARDS}."
+    (tmp_path / "run.json").write_text("{}")
+    (folder / "study.json").write_text("{}")
+    assert "replay" not in report.write_study(folder).read_text().split("</head>")[1]
+    assert "replay" not in report.write_index(tmp_path).read_text().split("</style>")[1]
+
+
+def test_headings_in_fenced_code_are_no_sections():
+    cell = {"cell_type": "markdown", "metadata": {}, "source": "## One\n\n```\n# no\n```\n"}
+    other = {"cell_type": "markdown", "metadata": {}, "source": "## Two\ntext\n\n### Three\n#no"}
+    found = list(blocks({"cells": [cell, other]}, study="fairface"))
+    assert [block.section for block in found] == ["One", "Two", "Three"]
+
+
+def test_a_page_is_light():
+    for name in PAGES:
+        assert Path(site() / name).stat().st_size < 400_000

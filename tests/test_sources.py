@@ -1,0 +1,188 @@
+"""Getting data sets, and saying of each where it comes from and what is here."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from test_datasets_hub import REPO, Hub, hub, server  # noqa: F401 (fixtures)
+
+from clipeval.datasets import list_datasets, sources
+from clipeval.errors import DataError, ParameterError
+
+
+def clipeval(tmp_path, *arguments, endpoint="", **more) -> subprocess.CompletedProcess:
+    """The command line in a fresh process: the hub's client reads its environment once."""
+    ours = ("hf_", "http_proxy", "https_proxy", "all_proxy")
+    kept = {k: v for k, v in os.environ.items() if not k.lower().startswith(ours)}
+    kept |= {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", **more}
+    kept |= {"HF_ENDPOINT": endpoint} if endpoint else {}
+    command = [sys.executable, "-m", "clipeval", *map(str, arguments)]
+    return subprocess.run(command, env=kept, capture_output=True, text=True, timeout=120)
+
+
+def address(server) -> str:  # noqa: F811
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_every_data_set_has_a_source():
+    known = set(list_datasets()["dataset"]) - {"testcards", "manifest"}
+    assert known <= set(sources.SOURCES)
+    for name, source in sources.SOURCES.items():
+        assert source.licence and source.terms.endswith(".") and source.layout, name
+        ways = [bool(source.by_hand), bool(source.urls), bool(source.hub)]
+        assert sum(ways) == 1, name
+        assert all("/master/" not in url for url in (source.urls or {}).values())
+
+
+def test_the_overview_says_what_is_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPEVAL_CACHE", str(tmp_path))
+    assert sources.describe().count("not in the cache") == len(sources.SOURCES)
+    (tmp_path / "data" / "cctv-clips").mkdir(parents=True)
+    half = tmp_path / "data" / "cctv-clips" / "car-detection.mp4.part"
+    half.write_bytes(b"x")
+    assert sources.describe().count("not in the cache") == len(sources.SOURCES)
+    half.rename(half.with_suffix(""))
+    said = sources.describe()
+    assert f"here     {tmp_path / 'data' / 'cctv-clips'}\n" in said
+    assert "CelebA: non-commercial research only" in said and "563 MB" in said
+
+
+@pytest.mark.parametrize("name", ["congress", "cctv", "celebrities"])
+def test_what_may_not_be_downloaded_is_explained(name, tmp_path):
+    with pytest.raises(DataError, match=f"^{name} cannot be downloaded from here") as caught:
+        sources.get(name, tmp_path / "there")
+    said = str(caught.value)
+    assert f"put it into {tmp_path / 'there'}" in said and f"clipeval data check {name}" in said
+    assert not (tmp_path / "there").exists()
+
+
+def test_unknown_names_and_options(tmp_path, real):
+    with pytest.raises(ParameterError, match='"imagenet" has no source'):
+        sources.get("imagenet")
+    with pytest.raises(ParameterError, match="padding 0.25 and 1.25"):
+        sources.get("fairface", padding="2")
+    with pytest.raises(ParameterError, match='congress has no option "padding"; it has none'):
+        sources.check("congress", str(real / "congress_2017"), padding="0.25")
+
+
+def test_clips_are_fetched_from_pinned_addresses(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        "clipeval.download.download", lambda url, target, **how: asked.update({url: target})
+    )
+    said = sources.get("cctv-clips", tmp_path)
+    assert "CC BY 4.0" in said and str(tmp_path) in said
+    assert [path.name for path in asked.values()] == [url.rpartition("/")[2] for url in asked]
+    assert all(len(url.split("/")[5]) == 40 for url in asked)  # a commit, not a branch
+
+
+# -- checking what is there ------------------------------------------------------------------------
+
+
+def test_a_check_counts_as_the_labels_do(real):
+    said = sources.check("fairface", str(real / "fairface"))
+    labels = pd.read_csv(real / "fairface" / "labels_val.csv")
+    counts = labels["gender"].value_counts()
+    assert "val, 5,000 of 10,954: 5,000 images" in said and "train, 5,000 of 86,744" in said
+    assert f"gender: Male {counts['Male']:,}, Female {counts['Female']:,}" in said
+    assert said.count("20 images, drawn at random, could be read") == 2
+
+
+def test_a_check_of_one_split_and_of_spoilt_images(real, tmp_path):
+    (tmp_path / "val").mkdir()
+    labels = pd.read_csv(real / "fairface" / "labels_val.csv").head(5)
+    for file in labels["file"]:
+        shutil.copy(real / "fairface" / file, tmp_path / file)
+    labels.to_csv(tmp_path / "labels_val.csv", index=False)
+    said = sources.check("fairface", str(tmp_path))
+    assert "val, 5 of 10,954" in said and "not there: " in said.splitlines()[-1]
+    (tmp_path / labels["file"][2]).write_bytes(b"")
+    with pytest.raises(DataError, match=f"{labels['file'][2]} cannot be read .* fetch it again"):
+        sources.check("fairface", str(tmp_path), split="val")
+    (tmp_path / labels["file"][1]).unlink()
+    with pytest.raises(DataError, match="1 of 5 labelled images are not under"):
+        sources.check("fairface", str(tmp_path), split="val")
+
+
+# -- the hub's own protocol ------------------------------------------------------------------------
+
+
+def test_get_from_the_hub_then_check_then_offline(server, tmp_path):  # noqa: F811
+    done = clipeval(
+        tmp_path, "data", "get", "fairface", "-p", "split=val", endpoint=address(server)
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"-p dataset=fairface -p data={REPO} -p padding=0.25" in done.stdout
+    offline = {"HF_HUB_OFFLINE": "1"}
+    done = clipeval(tmp_path, "data", "check", "fairface", REPO, **offline)
+    assert done.returncode == 0 and "11 images" in done.stdout and "not there: " in done.stdout
+    done = clipeval(tmp_path, "data", **offline)
+    assert f"the hub's cache (data={REPO})" in done.stdout
+
+
+def test_get_into_a_folder(server, hub, tmp_path):  # noqa: F811
+    to = tmp_path / "faces"
+    done = clipeval(tmp_path, "data", "get", "fairface", "--to", to, endpoint=address(server))
+    assert done.returncode == 0 and f"-p data={to}" in done.stdout, done.stderr
+    for shard in (hub / "0.25").glob("*.parquet"):
+        assert (to / "0.25" / shard.name).read_bytes() == shard.read_bytes()
+    assert not (to / "1.25").exists()
+    assert len(sources.check("fairface", str(to)).splitlines()) > 4
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "was refused by the hub (401)"), (404, "does not exist on the hub"), (429, "with 429")],
+)
+def test_what_the_hub_refuses_is_one_sentence(server, tmp_path, status, said):  # noqa: F811
+    server.handler.status = status
+    to = tmp_path / "faces"
+    done = clipeval(tmp_path, "data", "get", "fairface", "--to", to, endpoint=address(server))
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert not list(to.rglob("*.parquet")) and not list((tmp_path / "hf").rglob("*.parquet"))
+
+
+class CutHub(Hub):
+    """Ends the first transfer of every file in the middle; goes on where it is asked to."""
+
+    cuts = 1
+    ranges: list
+
+    def reply(self, status, data, body, headers):
+        name = self.path.rpartition("/")[2]
+        start = 0
+        if body and name.endswith(".parquet"):
+            self.ranges.append(self.headers.get("Range"))
+            if self.headers.get("Range"):
+                start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0])
+                headers = {**headers, "Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+                status = 206
+            if self.ranges.count(None) <= self.cuts and not start:
+                self.send_response(200)
+                for key, value in {"Content-Length": str(len(data)), **headers}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                self.close_connection = True
+                return
+        super().reply(status, data[start:], body, headers)
+
+
+def test_a_cut_transfer_leaves_a_whole_file_or_none(server, hub, tmp_path):  # noqa: F811
+    server.RequestHandlerClass = type("Cut", (CutHub,), {"root": hub, "ranges": []})
+    to, shard = tmp_path / "faces", next((hub / "0.25").glob("validation-*"))
+    for _ in range(2):  # the hub's client goes on by itself, or at the next call
+        arguments = ("data", "get", "fairface", "--to", to, "-p", "split=val")
+        done = clipeval(tmp_path, *arguments, endpoint=address(server))
+        there = to / "0.25" / shard.name
+        assert "Traceback" not in done.stderr
+        assert (done.returncode == 0) == there.exists()
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stderr
+    assert there.read_bytes() == shard.read_bytes()
+    assert pq.read_table(there).num_rows == 11
