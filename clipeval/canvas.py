@@ -65,14 +65,19 @@ class Picture(Figure):
         )
 
 
-@functools.cache
 def _font():
+    # matplotlib keeps it, and opens it anew after a fork: who shares an open file reads the others' bytes
     return font_manager.get_font(str(FONT))
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    return frozenset(_font().get_charmap())
 
 
 def plain(text: object) -> str:
     """Text as it is drawn: one line; a letter the font lacks becomes [U+4E2D]."""
-    known = _font().get_charmap()
+    known = _letters()
     characters = " ".join(str(text).split())
     return "".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in characters)
 

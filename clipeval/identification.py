@@ -99,7 +99,7 @@ def _answers(similarity: np.ndarray, own: np.ndarray, info) -> dict:
     rows = np.arange(len(own))
     best = _best(similarity)
     # a similarity is a weight in one dimension, seen by an image that is 1
-    prob = probabilities(np.ones((len(own), 1), "f4"), similarity[..., None], info)
+    prob = probabilities(np.ones((len(own), 1)), similarity[..., None], info)
     mine = similarity[rows, own][:, None]
     rank = 1 + np.count_nonzero(similarity > mine, axis=1)
     for i in np.flatnonzero(np.count_nonzero(similarity == mine, axis=1) > 1):
@@ -130,9 +130,10 @@ def identify(matrix, weights, image_ids, people, true, info, *, counts, protocol
     """
     parts = {(protocol, k): [] for protocol in protocols for k in counts}
     step = max(1, CELLS // len(people))
+    weights = weights.astype(np.float64)  # as in zeroshot: the same whatever the threads and chunks
     for start in range(0, len(true), step):
         own = true[start : start + step]
-        similarity = matrix[start : start + step] @ weights.T
+        similarity = matrix[start : start + step].astype(np.float64) @ weights.T
         masks = {}
         if "distractors" in protocols:
             masks = on_offer(image_ids[start : start + step], people, own, counts, seed)

@@ -53,9 +53,11 @@ def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
 
 
 def _logits(images, weights, info) -> np.ndarray:
+    # in float64: a float32 product differs in its last digits with the number of threads and of images
+    images, weights = images.astype(np.float64), weights.astype(np.float64)
     own = weights.ndim == 3
     similarity = np.einsum("nd,nkd->nk", images, weights) if own else images @ weights.T
-    return similarity.astype(np.float64) * info.logit_scale + (info.logit_bias or 0.0)
+    return similarity * info.logit_scale + (info.logit_bias or 0.0)
 
 
 def _shares(logits, info) -> np.ndarray:

@@ -341,7 +341,9 @@ def test_run_json_says_what_ran_on_what(run, record, tiny_face_clip, real):
     assert len(data["hash"]) == 64 and "CC BY 4.0" in data["licence"]
     assert len(record["class_sets"]["fairface v1"]["hash"]) == 64
     assert record["device"] and record["seconds"]["all"] > 0
-    assert record["parameters"]["data"] == str((real / "fairface").resolve())  # relative when it was given
+    assert record["parameters"]["data"] == str(
+        (real / "fairface").resolve()
+    )  # relative when it was given
 
 
 def test_prompts_json_rebuilds_the_predictions(run, predictions, warm):
@@ -353,7 +355,7 @@ def test_prompts_json_rebuilds_the_predictions(run, predictions, warm):
     for task, classes in prompts.items():
         assert classes == {k: [f"a photo of a {v}."] for k, v in TASKS[task].items()}
         text = session.encode([prompt for (prompt,) in classes.values()])
-        logits = scale * (images.matrix @ text.T).astype(np.float64)
+        logits = scale * (images.matrix.astype(np.float64) @ text.T.astype(np.float64))
         share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         kept = top(predictions, task).loc[images.image_id]
         assert (kept["label"] == np.array(list(classes))[logits.argmax(axis=1)]).all()

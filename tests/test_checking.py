@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 
 import pytest
 from test_models import SMALL, save
@@ -13,7 +14,9 @@ NAMES = ["run folder", "data set", "classes", "model", "prompts"]
 
 
 def check(given: dict, out, studies=("fairface",)):
-    return check_plan(plan_run(list(studies), "demo", given, str(out)))
+    """With a store of its own: what other tests have stored would not be checked again."""
+    with tempfile.TemporaryDirectory() as store:
+        return check_plan(plan_run(list(studies), "demo", {"store": store} | given, str(out)))
 
 
 def problems(given: dict, out, studies=("fairface",)) -> dict[str, str]:
@@ -247,9 +250,9 @@ def test_the_models_own_length_counts(out, small):
 def test_what_is_stored_fits_and_needs_no_tokenizer(demo_cache, out, truncated):
     from decks import session_of
 
-    session = session_of("fairface")
+    given = {"store": str(out.parent / "store")}
+    session = session_of("fairface", limit=20, **given)
     session.classify("gender")
-    given = {"store": str(session.store.root)}
     said = {f.what: f.detail for f in check(given, out)}
     assert said["prompts"] == "16 not sent before, none too long"  # of 18, gender's 2 were
     for task in ("race", "age"):

@@ -338,6 +338,18 @@ def test_the_callers_style_is_left_alone():
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_opens_its_own_font():
+    """An open file has one position for all who inherit it: two that read at once read each other's bytes."""
+    canvas.text_inches("before the fork")
+    mine = canvas._font()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if canvas._font() is not mine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert canvas._font() is mine
+
+
 def test_a_notebook_shows_the_picture_with_its_alt_text():
     fig = FIGURES["rows"]()
     data, metadata = fig._repr_mimebundle_()

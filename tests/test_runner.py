@@ -256,7 +256,7 @@ def test_stopping_a_run_leaves_no_process_behind(tmp_path, manifest, sent, code)
         started = [psutil.Process(int(pid)) for pid in pids.read_text().split()]
         whole = [*psutil.Process(run.pid).children(recursive=True), *started]
         os.killpg(run.pid, sent) if sent == signal.SIGINT else run.send_signal(sent)
-        assert run.wait(timeout=30) == code
+        assert run.wait(timeout=120) == code
         _, alive = psutil.wait_procs(whole, timeout=15)
         assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
     finally:
