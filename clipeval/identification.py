@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from clipeval.zeroshot import probabilities
+from clipeval.zeroshot import kept, probabilities, similarities
 
 __all__ = ["PROTOCOLS", "TOP", "identify", "on_offer", "order_people", "tidy"]
 
@@ -108,7 +108,7 @@ def _answers(similarity: np.ndarray, own: np.ndarray, info) -> dict:
     return {
         "rank": np.tile(np.arange(1, top + 1, dtype=np.int32), len(own)),
         "label": best.ravel(),
-        "prob": np.take_along_axis(prob, best, axis=1).ravel(),
+        "prob": kept(np.take_along_axis(prob, best, axis=1).ravel()),
         "true_rank": rank.repeat(top),
     }
 
@@ -130,10 +130,9 @@ def identify(matrix, weights, image_ids, people, true, info, *, counts, protocol
     """
     parts = {(protocol, k): [] for protocol in protocols for k in counts}
     step = max(1, CELLS // len(people))
-    weights = weights.astype(np.float64)  # as in zeroshot: the same whatever the threads and chunks
     for start in range(0, len(true), step):
         own = true[start : start + step]
-        similarity = matrix[start : start + step].astype(np.float64) @ weights.T
+        similarity = similarities(matrix[start : start + step], weights)
         masks = {}
         if "distractors" in protocols:
             masks = on_offer(image_ids[start : start + step], people, own, counts, seed)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
+from clipeval.zeroshot import kept
 
 __all__ = ["GRID", "TOLERANCE", "Probe", "fit_probe"]
 
@@ -96,7 +97,7 @@ class Probe:
                 },
                 "rank": np.tile(np.arange(1, top + 1, dtype=np.int32), len(prob)),
                 "label": pd.Categorical.from_codes(order.ravel(), list(self.classes)),
-                "prob": np.take_along_axis(prob, order, axis=1).ravel().astype(np.float64),
+                "prob": kept(np.take_along_axis(prob, order, axis=1).ravel()),
             }
         )
 

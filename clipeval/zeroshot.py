@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-__all__ = ["class_weights", "predict", "probabilities"]
+__all__ = ["class_weights", "kept", "predict", "probabilities", "rank_classes", "similarities"]
 
 CHUNK = 4096  # images scored at once, so that memory does not grow with their number
 
@@ -49,22 +49,47 @@ def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
     -------
     ndarray (n, k), float64, fractions
     """
-    return _shares(_logits(images, weights, info), info)
+    return _shares(similarities(images, weights), info)
 
 
-def _logits(images, weights, info) -> np.ndarray:
-    # in float64: a float32 product differs in its last digits with the number of threads and of images
+def similarities(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cosine of each image and class: ndarray (n, k), float64; parameters as in `probabilities`.
+
+    In float64, as a float32 product differs in its last digits with the number of threads and of images.
+    """
     images, weights = images.astype(np.float64), weights.astype(np.float64)
-    own = weights.ndim == 3
-    similarity = np.einsum("nd,nkd->nk", images, weights) if own else images @ weights.T
-    return similarity * info.logit_scale + (info.logit_bias or 0.0)
+    return np.einsum("nd,nkd->nk", images, weights) if weights.ndim == 3 else images @ weights.T
 
 
-def _shares(logits, info) -> np.ndarray:
+def _shares(similarity, info) -> np.ndarray:
+    logits = similarity * info.logit_scale + (info.logit_bias or 0.0)
     if info.score == "sigmoid":
         return np.exp(-np.logaddexp(0.0, -logits))
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
+
+
+def kept(prob: np.ndarray) -> np.ndarray:
+    """Probabilities as predictions hold them: to float32's seven digits, the same on every machine."""
+    return prob.astype(np.float32).astype(np.float64)
+
+
+def rank_classes(images, weights, info, top: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The `top` best classes of each image (all, if None): places (n, top) int, probabilities (n, top) float64.
+
+    Of equals, the class named first comes first. Parameters as in `probabilities`.
+    """
+    top = min(top or len(weights), len(weights))
+    best = np.empty((len(images), top), dtype=np.int32)
+    prob = np.empty((len(images), top), dtype=np.float64)
+    for start in range(0, len(images), CHUNK):
+        similarity = similarities(images[start : start + CHUNK], weights)
+        # by similarity: probabilities near 0 and 1 run together
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :top]
+        best[start : start + CHUNK] = order
+        share = _shares(similarity, info)
+        prob[start : start + CHUNK] = kept(np.take_along_axis(share, order, axis=1))
+    return best, prob
 
 
 def predict(
@@ -94,17 +119,9 @@ def predict(
     DataFrame
         image_id, task, method, class_set, templates, rank (1 = top), label (categorical), prob (0-1).
     """
-    weights = class_weights(prompts, encode)
     names = list(prompts)
-    top = min(top or len(names), len(names))
-    best = np.empty((len(images), top), dtype=np.int32)
-    prob = np.empty((len(images), top), dtype=np.float64)
-    for start in range(0, len(images), CHUNK):
-        logits = _logits(images[start : start + CHUNK], weights, info)
-        # by logit: probabilities near 0 and 1 run together; a tie goes to the class named first
-        order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
-        best[start : start + CHUNK] = order
-        prob[start : start + CHUNK] = np.take_along_axis(_shares(logits, info), order, axis=1)
+    best, prob = rank_classes(images, class_weights(prompts, encode), info, top)
+    top = best.shape[1]
     n = len(images)
     return pd.DataFrame(
         {

@@ -194,7 +194,7 @@ def predict(session) -> pd.DataFrame:
     DataFrame: image_id, task (coarse, stress, fine), method, class_set, templates, rank (all of the
     captions on offer), label (caption), prob (among those on offer), and the groups
     """
-    from clipeval.zeroshot import class_weights, probabilities
+    from clipeval.zeroshot import class_weights, rank_classes
 
     asked = session_questions(session)
     embeddings, templates = session.embed(), session.templates
@@ -208,9 +208,7 @@ def predict(session) -> pd.DataFrame:
     for (task, offered), frames in asked.groupby(["task", "offered"], sort=False):
         matrix = embeddings.matrix[[rows[image_id] for image_id in frames["image_id"]]]
         texts = weights[[place[c] for c in offered]]
-        found = probabilities(matrix, texts, session.info)
-        # by similarity: probabilities near 0 and 1 run together
-        order = np.argsort(-(matrix @ texts.T), axis=1, kind="stable")
+        order, prob = rank_classes(matrix, texts, session.info)
         n, k = order.shape
         parts.append(
             pd.DataFrame(
@@ -219,7 +217,7 @@ def predict(session) -> pd.DataFrame:
                     "task": task,
                     "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), n),
                     "label": np.asarray(offered, dtype=object)[order].ravel(),
-                    "prob": np.take_along_axis(found, order, axis=1).ravel(),
+                    "prob": prob.ravel(),
                 }
             )
         )

@@ -286,7 +286,7 @@ def sweep(session) -> pd.DataFrame:
     weights = zeroshot.class_weights(prompts | added, session.encode)
     people = session.images.set_index("image_id").loc[embeddings.image_id]
     return add_one_class(
-        embeddings.matrix @ weights.T,
+        zeroshot.similarities(embeddings.matrix, weights),
         list(prompts),
         list(added),
         harmful=[m for members in base.categories.values() for m in members],
