@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clipeval.provenance import HOW
+
 __all__ = ["causes", "compare_study", "effects", "forget", "kept_before", "sentences", "set_aside"]
 
 #: where the results of the run before wait
@@ -27,8 +29,6 @@ _FILES = (
     "unreadable.csv",
 )
 _FOLDERS = {"tables": ("csv", "tex"), "figures": ("pdf", "png", "svg")}
-# parameters that say where and how fast, not what
-_INCIDENTAL = ("batch_size", "device", "out", "store", "workers")
 _KEYS = ["image_id", "task", "method", "class_set", "templates"]
 
 
@@ -75,6 +75,8 @@ def made_from(record: dict) -> dict[str, str]:
     version = f"clipeval {code.get('version')}"
     if code.get("commit"):
         version += f" at {code['commit'][:12]}" + (" with changes" if code.get("dirty") else "")
+    if code.get("sha256") and (code.get("dirty") or not code.get("commit")):
+        version += f" ({code['sha256'][:12]})"  # no commit says what it was
     found = {"code": version}
     if model:
         found["model"] = f"{model['model']} {model['pretrained']}".strip()
@@ -83,6 +85,8 @@ def made_from(record: dict) -> dict[str, str]:
         found["precision"] = model["precision"]
     if data:
         found["data set"] = f"{data['name']}, {data.get('version', '')}, {str(data['hash'])[:12]}"
+    if train := record.get("train"):
+        found["train set"] = f"{train['images']:,} images, {train['hash'][:12]}"
     for name, about in record.get("class_sets", {}).items():
         found[f"class set {name.rsplit(' v', 1)[0]}"] = f"{name}, {about['hash'][:12]}"
     for name, about in (record.get("templates") or {}).items():
@@ -92,7 +96,7 @@ def made_from(record: dict) -> dict[str, str]:
     for name, value in record.get("drawn_from", {}).items():
         found[f"results of {name}"] = str(value)[:12]
     for name, value in record.get("parameters", {}).items():
-        if name not in _INCIDENTAL:
+        if name not in HOW:
             found[f"parameter {name}"] = json.dumps(value)
     return found | {f"version of {k}": str(v) for k, v in record.get("versions", {}).items()}
 
@@ -217,8 +221,7 @@ def compare_study(before: Path, after: Path) -> dict:
     Returns
     -------
     dict with `causes` (see `causes`), `tables` (id -> see `effects`, only those that differ), `new_tables`,
-    `lost_tables`, `labels` (see `label_changes`; None where nothing differs) and `unsure` (True where
-    both ran on code with uncommitted changes, whose difference no record can tell)
+    `lost_tables` and `labels` (see `label_changes`; None where nothing differs)
     """
     old, new = (
         json.loads((folder / "study.json").read_text("utf-8")) for folder in (before, after)
@@ -238,7 +241,6 @@ def compare_study(before: Path, after: Path) -> dict:
         "new_tables": sorted(names[1] - names[0]),
         "lost_tables": sorted(names[0] - names[1]),
         "labels": labels,
-        "unsure": all((record.get("code") or {}).get("dirty") for record in (old, new)),
     }
 
 
@@ -257,19 +259,11 @@ def sentences(changes: dict) -> list[str]:
     for study, found in changes.items():
         lines += [f"{study}: {effect}" for effect in _effects(found)]
     still = [study for study, found in changes.items() if not _effects(found)]
-    unsure = (
-        " The code had uncommitted changes both times."
-        if any(f["unsure"] for f in changes.values())
-        else ""
-    )
     if still and len(still) == len(changes):
-        return [
-            *lines,
-            ("Every number and label is the same." if lines else "Nothing changed.") + unsure,
-        ]
+        return [*lines, "Every number and label is the same." if lines else "Nothing changed."]
     if still:
         lines.append(f"{', '.join(still)}: every number and label is the same.")
-    return [*lines, *([unsure.strip()] if unsure else [])]
+    return lines
 
 
 def _studies(studies: list[str], changes: dict) -> str:

@@ -5,17 +5,16 @@ import hashlib
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 
-from clipeval import __version__
 from clipeval.classsets import ClassSet, load_class_set, load_templates, prompts_for
 from clipeval.errors import ModelError
 from clipeval.parameters import Parameters
 from clipeval.paths import cache_dir
-from clipeval.provenance import package_versions
+from clipeval.provenance import code_hash, package_versions
 from clipeval.studies import get_study
 from clipeval.tables import group_columns
 
@@ -58,6 +57,11 @@ class Inputs:
         """The images table that the parameters name."""
         with self._timed("data set"):
             return self.load_images()
+
+    @functools.cached_property
+    def train(self) -> pd.DataFrame:
+        """Images table of the train split, for a study that fits a probe."""
+        return self.load_images(split="train", limit=self.parameters.train_limit)
 
     def load_images(self, **changes) -> pd.DataFrame:
         """An images table by the parameters, with some of them changed (another split, say)."""
@@ -213,25 +217,31 @@ class Inputs:
         Parameters
         ----------
         name : what it is, for the time record
-        key : arrays and plain values that decide the result; versions of the libraries are added
+        key : arrays and plain values that decide the result; the code and the versions of the
+            libraries are added
         compute : callable without arguments, returns a DataFrame
         """
-        digest = hashlib.sha256(json.dumps([name, __version__, package_versions()]).encode())
+        digest = hashlib.sha256(json.dumps([name, code_hash(), package_versions()]).encode())
         for part in key:
             plain = not hasattr(part, "tobytes") or part.dtype == object
-            digest.update(json.dumps(part, default=list).encode() if plain else part.tobytes())
+            what = "" if plain else f"{part.dtype} {part.shape}"
+            content = json.dumps(part, default=list).encode() if plain else part.tobytes()
+            digest.update(f"{what} {len(content)}\n".encode() + content)
         path = self.store.root / "derived" / f"{digest.hexdigest()}.parquet"
-        if path.is_file():
-            try:
-                return pd.read_parquet(path)
-            except (OSError, ValueError):
-                path.unlink()  # half a file: compute it again
+        with suppress(OSError, ValueError):  # none, or half a file
+            return pd.read_parquet(path)
         with self._timed(name):
             found = compute()
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}.tmp")
-        found.to_parquet(beside, index=False)
-        os.replace(beside, path)
+        with suppress(
+            OSError
+        ):  # a store that may only be read, or a full disk: it is computed again
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                found.to_parquet(beside, index=False)
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
         return found
 
     # -- predictions -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ the next. The *run* (run.json, the report, a "cite this" box) carries the commit
 as well: pass `code=code_version()` there.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -19,13 +20,16 @@ from importlib import metadata
 from pathlib import Path
 
 from clipeval import __version__
+from clipeval.paths import DATA, NOTEBOOKS
 
 __all__ = [
+    "HOW",
     "INCIDENTAL",
     "TEST_CARDS",
     "Provenance",
     "bibtex",
     "caption",
+    "code_hash",
     "code_version",
     "package_versions",
     "pathless",
@@ -51,11 +55,12 @@ PACKAGES = (
     "transformers",
 )
 # What can change a result; data sets that lie in data/ and the reports themselves cannot.
-_CODE = ("clipeval", "notebooks", "pyproject.toml") + tuple(
-    f"data/{part}" for part in ("class_sets", "templates", "published", "profiles")
-)
-# Parameters that say where and how fast, not what: they never enter a file.
-INCIDENTAL = frozenset({"batch_size", "data", "device", "out", "pack", "store", "workers"})
+_DATA = ("class_sets", "templates", "published", "profiles")
+_CODE = ("clipeval", "notebooks", "pyproject.toml", *(f"data/{part}" for part in _DATA))
+#: parameters that say where and how fast, not what
+HOW = frozenset({"batch_size", "device", "out", "store", "workers"})
+#: parameters that never enter a file: those, and where the data are
+INCIDENTAL = HOW | {"data", "pack"}
 
 
 _PATH = re.compile(r"(?P<kind>[a-z-]+:)?(~|\.{1,2}|[A-Za-z]:)?[/\\].*")
@@ -152,11 +157,11 @@ def code_version(root: Path | None = None) -> dict:
     Returns
     -------
     dict with `version` (str), `commit` (40 hex digits, or None for an installed wheel or where git
-    cannot answer) and `dirty` (True if code, notebooks, class sets, templates, profiles or
-    published numbers differ from that commit; None where `commit` is None)
+    cannot answer), `dirty` (True if code, notebooks, class sets, templates, profiles or published
+    numbers differ from that commit; None where `commit` is None) and `sha256` (see `code_hash`)
     """
     root = Path(root) if root else Path(__file__).resolve().parent.parent
-    unknown = {"version": __version__, "commit": None, "dirty": None}
+    unknown = {"version": __version__, "commit": None, "dirty": None, "sha256": code_hash()}
     # A wheel in a virtual environment may lie inside someone else's repository.
     if not (root / ".git").exists() or not (root / "pyproject.toml").exists():
         return unknown
@@ -164,7 +169,24 @@ def code_version(root: Path | None = None) -> dict:
     changes = _git(root, "status", "--porcelain", "--", *_CODE)
     if not commit or changes is None:
         return unknown
-    return {"version": __version__, "commit": commit, "dirty": bool(changes)}
+    return unknown | {"commit": commit, "dirty": bool(changes)}
+
+
+@functools.cache
+def code_hash() -> str:
+    """sha256 of all that runs and can change a result: code, notebooks, class sets, templates, published numbers.
+
+    The same for a checkout and for a wheel made of it; two states of uncommitted work differ.
+    """
+    package = Path(__file__).resolve().parent
+    files = [p for p in package.rglob("*.py") if "_bundled" not in p.parts]
+    files += NOTEBOOKS.glob("*.ipynb")
+    files += [p for part in _DATA for p in (DATA / part).iterdir()]
+    digest = hashlib.sha256()
+    for name, path in sorted((f"{p.parent.name}/{p.name}", p) for p in files):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def package_versions() -> dict:

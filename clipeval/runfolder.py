@@ -2,13 +2,17 @@
 
 import json
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipeval import __version__
 from clipeval.errors import ParameterError
 from clipeval.parameters import Parameters
 
-__all__ = ["check_out", "check_writable", "write_json", "write_run"]
+__all__ = ["check_out", "check_writable", "only_writer", "write_json", "write_run"]
+
+#: held by the run that writes into the folder
+LOCK = ".lock"
 
 
 def write_json(path: Path, content) -> None:
@@ -29,13 +33,39 @@ def write_run(out: Path, **more) -> dict:
         before = {}
     studies = {}
     for found in sorted(out.glob("*/study.json")):
-        studies[found.parent.name] = json.loads(found.read_text("utf-8"))
+        with suppress(FileNotFoundError):  # set aside in this moment, to be run again
+            studies[found.parent.name] = json.loads(found.read_text("utf-8"))
     run = {"clipeval": __version__} | {
         k: v for k, v in before.items() if k not in ("clipeval", "studies")
     }
     run |= more | {"studies": studies}
     write_json(path, run)
     return run
+
+
+@contextmanager
+def only_writer(out: Path):
+    """Hold a run folder for this process; the system lets go of it when the process ends, however it does.
+
+    Raises
+    ------
+    ParameterError  if another run is writing into it
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    with open(out / LOCK, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ParameterError(
+                f"another run is writing into {out}; wait for its end, or give another --out."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def check_out(parameters: Parameters) -> Path:

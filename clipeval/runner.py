@@ -22,7 +22,8 @@ from clipeval import changes
 from clipeval.classsets import load_class_set
 from clipeval.parameters import Parameters
 from clipeval.paths import NOTEBOOKS
-from clipeval.runfolder import write_json, write_run
+from clipeval.provenance import HOW
+from clipeval.runfolder import only_writer, write_json, write_run
 from clipeval.session import Session, start
 from clipeval.studies import STUDIES
 
@@ -72,18 +73,26 @@ def run_studies(
     Returns
     -------
     list of Outcome, in the order of `plan`
-    """
-    from clipeval import report
 
+    Raises
+    ------
+    ParameterError  if another run is writing into `out`
+    """
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out):
+        return _run(plan, out, arguments or {}, jobs or os.cpu_count() or 1, resume, tell)
+
+
+def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell: Tell):
+    from clipeval import report
+
     run = write_run(out)
     if resume is None:
         resume = run.get("state", "done") != "done"
-    jobs = jobs or os.cpu_count() or 1
     began = time.time()
     failed = {study: said for study, said in run.get("failed", {}).items() if study not in plan}
-    write_run(out, arguments=arguments or {}, state="running", failed=failed)
+    write_run(out, arguments=arguments, state="running", failed=failed)
     outcomes: dict[str, Outcome] = {}
     try:
         context = _context(jobs)
@@ -137,15 +146,15 @@ def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
         record = json.loads((out / study / "study.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    code = record.get("code") or {}
-    if study == "card" or code.get("dirty"):
+    if study == "card":
         return False
     try:
         session = start(study, parameters.model_dump())
-        if session.code != code:
+        if session.code["sha256"] != (record.get("code") or {}).get("sha256"):
             return False
         # prompts follow from code, data, class sets and templates; only the notebook knows them all
-        differ = {cause["what"] for cause in changes.causes(record, session.record())} - {"prompts"}
+        differ = {cause["what"] for cause in changes.causes(record, session.record())}
+        differ -= {"code", "prompts"}  # the commit may be another: the content is the same
         return not any(what for what in differ if not what.startswith("class set ")) and all(
             _class_set_hash(session, label) == about["hash"]
             for label, about in record["class_sets"].items()
@@ -164,19 +173,20 @@ def _embed(study: str, parameters: Parameters, tell: Tell) -> None:
     """Fill the store; what goes wrong here is shown by the notebook, which meets it again."""
     if parameters.pack:
         return  # it holds the embeddings
-    with contextlib.suppress(Exception):
+    try:
         session = start(study, parameters.model_dump())
         mark = _mark(session)
-        if not mark or not _is_warm(mark):
-            tell(study, "embedding", 0.0)
-            session.study.module.predict(session)
-            mark = mark or _mark(session)
-            shards = sorted(
-                str(p.relative_to(session.store.root))
-                for p in mark.parent.parent.glob("*/*.parquet")
-            )
+        if mark and _is_warm(mark):
+            return
+        tell(study, "embedding", 0.0)
+        session.study.module.predict(session)
+    except Exception:
+        return
+    if mark := _mark(session):
+        shards = mark.parent.parent.glob("*/*.parquet")
+        with contextlib.suppress(OSError):  # a store that may only be read
             mark.parent.mkdir(parents=True, exist_ok=True)
-            write_json(mark, shards)
+            write_json(mark, sorted(str(p.relative_to(session.store.root)) for p in shards))
 
 
 def _mark(session: Session) -> Path | None:
@@ -191,7 +201,7 @@ def _mark(session: Session) -> Path | None:
     )
     if info is None:
         return None
-    about = p.model_dump(exclude={"batch_size", "device", "out", "store", "workers"})
+    about = p.model_dump(exclude=HOW)
     classes = session.class_set.hash if p.class_set else ""
     parts = [
         __version__,
@@ -291,7 +301,9 @@ class _Running:
             self.process.join()
         from clipeval import report
 
-        error = f"its process ended with code {self.process.exitcode}; was there enough memory?"
+        error = f"its process ended with code {self.process.exitcode}"
+        if self.process.exitcode == -signal.SIGKILL:
+            error += "; was there enough memory?"
         report.write_study(self.folder, error=error)
         return None, error
 
@@ -315,8 +327,8 @@ def _execute(source: Path, folder: Path, values: dict, environment: dict, pipe) 
     from clipeval import engine, errors, report
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    error = ""
     try:
+        error = ""
         papermill.execute_notebook(
             source,
             folder / "notebook.ipynb",
@@ -332,7 +344,10 @@ def _execute(source: Path, folder: Path, values: dict, environment: dict, pipe) 
         error = failure.evalue if users else f"{failure.ename}: {failure.evalue}"
     except Exception as failure:  # whatever happens to one study, the others finish
         error = f"{type(failure).__name__}: {failure}"
-    report.write_study(folder, error=error)
+    try:
+        report.write_study(folder, error=error)
+    except Exception as failure:
+        error = error or f"its page could not be written: {type(failure).__name__}: {failure}"
     pipe.send((None, error))
 
 

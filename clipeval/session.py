@@ -152,7 +152,7 @@ class Session(Inputs):
     def save_predictions(self, predictions: pd.DataFrame) -> None:
         """Write predictions.parquet."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / ".predictions.parquet"
+        beside = self.folder / f".predictions.{os.getpid()}.parquet"
         predictions.to_parquet(beside, index=False)
         os.replace(beside, self.folder / "predictions.parquet")
 
@@ -237,6 +237,7 @@ class Session(Inputs):
         from clipeval.embedding import dataset_hash
 
         attrs, embeddings = self.images.attrs, self.embed()
+        train = getattr(self.study.module, "trained_on", lambda session: None)(self)
         return {
             "study": self.study.id,
             "title": self.study.title,
@@ -255,6 +256,7 @@ class Session(Inputs):
                 "unreadable": len(embeddings.unreadable),
                 "hash": dataset_hash(self.images, embeddings),
             },
+            "train": train and {"images": len(train[1]), "hash": dataset_hash(*train)},
             "test_cards": bool(attrs.get("planted")),
             "pack": self.pack.sha256 if self.pack else "",
             "class_sets": self._class_sets,

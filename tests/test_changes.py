@@ -144,13 +144,9 @@ def _study(folder, record=RECORD, percents=(50.0, 60.0, 70.0), **tables):
 def test_nothing_changed_is_said_so(tmp_path):
     found = changes.compare_study(_study(tmp_path / "a"), _study(tmp_path / "b"))
     assert found == {
-        "causes": [], "tables": {}, "new_tables": [], "lost_tables": [], "labels": None, "unsure": False,
+        "causes": [], "tables": {}, "new_tables": [], "lost_tables": [], "labels": None,
     }  # fmt: skip
     assert changes.sentences({"fairface": found}) == ["Nothing changed."]
-    dirty = found | {"unsure": True}
-    assert changes.sentences({"fairface": dirty}) == [
-        "Nothing changed. The code had uncommitted changes both times."
-    ]
 
 
 def test_sentences_name_causes_once_and_effects_by_study(tmp_path):

@@ -12,6 +12,7 @@ from clipeval.provenance import (
     Provenance,
     bibtex,
     caption,
+    code_hash,
     code_version,
     package_versions,
 )
@@ -59,7 +60,7 @@ def test_commit_and_dirty_flag_of_a_checkout(checkout):
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True
     ).stdout.strip()
-    assert found == {"version": __version__, "commit": head, "dirty": False}
+    assert found == {"version": __version__, "commit": head, "dirty": False, "sha256": code_hash()}
     (checkout / "data" / "fairface").mkdir(parents=True)
     (checkout / "data" / "fairface" / "1.jpg").write_text("a data set is no code")
     assert code_version(checkout)["dirty"] is False
@@ -74,7 +75,7 @@ def test_commit_is_that_of_the_checkout_even_inside_a_git_hook(checkout, monkeyp
 
 def test_without_a_checkout_only_the_version_is_known(tmp_path):
     git(tmp_path, "init", "-q")  # somebody else's repository around an installed wheel
-    expected = {"version": __version__, "commit": None, "dirty": None}
+    expected = {"version": __version__, "commit": None, "dirty": None, "sha256": code_hash()}
     assert code_version(tmp_path) == expected
     (tmp_path / "pyproject.toml").write_text("")  # no commit yet
     assert code_version(tmp_path) == expected

@@ -14,6 +14,8 @@ import pytest
 import tiny
 
 from clipeval import cli, runner
+from clipeval.errors import ParameterError
+from clipeval.runfolder import only_writer, write_json
 from clipeval.runner import run_studies
 
 MISTAKE = "clipeval.load_class_set('no-such-set')"
@@ -158,24 +160,10 @@ def test_what_a_failed_run_is_compared_with_outlives_it(tmp_path, manifest, note
     assert (out / "fairface" / "mine.txt").read_text() == "not the runner's"
 
 
-@pytest.fixture
-def committed(monkeypatch):
-    """As if the code were committed, whatever the state of this checkout."""
-    code = {"version": "0", "commit": "c" * 40, "dirty": False}
-    monkeypatch.setattr("clipeval.session.code_version", lambda: dict(code))
-
-    def mark(out: Path):
-        for path in out.glob("*/study.json"):
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"code": code}))
-
-    return mark
-
-
-def test_a_run_goes_on_where_one_was_stopped(tmp_path, manifest, notebooks, committed):
+def test_a_run_goes_on_where_one_was_stopped(tmp_path, manifest, notebooks):
     out, studies = tmp_path / "out", ["fairface", "denigration"]
     notebooks(fairface=tiny.STUDY, denigration=[*tiny.STUDY[:3], "1 / 0"])
     run_studies(tiny.plan(studies, manifest, out), out)
-    committed(out)
     stamp = (out / "fairface/study.json").stat().st_mtime_ns
 
     notebooks(denigration=tiny.STUDY)
@@ -187,11 +175,9 @@ def test_a_run_goes_on_where_one_was_stopped(tmp_path, manifest, notebooks, comm
     assert (out / "fairface/study.json").stat().st_mtime_ns == stamp
     run = json.loads((out / "run.json").read_text())
     assert (run["state"], run["failed"]) == ("done", {})
-    committed(out)
 
     def kept(resume, **values):
         outcomes = run_studies(tiny.plan(studies, manifest, out, **values), out, resume=resume)
-        committed(out)
         return [outcome.kept for outcome in outcomes]
 
     assert kept(True) == [True, True]
@@ -200,20 +186,50 @@ def test_a_run_goes_on_where_one_was_stopped(tmp_path, manifest, notebooks, comm
     assert kept(True, templates="bare") == [False, False]
 
 
-def test_nothing_is_kept_where_data_or_uncommitted_code_may_differ(tmp_path, notebooks, committed):
+def test_nothing_is_kept_where_data_or_code_differ(tmp_path, notebooks):
     out = tmp_path / "out"
     notebooks(fairface=tiny.STUDY)
     plan = tiny.plan(["fairface"], tiny.cards(tmp_path / "cards"), out)
     run_studies(plan, out)
-    committed(out)
     assert runner._is_done("fairface", plan["fairface"], out)
     tiny.cards(tmp_path / "cards", wrong=3)
     assert not runner._is_done("fairface", plan["fairface"], out)
     tiny.cards(tmp_path / "cards")
     assert runner._is_done("fairface", plan["fairface"], out)
     record = out / "fairface/study.json"
-    record.write_text(record.read_text().replace('"dirty": false', '"dirty": true'))
-    assert not runner._is_done("fairface", plan["fairface"], out)
+    code = json.loads(record.read_text())["code"]
+    for change, done in (({"commit": "c" * 40, "dirty": False}, True), ({"sha256": "0"}, False)):
+        write_json(record, json.loads(record.read_text()) | {"code": code | change})
+        assert runner._is_done("fairface", plan["fairface"], out) is done, change
+
+
+def test_one_run_at_a_time_writes_into_a_folder(tmp_path, manifest, notebooks):
+    notebooks(fairface=tiny.STUDY)
+    plan = tiny.plan(["fairface"], manifest, tmp_path)
+    with only_writer(tmp_path):
+        hold = "import sys; from pathlib import Path; from clipeval.runfolder import only_writer\n"
+        hold += "with only_writer(Path(sys.argv[1])): pass"
+        other = subprocess.run(
+            [sys.executable, "-c", hold, tmp_path], capture_output=True, text=True
+        )
+        assert f"another run is writing into {tmp_path}" in other.stderr
+        with pytest.raises(ParameterError, match="give another --out"):
+            run_studies(plan, tmp_path)
+        assert not (tmp_path / "run.json").exists()
+    assert [outcome.error for outcome in run_studies(plan, tmp_path)] == [""]
+
+
+def test_a_model_in_a_folder_is_warm_the_second_time(tmp_path, manifest, monkeypatch):
+    """The note that all is stored is found again: images are not looked at before the notebooks start."""
+    from test_models import SMALL, save
+
+    save(tmp_path / "model", SMALL)
+    model = {"model": f"local-dir:{tmp_path / 'model'}", "store": str(tmp_path / "store")}
+    parameters = tiny.plan(["fairface"], manifest, tmp_path, **model)["fairface"]
+    told = []
+    for _ in range(2):
+        runner._embed("fairface", parameters, lambda *what: told.append(what))
+    assert told == [("fairface", "embedding", 0.0)]
 
 
 SLOW = """import os, subprocess, time

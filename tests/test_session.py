@@ -275,6 +275,20 @@ def test_half_a_file_is_computed_again(given):
     assert remember(3)["x"].tolist() == [2]
 
 
+def test_other_code_computes_again(given, monkeypatch):
+    session = session_with(given)
+    assert session.remember("thing", [1], lambda: pd.DataFrame({"x": [1]}))["x"].tolist() == [1]
+    monkeypatch.setattr("clipeval.inputs.code_hash", lambda: "other")
+    assert session.remember("thing", [1], lambda: pd.DataFrame({"x": [2]}))["x"].tolist() == [2]
+
+
+def test_a_store_that_cannot_be_written_costs_time_and_no_result(given):
+    session = session_with(given)
+    session.store.root.mkdir()
+    (session.store.root / "derived").write_text("in the way")
+    assert session.remember("thing", [1], lambda: pd.DataFrame({"x": [1]}))["x"].tolist() == [1]
+
+
 # -- what comes out ------------------------------------------------------------------------------
 
 

@@ -323,7 +323,12 @@ def _key(model: str, pretrained: str | None, precision: str, resize: str) -> dic
         model = absolute(model)
     if pretrained and Path(pretrained).expanduser().is_file():
         pretrained = absolute(pretrained)
-    return {"model": model, "pretrained": pretrained, "precision": precision, "resize": resize}
+    return {
+        "model": model,
+        "pretrained": pretrained or None,
+        "precision": precision,
+        "resize": resize,
+    }
 
 
 def identify_model(

@@ -74,6 +74,14 @@ def tasks(parameters: Parameters) -> list[str]:
     return [*ATTRIBUTES, *(["race_binary"] if parameters.race_rule == "binary" else [])]
 
 
+def trained_on(session):
+    """Images of the train split that the probe is fitted on, and their features; None without a probe."""
+    p = session.parameters
+    if p.methods == "zero-shot":
+        return None
+    return session.train, session.embed(session.train, p.probe_features)
+
+
 def check(session) -> None:
     """Refuse labels and splits that would give numbers without a meaning.
 
@@ -140,8 +148,8 @@ def probe(session) -> pd.DataFrame:
     The fits (C, accuracy on held-out train, notes) are in `attrs["fits"]`. They are kept in the store.
     """
     p = session.parameters
-    train = session.load_images(split="train", limit=p.train_limit)
-    fitted, wanted = (session.embed(images, p.probe_features) for images in (train, session.images))
+    train, fitted = trained_on(session)
+    wanted = session.embed(session.images, p.probe_features)
     people = train.set_index("image_id").loc[fitted.image_id]
     targets = {task: people[task].astype(str).to_numpy() for task in ATTRIBUTES}
     if p.probe_race_rule == "binary":
