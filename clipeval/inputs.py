@@ -195,6 +195,16 @@ class Inputs:
             self._embeddings[key] = found, images  # the table is held so that its id stays its own
         return self._embeddings[key][0]
 
+    def work(self) -> dict:
+        """What was done so far: device ("" if no model was loaded), images opened and encoded, seconds by step."""
+        found = [embeddings for embeddings, _ in self._embeddings.values()]
+        return {
+            "device": str(self._model.device) if self._model else "",
+            "opened": sum(embeddings.opened for embeddings in found),
+            "encoded": sum(embeddings.encoded for embeddings in found),
+            "seconds": dict(self.times),
+        }
+
     def encode(self, prompts: list[str]):
         """Unit rows of prompts, from the store where it has them."""
         from clipeval.embedding import embed_texts

@@ -21,8 +21,9 @@ __all__ = ["GRID", "TOLERANCE", "Probe", "fit_probe"]
 #: coarse values of C: two decades apart over the range that the CLIP paper swept
 GRID = tuple(10.0**exponent for exponent in range(-6, 7, 2))
 
-#: `tol` of the final fit. At scikit-learn's default (1e-4) L-BFGS stops so early that rounding,
-#: which depends on the number of cores, decides 20 to 60 of 5,000 labels; at 1e-6, 0 to 2 of them
+#: `tol` of every fit. At scikit-learn's default (1e-4) L-BFGS stops so early that rounding, which
+#: depends on batches and the number of cores, decides 20 to 60 of 5,000 labels, and with them which
+#: C looks best; at 1e-6, 0 to 2 of them, and the same C
 TOLERANCE = 1e-6
 
 _SMALL = 4_000_000  # numbers in a matrix below which one core is faster than several
@@ -146,9 +147,8 @@ def fit_probe(
     Returns
     -------
     Probe. Its model equals `LogisticRegression(C=C, tol=TOLERANCE, max_iter=max_iter)` on the same
-    float64 features. While C is chosen, `tol` is scikit-learn's default and every fit starts from
-    zero, so that no accuracy depends on the order in which values are tried. Of equally good values
-    the smallest, most regularised one is taken.
+    float64 features. Every fit starts from zero, so that no accuracy depends on the order in which
+    values are tried. Of equally good values the smallest, most regularised one is taken.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def fit_probe(
         table, held_out = _search(images, labels, grid, refine, validation, seed, max_iter)
         C = float(table.sort_values(["accuracy", "C"], ascending=[False, True])["C"].iloc[0])
         notes = _search_notes(table, C, grid, max_iter)
-    model, converged = _fit(images, labels, C, max_iter, tol=TOLERANCE)
+    model, converged = _fit(images, labels, C, max_iter)
     if not converged:
         notes.append(
             f"the final fit (C = {C:g}) stopped at {max_iter:,} iterations before it converged; "
@@ -243,7 +243,7 @@ def _search_notes(table: pd.DataFrame, C: float, grid: Sequence[float], max_iter
     return notes
 
 
-def _fit(images, labels, C, max_iter, tol=1e-4):
+def _fit(images, labels, C, max_iter):
     """A scikit-learn fit, and whether it converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -251,7 +251,7 @@ def _fit(images, labels, C, max_iter, tol=1e-4):
 
     if not C > 0:
         raise ParameterError(f"C is {C}; the inverse regularisation strength must be positive.")
-    model = LogisticRegression(C=C, max_iter=max_iter, tol=tol)
+    model = LogisticRegression(C=C, max_iter=max_iter, tol=TOLERANCE)
     threads = threadpool_limits(1) if images.size < _SMALL else nullcontext()
     with threads, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -11,9 +11,6 @@ from clipeval.parameters import Parameters
 
 __all__ = ["check_out", "check_writable", "only_writer", "write_json", "write_run"]
 
-#: held by the run that writes into the folder
-LOCK = ".lock"
-
 
 def write_json(path: Path, content) -> None:
     """Write JSON beside and rename, so that a reader never meets half a file."""
@@ -56,16 +53,20 @@ def only_writer(out: Path):
     except ImportError:  # not on this system
         yield
         return
-    with open(out / LOCK, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ParameterError(
-                f"another run is writing into {out}; wait for its end, or give another --out."
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ParameterError(
+            f"another run is writing into {out}; wait for its end, or give another --out."
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
         yield
+    finally:
+        os.close(handle)
 
 
 def check_out(parameters: Parameters) -> Path:

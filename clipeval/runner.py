@@ -104,11 +104,12 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
         for study in todo:
             changes.set_aside(out, study)
             (out / study).mkdir(exist_ok=True)
+        work = {}
         for study in todo:
             if study != "card":
-                _embed(study, plan[study], tell)
+                work[study] = _embed(study, plan[study], tell)
                 tell(study, "waiting", 0.0)
-        for outcome in _notebooks({s: plan[s] for s in todo}, out, context, jobs, tell):
+        for outcome in _notebooks({s: plan[s] for s in todo}, work, out, context, jobs, tell):
             outcomes[outcome.study] = outcome
             if outcome.error:
                 failed[outcome.study] = outcome.error
@@ -169,24 +170,25 @@ def _class_set_hash(session: Session, label: str) -> str:
     return load_class_set(label.rsplit(" v", 1)[0]).hash
 
 
-def _embed(study: str, parameters: Parameters, tell: Tell) -> None:
-    """Fill the store; what goes wrong here is shown by the notebook, which meets it again."""
+def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
+    """Fill the store, and say what was done; what goes wrong is shown by the notebook, which meets it again."""
     if parameters.pack:
-        return  # it holds the embeddings
+        return {}  # it holds the embeddings
     try:
         session = start(study, parameters.model_dump())
         mark = _mark(session)
         if mark and _is_warm(mark):
-            return
+            return {}
         tell(study, "embedding", 0.0)
         session.study.module.predict(session)
     except Exception:
-        return
+        return {}
     if mark := _mark(session):
         shards = mark.parent.parent.glob("*/*.parquet")
         with contextlib.suppress(OSError):  # a store that may only be read
             mark.parent.mkdir(parents=True, exist_ok=True)
             write_json(mark, sorted(str(p.relative_to(session.store.root)) for p in shards))
+    return session.work()
 
 
 def _mark(session: Session) -> Path | None:
@@ -244,7 +246,7 @@ def _context(jobs: int):
     return context
 
 
-def _notebooks(plan, out: Path, context, jobs: int, tell: Tell):
+def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
     """Run the notebooks, at most `jobs` at once and the card last; yields an Outcome as each one ends."""
     waiting = [study for study in plan if study != "card"]
     last = ["card"] if "card" in plan else []
@@ -254,7 +256,7 @@ def _notebooks(plan, out: Path, context, jobs: int, tell: Tell):
             if not waiting and not running:
                 waiting, last = last, []
             while waiting and len(running) < jobs:
-                one = _Running.start(waiting.pop(0), plan, out, context)
+                one = _Running.start(waiting.pop(0), plan, work, out, context)
                 running[one.pipe] = one
                 tell(one.study, "running", 0.0)
             for pipe in connection.wait(list(running)):
@@ -283,11 +285,11 @@ class _Running:
     began: float
 
     @classmethod
-    def start(cls, study: str, plan, out: Path, context) -> "_Running":
+    def start(cls, study: str, plan, work: dict, out: Path, context) -> "_Running":
         values = plan[study].model_dump() | {"out": str(out)}
         pipe, theirs = context.Pipe(duplex=False)
         source = NOTEBOOKS / f"{STUDIES[study].notebook}.ipynb"
-        arguments = (source, out / study, values, dict(os.environ), theirs)
+        arguments = (source, out / study, values, work.get(study, {}), dict(os.environ), theirs)
         process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
         process.start()
         theirs.close()
@@ -315,7 +317,7 @@ class _Running:
         self.process.join()
 
 
-def _execute(source: Path, folder: Path, values: dict, environment: dict, pipe) -> None:
+def _execute(source: Path, folder: Path, values: dict, work: dict, environment: dict, pipe) -> None:
     """Run one notebook, in a process of its own, and write its page."""
     _lead_group()
     os.environ.clear()  # the process this one is forked from may have started in another
@@ -324,8 +326,9 @@ def _execute(source: Path, folder: Path, values: dict, environment: dict, pipe) 
 
     import papermill
 
-    from clipeval import engine, errors, report
+    from clipeval import engine, errors, report, session
 
+    session.work_before.update(work)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         error = ""

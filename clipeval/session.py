@@ -19,6 +19,8 @@ from clipeval.tables import table_html, write_table
 
 __all__ = ["Session", "as_markdown", "start"]
 
+#: what the runner did for this process's study before its notebook started; see `Inputs.work`
+work_before: dict = {}
 #: rows of a table that a notebook shows; the file has them all
 SHOWN = 120
 
@@ -75,7 +77,7 @@ class Session(Inputs):
             precision=p.precision,
             activation=self.info.activation,
             resize=p.resize,
-            device=str(self._model.device) if self._model else "",
+            device=self.work()["device"],
             dataset=attrs["name"],
             version=attrs.get("version", ""),
             n=len(embeddings),
@@ -232,18 +234,31 @@ class Session(Inputs):
         write_run(self.parameters.out_folder)
         return self.folder
 
+    def work(self) -> dict:
+        """What was done for this study so far, the runner's part included; see `Inputs.work`."""
+        mine = super().work()
+        before = {"device": "", "opened": 0, "encoded": 0, "seconds": {}} | work_before
+        steps = dict.fromkeys([*before["seconds"], *mine["seconds"]])
+        seconds = {k: before["seconds"].get(k, 0) + mine["seconds"].get(k, 0) for k in steps}
+        return {
+            "device": mine["device"] or before["device"],
+            "opened": mine["opened"] + before["opened"],
+            "encoded": mine["encoded"] + before["encoded"],
+            "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        }
+
     def record(self) -> dict:
         """All that is known of this run of the study, as plain JSON values."""
         from clipeval.embedding import dataset_hash
 
-        attrs, embeddings = self.images.attrs, self.embed()
+        attrs, embeddings, work = self.images.attrs, self.embed(), self.work()
         train = getattr(self.study.module, "trained_on", lambda session: None)(self)
         return {
             "study": self.study.id,
             "title": self.study.title,
             "parameters": self.parameters.model_dump(),
             "model": self.info.to_json(),
-            "device": self.provenance.device or "none: every embedding was stored",
+            "device": work["device"] or "none: every embedding was stored",
             "dataset": {
                 "name": attrs["name"],
                 "version": attrs.get("version", ""),
@@ -264,10 +279,9 @@ class Session(Inputs):
             "prompts_hash": hashlib.sha256(json.dumps(self._prompts).encode()).hexdigest(),
             "code": self.code,
             "versions": package_versions(),
-            "opened": embeddings.opened,
-            "encoded": embeddings.encoded,
-            "seconds": {k: round(v, 2) for k, v in self.times.items()}
-            | {"all": round(time.perf_counter() - self._began, 2)},
+            "opened": work["opened"],
+            "encoded": work["encoded"],
+            "seconds": work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
             **self._kept,
         }
 

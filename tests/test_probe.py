@@ -48,7 +48,7 @@ def test_probe_equals_sklearn_by_hand(names):
         train, labels, test_size=0.2, stratify=labels, random_state=3
     )
     for row in probe.validation.itertuples():
-        by_hand = LogisticRegression(C=row.C, max_iter=1000).fit(fit_x.astype(float), fit_y)
+        by_hand = sklearn_fit(fit_x, fit_y, row.C)
         assert row.accuracy == pytest.approx(100 * by_hand.score(held_x, held_y), abs=1e-9)
     best = probe.validation["accuracy"] == probe.validation["accuracy"].max()
     assert probe.C == probe.validation.loc[best, "C"].min()

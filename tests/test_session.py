@@ -308,7 +308,7 @@ def test_finish_leaves_a_whole_run_folder(given):
     assert record["templates"] == {"photo v1": {"hash": session.templates.hash}}
     assert [entry["id"] for entry in record["tables"]] == ["gender_by_race"]
     assert (record["opened"], record["encoded"], record["test_cards"]) == (12, 12, False)
-    assert {"embed images", "embed texts", "all"} <= set(record["seconds"])
+    assert {"embed images", "embed texts", "notebook"} <= set(record["seconds"])
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "predictions.parquet").astype(object), predictions.astype(object)
     )
