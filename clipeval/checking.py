@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from clipeval.errors import ClipevalError, ModelError
-from clipeval.parameters import Parameters
+from clipeval.parameters import Parameters, refuse_cards
 from clipeval.runfolder import check_out, check_writable
 from clipeval.session import Session
 
@@ -41,6 +41,7 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
                 ("data set", _data, ()),
                 ("classes", _classes, ()),
                 ("model", _model, ("data set",)),
+                ("cards", lambda session: refuse_cards(session.parameters), ("model",)),
                 ("prompts", _prompts, ("classes", "model")),
             ]
             extra = getattr(session.study.module, "check", None)
@@ -90,14 +91,14 @@ def _model(session) -> str:
     p = session.parameters
     if session.pack:
         return f"{session.info.model} {session.info.pretrained}: its embeddings are in the pack"
-    if p.model == "testcard":
-        return _testcard(session)
     from clipeval.models.load import is_registered
 
     if p.device not in ("auto", "cpu"):
         from clipeval.models.device import choose_device
 
         choose_device(p.device)
+    if p.model == "testcard":
+        return _testcard(session)
     if p.model.startswith("timm:") and getattr(p, "methods", "zero-shot") == "zero-shot":
         raise ModelError(
             f"{p.model} has no text encoder, so {session.study.id} cannot ask it anything; "

@@ -1,13 +1,16 @@
 """Parameters that every study knows; each study's module adds its own."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clipeval.errors import ParameterError
 
-__all__ = ["Parameters", "parse"]
+__all__ = ["Padding", "Parameters", "parse", "refuse_cards"]
+
+#: a FairFace release; papermill makes a number of what looks like one
+Padding = Annotated[Literal["0.25", "1.25"], BeforeValidator(str)]
 
 
 class Parameters(BaseModel):
@@ -17,7 +20,12 @@ class Parameters(BaseModel):
     equals sign, so none holds one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,  # papermill makes a number of what looks like one
+    )
 
     model: str = Field(
         "testcard",
@@ -83,3 +91,12 @@ def parse(kind: type[Parameters], values: dict, *, study: str) -> Parameters:
         raise ParameterError(
             f"{study}: {name}={first['input']!r} is not accepted ({first['msg']}); change it."
         ) from None
+
+
+def refuse_cards(parameters: Parameters) -> None:
+    """ParameterError where a real model would read test cards: nobody planted anything for it."""
+    if parameters.dataset == "testcards" and parameters.model != "testcard":
+        raise ParameterError(
+            f"model={parameters.model} is asked to read test cards, which only model=testcard can; "
+            "name your images with dataset and data."
+        )

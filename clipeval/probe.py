@@ -171,7 +171,7 @@ def fit_probe(
         if sizes.min() < 2:
             raise DataError(
                 f'class "{classes[sizes.argmin()]}" has one training image; choosing C needs two '
-                "of each: leave the class out or give C."
+                "of each: give more images or leave the class out."
             )
         table, held_out = _search(images, labels, grid, refine, validation, seed, max_iter)
         C = float(table.sort_values(["accuracy", "C"], ascending=[False, True])["C"].iloc[0])
@@ -205,7 +205,7 @@ def _search(images, labels, grid, refine, validation, seed, max_iter) -> tuple[p
     except ValueError as error:
         raise DataError(
             f"{len(labels):,} training images are too few to hold out {100 * validation:g} % of "
-            f"each of {len(set(labels))} classes; give more images or C itself."
+            f"each of {len(set(labels))} classes; give more images."
         ) from error
     rows = {}
 

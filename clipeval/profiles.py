@@ -75,8 +75,11 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
     for study, kind in kinds.items():
         values = {**(chosen.get("all") or {}), **((chosen.get("studies") or {}).get(study) or {})}
         values = {k: v for k, v in values.items() if k in kind.model_fields}
-        values |= {k: v for k, v in given.items() if "." not in k and k in kind.model_fields}
-        values |= {k.split(".", 1)[1]: v for k, v in given.items() if k.startswith(f"{study}.")}
+        users = {k: v for k, v in given.items() if "." not in k and k in kind.model_fields}
+        users |= {k.split(".", 1)[1]: v for k, v in given.items() if k.startswith(f"{study}.")}
+        if "model" in users:  # the profile's tag is one of the profile's model
+            values.pop("pretrained", None)
+        values |= users
         if out:
             values["out"] = str(out)
         plan[study] = parse(kind, values, study=study)

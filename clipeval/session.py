@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.inputs import Inputs
-from clipeval.parameters import Parameters, parse
+from clipeval.parameters import Parameters, parse, refuse_cards
 from clipeval.provenance import Provenance, bibtex, caption, code_version, package_versions
 from clipeval.runfolder import check_out, write_json, write_run
 from clipeval.studies import get_study
@@ -33,19 +33,33 @@ def start(study: str, values: dict) -> "Session":
     study : str
         Study id, such as "fairface".
     values : dict
-        A notebook's ``globals()``, or any mapping; names that are no parameter are passed over.
+        A notebook's ``globals()``, or any mapping; names that are no parameter are passed over, but
+        for those that papermill was given.
 
     Raises
     ------
     ParameterError
-        If a value is not accepted, or the run folder cannot be written.
+        If a value is not accepted, papermill was given a name that is no parameter, a real model is
+        to read test cards, or the run folder cannot be written.
     """
     module = get_study(study).module
     kind = module.Parameters
-    known = {name: values[name] for name in kind.model_fields if name in values}
-    parameters = parse(kind, known, study=study)
+    names = dict.fromkeys([*kind.model_fields, *_injected(values)])
+    parameters = parse(kind, {k: values[k] for k in names if k in values}, study=study)
+    refuse_cards(parameters)
     check_out(parameters)
     return getattr(module, "Session", Session)(study, parameters)
+
+
+def _injected(values: dict) -> list[str]:
+    """Names in the cell that papermill puts after a notebook's own parameters."""
+    import ast
+
+    cells = [cell for cell in values.get("In", ()) if str(cell).startswith("# Parameters\n")]
+    found = [
+        line for cell in cells for line in ast.parse(cell).body if isinstance(line, ast.Assign)
+    ]
+    return [target.id for line in found for target in line.targets]
 
 
 class Session(Inputs):

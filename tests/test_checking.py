@@ -5,6 +5,7 @@ import shutil
 import tempfile
 
 import pytest
+from PIL import Image
 from test_models import SMALL, save
 
 from clipeval.checking import check_plan
@@ -15,6 +16,9 @@ NAMES = ["run folder", "data set", "classes", "model", "prompts"]
 
 def check(given: dict, out, studies=("fairface",)):
     """With a store of its own: what other tests have stored would not be checked again."""
+    # a real model reads no test cards; a backbone needs the train split that a manifest has not
+    if "model" in given and "dataset" not in given and not given["model"].startswith("timm:"):
+        given = manifest(out.parent / "cards", 4, **GOOD) | {"methods": "zero-shot"} | given
     with tempfile.TemporaryDirectory() as store:
         return check_plan(plan_run(list(studies), "demo", {"store": store} | given, str(out)))
 
@@ -195,13 +199,41 @@ def test_a_model_that_would_fail(out, given, sentence):
     assert list(found) == ["model"] and sentence in found["model"]
 
 
-def test_a_device_that_is_not_there(out, small):
+@pytest.mark.parametrize("kind", ["testcard", "folder"])
+def test_a_device_that_is_not_there(out, small, kind):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    found = problems({"model": f"local-dir:{small}", "device": "cuda"}, out)
+    model = "testcard" if kind == "testcard" else f"local-dir:{small}"
+    found = problems({"model": model, "device": "cuda"}, out)
     assert found["model"].startswith("device=cuda is not available to torch on this machine")
+
+
+def test_a_real_model_on_test_cards(out, small):
+    given = {"model": f"local-dir:{small}", "dataset": "testcards"}
+    (problem,) = problems(given, out).values()
+    assert problem.endswith(
+        "which only model=testcard can; name your images with dataset and data."
+    )
+
+
+def test_a_probe_without_a_train_split(out, small, tmp_path):
+    """Said before val is embedded, hours before the probe would look for it."""
+    Image.new("RGB", (224, 224)).save(tmp_path / "1.jpg")
+    (tmp_path / "fairface" / "val").mkdir(parents=True)
+    (tmp_path / "1.jpg").rename(tmp_path / "fairface" / "val" / "1.jpg")
+    labels = "file,age,gender,race,service_test\nval/1.jpg,3-9,Male,White,True\n"
+    (tmp_path / "fairface" / "labels_val.csv").write_text(labels)
+    given = {
+        "model": f"local-dir:{small}",
+        "dataset": "fairface",
+        "data": str(tmp_path / "fairface"),
+    }
+    found = problems(given, out)
+    assert list(found) == ["study"] and found["study"].startswith("a linear probe needs the train")
+    assert found["study"].endswith("Or use methods=zero-shot.")
+    assert problems(given | {"methods": "zero-shot"}, out) == {}
 
 
 # -- classes and prompts -------------------------------------------------------------------------

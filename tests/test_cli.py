@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 
 from clipeval import __version__, cli
 from clipeval.studies import STUDIES
@@ -252,7 +253,8 @@ def test_a_study_that_fails_is_exit_code_1(demo_cache, tmp_path):
     model = tmp_path / "model"
     save(model, SMALL)
     (model / WEIGHTS).write_bytes(b"no weights at all")
-    given = ["-p", f"model=local-dir:{model}", "-p", "limit=20", "-p", "methods=zero-shot"]
+    given = ["-p", f"model=local-dir:{model}", "-p", "methods=zero-shot"]
+    given += ["-p", "dataset=manifest", "-p", f"data={tiny.cards(tmp_path / 'cards')}"]
     done = subprocess.run(
         [sys.executable, "-m", "clipeval", "run", "fairface", *given, "--out", tmp_path / "run"],
         capture_output=True,

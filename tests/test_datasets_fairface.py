@@ -205,6 +205,17 @@ def test_a_repeated_row(folder):
     assert 'row 5: "val/1.jpg" already stands in row 2; keep one row an image' in refusal(folder)
 
 
+@pytest.mark.parametrize("name", ["val/./1.jpg", "val//1.jpg", "val/../val/1.jpg"])
+def test_one_photograph_under_two_names(folder, name):
+    write(folder, [*ROWS, ROWS[0].replace("val/1.jpg", name)])
+    assert f'row 5: file "{name}" is another way to write "val/1.jpg"' in refusal(folder)
+
+
+def test_a_picture_too_large_to_open_is_passed_over_when_sizes_are_looked_at(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # 224 x 224 are more than twice as many
+    assert len(load_dataset("fairface", str(folder))) == 3
+
+
 def test_the_wrong_padding(folder):
     assert (
         "images are 224 x 224 pixels, the size of the release with padding 0.25, but padding is "

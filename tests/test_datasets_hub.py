@@ -108,8 +108,31 @@ def test_the_paddings_are_not_mixed(hub):
 
 def test_the_folder_of_one_padding(hub):
     assert len(load_dataset("fairface", str(hub / "0.25"))) == 11
-    with pytest.raises(DataError, match="holds no validation-"):
+    with pytest.raises(DataError, match="but padding is 1.25; set padding=0.25"):
         load_dataset("fairface", str(hub / "0.25"), padding="1.25")
+
+
+def test_the_shards_of_one_padding_alone(hub, tmp_path):
+    """As downloaded by hand into a folder of another name; the size of the images tells the padding."""
+    (hub / "0.25").rename(tmp_path / "flat")
+    assert len(load_dataset("fairface", str(tmp_path / "flat"))) == 11
+    with pytest.raises(DataError, match="but padding is 1.25; set padding=0.25"):
+        load_dataset("fairface", str(tmp_path / "flat"), padding="1.25")
+
+
+def test_an_empty_label_names_its_shard_and_row(hub):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shard = hub / "0.25" / "validation-00000-of-00001.parquet"
+    table = pq.read_table(shard)
+    codes = table.column("race").to_pylist()
+    codes[3] = None
+    place = table.schema.get_field_index("race")
+    pq.write_table(table.set_column(place, "race", pa.array(codes, pa.int64())), shard)
+    with pytest.raises(DataError) as error:
+        load_dataset("fairface", str(hub))
+    assert str(error.value) == f"{shard}, row 4: race is empty; use the original file."
 
 
 @pytest.mark.parametrize("prefix", ["", "val/"])

@@ -143,6 +143,29 @@ def test_defaults_then_profile_then_the_user():
     assert plan["fairface"].seed == 0  # the default
 
 
+def test_a_profiles_tag_goes_with_the_profiles_model():
+    plan = plan_run(["fairface"], "quick", {})
+    assert (plan["fairface"].model, plan["fairface"].pretrained) == ("ViT-B-32-quickgelu", "openai")
+    plan = plan_run(["fairface"], "quick", {"model": "ViT-B-16-SigLIP"})
+    assert plan["fairface"].pretrained == ""
+    plan = plan_run(["fairface"], "quick", {"model": "ViT-B-16-SigLIP", "pretrained": "webli"})
+    assert plan["fairface"].pretrained == "webli"
+
+
+def test_numbers_that_papermill_makes_of_words_are_taken_as_words():
+    """papermill -p padding 0.25 gives a float."""
+    for study, name, number, word in [
+        ("fairface", "padding", 0.25, "0.25"),
+        ("denigration", "padding", 1.25, "1.25"),
+        ("celebrities", "n_names", 100, "100"),
+        ("congress", "thresholds", 0.5, "0.5"),
+    ]:
+        parameters = parse(STUDIES[study].module.Parameters, {name: number}, study=study)
+        assert getattr(parameters, name) == word
+    with pytest.raises(ParameterError, match="padding='0.5' is not accepted"):
+        parse(STUDIES["fairface"].module.Parameters, {"padding": 0.5}, study="fairface")
+
+
 def test_a_name_goes_to_the_studies_that_know_it():
     plan = plan_run(["fairface", "congress"], "demo", {"methods": "zero-shot"})
     assert plan["fairface"].methods == "zero-shot"

@@ -74,6 +74,22 @@ def test_start_refuses_before_any_work(given, tmp_path):
         start("fairface", given | {"out": str(tmp_path / "file" / "run")})
 
 
+def test_a_name_that_papermill_was_given_and_no_study_knows_is_refused(given):
+    cells = ["", "model = 'testcard'", "# Parameters\nlimit = 5\nmodle = 'x'\n"]
+    names = given | {"limit": 5, "modle": "x", "mine": 3}
+    with pytest.raises(ParameterError, match='no parameter "modle"; did you mean model?'):
+        start("fairface", names | {"In": cells})
+    session = start(
+        "fairface", names | {"In": [*cells[:2], "# Parameters\nlimit = 5\n", "mine = 3"]}
+    )
+    assert session.parameters.limit == 5
+
+
+def test_a_real_model_reads_no_test_cards(given):
+    with pytest.raises(ParameterError, match="model=ViT-B-32 is asked to read test cards"):
+        start("fairface", given | {"dataset": "testcards", "data": "", "model": "ViT-B-32"})
+
+
 def test_a_run_folder_is_tried_and_left_as_it_was(tmp_path):
     out = tmp_path / "new" / "run"
     assert check_out(Parameters(out=str(out))) == out

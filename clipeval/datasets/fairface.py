@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -180,6 +181,12 @@ def _from_csv(path: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[
             f'{source}, row {line}: file "{value}" is not in the {split} split; {mend}.'
         )
     labelfile.refuse_repeats(ids, source)
+    odd = ids[ids.map(posixpath.normpath) != ids]
+    if len(odd):
+        raise DataError(
+            f'{source}, row {odd.index[0]}: file "{odd.iloc[0]}" is another way to write '
+            f'"{posixpath.normpath(odd.iloc[0])}"; use the original CSV.'
+        )
     columns = {
         column: labelfile.categorise(
             labels[column], classes, path=source, dataset="FairFace", what=what
@@ -230,6 +237,12 @@ def _from_parquet(root: Path, split: str, padding: str) -> tuple[pd.DataFrame, l
                 )
     tested = all("service_test" in hub.column_names(file) for file in files)
     rows = hub.read_shards(files, [*_CLASSES, *(["service_test"] if tested else [])])
+    for column in _CLASSES:
+        if len(empty := rows[rows[column].isna()]):
+            raise DataError(
+                f"{empty['file'].iloc[0]}, row {empty['row'].iloc[0] + 1}: {column} is empty; use the "
+                "original file."
+            )
     ids = hub.image_ids(rows["path"], _hub_split(split))
     # a bare "1.jpg" is the official CSV's "val/1.jpg"
     ids = [name if "/" in name else f"{split}/{name}" for name in ids]
@@ -260,7 +273,7 @@ def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:
         return {tuple(size) for size in json.loads(memory.read_text("utf-8"))}
     for image in read():
         # an unreadable image is reported when it is embedded
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, Image.DecompressionBombError):
             with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
                 sizes.add(opened.size)
     with suppress(OSError):

@@ -93,7 +93,8 @@ def cached(repo: str, pattern: str) -> bool:
 
 def shards(root: Path, config: str, split: str) -> list[Path]:
     """The parquet files of one config and split in order; a missing shard is refused."""
-    folder = root if root.name == config else root / config
+    flat = root.name == config or any(root.glob(f"{split}-*.parquet"))
+    folder = root if flat else root / config
     files = sorted(folder.glob(f"{split}-*.parquet"))
     if not files:
         raise DataError(

@@ -1,7 +1,6 @@
 """Class design: the same images and another class set (arXiv 2108.02818, Table 3)."""
 
 from collections.abc import Collection, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,7 @@ class Parameters(parameters.Parameters):
     candidates: str = Field(
         "class_candidates", description="class set whose classes are added one at a time"
     )
-    padding: Literal["0.25", "1.25"] = Field(
+    padding: parameters.Padding = Field(
         "0.25", description="FairFace release; they are different pictures"
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")

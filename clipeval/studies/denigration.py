@@ -1,7 +1,7 @@
 """Denigration harms: people classified as non-human or crime-related (arXiv 2108.02818, 2.1)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ class Parameters(parameters.Parameters):
     """Parameters of the denigration study."""
 
     class_set: str = Field("denigration", description="class set with harm categories")
-    padding: Literal["0.25", "1.25"] = Field(
+    padding: parameters.Padding = Field(
         "0.25", description="FairFace release; they are different pictures"
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")

@@ -43,7 +43,7 @@ class Parameters(parameters.Parameters):
     """Parameters of the FairFace study."""
 
     class_set: str = Field("fairface", description="class set with the tasks race, gender, age")
-    padding: Literal["0.25", "1.25"] = Field(
+    padding: parameters.Padding = Field(
         "0.25", description="FairFace release; they are different pictures"
     )
     methods: Literal["both", "zero-shot", "linear probe"] = Field("both", description="what to run")
@@ -113,6 +113,12 @@ def check(session) -> None:
                 f"a linear probe cannot be tested on these images of {p.dataset}, because {reason}; "
                 "use methods=zero-shot" + (" or another split." if splits else ".")
             )
+        try:
+            _ = session.train
+        except DataError as error:
+            raise DataError(
+                f"a linear probe needs the train split too: {error} Or use methods=zero-shot."
+            ) from None
 
 
 def predict(session) -> pd.DataFrame:

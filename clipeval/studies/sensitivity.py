@@ -30,7 +30,7 @@ class Parameters(parameters.Parameters):
     embed_more: bool = Field(
         False, description="embed images for precisions and resizes that are not stored yet"
     )
-    padding: Literal["0.25", "1.25"] = Field(
+    padding: parameters.Padding = Field(
         "0.25", description="FairFace release; they are different pictures"
     )
 
