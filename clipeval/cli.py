@@ -350,8 +350,25 @@ def list_(
         raise ParameterError(
             f"{what} cannot be listed; name models, studies, datasets, class-sets, profiles or store."
         )
-    with pd.option_context("display.max_colwidth", 90):
-        print(table.to_string(index=False, justify="left"))
+    _print_table(table)
+
+
+def _print_table(table) -> None:
+    """As wide as the terminal, the first column whole; a file or a pipe gets wide lines."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(table.columns):
+        numeric = table[name].dtype.kind in "iuf"
+        shown.add_column(
+            str(name), justify="right" if numeric else "left", no_wrap=i == 0, overflow="fold"
+        )
+    for row in table.itertuples(index=False):
+        shown.add_row(*("yes" if v is True else "" if v is False else str(v) for v in row))
+    console = Console(markup=False, highlight=False)
+    console.width = console.width if console.is_terminal else 160
+    console.print(shown)
 
 
 if __name__ == "__main__":

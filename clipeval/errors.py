@@ -5,6 +5,7 @@ __all__ = [
     "ClipevalError",
     "DataError",
     "ModelError",
+    "NotStoredError",
     "ParameterError",
     "StoreError",
 ]
@@ -19,6 +20,10 @@ class ClipevalError(Exception):
 
 class ModelError(ClipevalError):
     """A model cannot be loaded, or would silently compute something else than its authors did."""
+
+
+class NotStoredError(ModelError):
+    """Something is not in the store, and the model that would encode it is not to be loaded."""
 
 
 class DataError(ClipevalError):

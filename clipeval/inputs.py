@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.classsets import ClassSet, load_class_set, load_templates, prompts_for
-from clipeval.errors import ModelError
+from clipeval.errors import ModelError, NotStoredError
 from clipeval.parameters import Parameters
 from clipeval.paths import cache_dir
 from clipeval.provenance import code_hash, package_versions
@@ -42,6 +42,7 @@ class Inputs:
     """
 
     def __init__(self, study: str, parameters: Parameters, *, progress: bool = True):
+        self.stored_only = False  # True: what is not in the store is an error
         self.study = get_study(study)
         self.parameters = parameters
         self.progress = progress
@@ -154,6 +155,8 @@ class Inputs:
     @property
     def model(self):
         """The model itself, loaded at first use."""
+        if self.stored_only:
+            raise NotStoredError("not everything that was asked for is stored; run it once.")
         if self.pack:
             raise ModelError(f"{self.pack.path.name} holds no model; run on the images instead.")
         if self._model is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from clipeval.errors import NotStoredError
 from clipeval.inputs import Inputs
 from clipeval.parameters import Parameters, parse, refuse_cards
 from clipeval.provenance import Provenance, bibtex, caption, code_version, package_versions
@@ -73,6 +74,7 @@ class Session(Inputs):
     def __init__(self, study: str, parameters: Parameters, *, progress: bool = True):
         super().__init__(study, parameters, progress=progress)
         self._kept = {"tables": [], "figures": []}
+        self._against_fp32 = ""
 
     @property
     def folder(self) -> Path:
@@ -166,11 +168,48 @@ class Session(Inputs):
         return pd.DataFrame(rows)
 
     def save_predictions(self, predictions: pd.DataFrame) -> None:
-        """Write predictions.parquet."""
+        """Write predictions.parquet; with another precision than fp32, show how many top labels that changes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".predictions.{os.getpid()}.parquet"
         predictions.to_parquet(beside, index=False)
         os.replace(beside, self.folder / "predictions.parquet")
+        if self.parameters.precision != "fp32":
+            from IPython.display import Markdown, display
+
+            self._against_fp32 = self.against_fp32(predictions)
+            display(Markdown(self._against_fp32))
+
+    def against_fp32(self, predictions: pd.DataFrame) -> str:
+        """How many top labels differ from those with fp32, whose embeddings must be stored: a sentence."""
+        precision = self.parameters.precision
+        exact = type(self)(
+            self.study.id,
+            self.parameters.model_copy(update={"precision": "fp32"}),
+            progress=False,
+        )
+        exact.stored_only = True
+        exact.__dict__["images"] = self.images
+        try:
+            if self.pack:
+                raise NotStoredError("a pack holds one precision")
+            other = self.study.module.predict(exact)
+        except NotStoredError:
+            return (
+                f"**Not compared with fp32**, whose embeddings of these images are not stored: how many "
+                f"top labels {precision} changes is unknown. Run once with precision=fp32 to have it said."
+            )
+        keys = [k for k in ("image_id", "task", "method") if k in predictions]
+        tops = [
+            table.loc[table["rank"] == 1, [*keys, "label"]].astype(str)
+            for table in (predictions, other)
+        ]
+        both = tops[0].merge(tops[1], on=keys, suffixes=("", "_fp32"))
+        differ = both[both["label"] != both["label_fp32"]]
+        tasks = ", ".join(f"{task} {n:,}" for task, n in differ["task"].value_counts().items())
+        return (
+            f"**{len(differ):,} of {len(both):,} top labels ({100 * len(differ) / len(both):.2g} %) "
+            f"differ from those with fp32**{f' ({tasks})' if tasks else ''}."
+        )
 
     def table(self, id: str, table: pd.DataFrame, text: str, *, extra=(), **how):
         """Keep a table as CSV and LaTeX, and show it with its caption.
@@ -293,6 +332,7 @@ class Session(Inputs):
             "prompts_hash": hashlib.sha256(json.dumps(self._prompts).encode()).hexdigest(),
             "code": self.code,
             "versions": package_versions(),
+            "against_fp32": self._against_fp32,
             "opened": work["opened"],
             "encoded": work["encoded"],
             "seconds": work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},

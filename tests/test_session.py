@@ -305,6 +305,35 @@ def test_a_store_that_cannot_be_written_costs_time_and_no_result(given):
     assert session.remember("thing", [1], lambda: pd.DataFrame({"x": [1]}))["x"].tolist() == [1]
 
 
+# -- another precision -----------------------------------------------------------------------------
+
+
+def test_another_precision_says_how_many_top_labels_it_changes(given):
+    low = session_with(given, precision="bf16")
+    predictions = fairface.predict(low)
+    low.save_predictions(predictions)
+    assert low.record()["against_fp32"].startswith("**Not compared with fp32**, whose embeddings")
+    exact = fairface.predict(session_with(given))
+    tasks = {"gender": 0, "race": 0, "age": 0}
+    for task in tasks:  # by hand, on the image id
+        pair = [
+            t[(t["task"] == task) & (t["rank"] == 1)].set_index("image_id")["label"].astype(str)
+            for t in (predictions, exact)
+        ]
+        tasks[task] = int((pair[0] != pair[1].loc[pair[0].index]).sum())
+    said = low.against_fp32(predictions)
+    assert said.startswith(f"**{sum(tasks.values())} of 36 top labels (")
+    wrong = predictions.assign(label=predictions["label"].astype(str))
+    first = wrong.index[(wrong["task"] == "gender") & (wrong["rank"] == 1)][:2]
+    wrong.loc[first, "label"] = "other"
+    more = [sum(tasks.values()) - tasks["gender"], tasks["gender"]]
+    assert "gender" in low.against_fp32(wrong)
+    assert low.against_fp32(wrong).startswith(f"**{sum(more) + 2} of 36 top labels (")
+    exact_session = session_with(given)
+    exact_session.save_predictions(exact)
+    assert exact_session.record()["against_fp32"] == ""
+
+
 # -- what comes out ------------------------------------------------------------------------------
 
 
