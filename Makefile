@@ -26,7 +26,7 @@ lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb
 
 bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loop and CLIP_benchmark
-	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --no-deps clip-benchmark
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: $(READY) ## Build the documentation into site/

@@ -1,16 +1,18 @@
-"""Speed of `embed_images` on photos, beside the model's forward pass alone and a plain loop.
+"""Speed of `embed_images` on photos, beside the model's forward pass alone and beside other loops.
 
-    python benchmarks/embedding_throughput.py PHOTOS [--images 256] [--rounds 7]
+    python benchmarks/embedding_throughput.py [PHOTOS] [--images 256] [--rounds 7]
 
-Every round runs all three, in an order that rotates, on the same images and the same
-ViT-B-32-quickgelu with random weights:
+Without a folder of photos, 224 x 224 JPEG files are generated. Every round runs all of these, in an
+order that rotates, on the same images and the same ViT-B-32-quickgelu with random weights:
 
-forward   `model.encode_images` over batches that are preprocessed and in memory already
-plain     the loop everybody writes: open_clip's transforms, a torch DataLoader, normalise
-clipeval  `embed_images` into an empty store, worker start-up, hashes and synced shards included
+forward         `model.encode_images` over batches that are preprocessed and in memory already
+plain           the loop everybody writes: open_clip's transforms, a torch DataLoader, normalise
+clip_benchmark  `run_classification` of CLIP_benchmark (PyPI), its classifier built beforehand; only
+                where it is installed
+clipeval        `embed_images` into an empty store, worker start-up, hashes and synced shards included
 
 What counts is the ratio of times within a round, and of those the median: a machine that is busy
-with something else slows all three. On a very busy one the ratio of processor times (worker
+with something else slows all of them. On a very busy one the ratio of processor times (worker
 processes included, and with OMP_NUM_THREADS=1, so that no thread spins while it waits) still tells
 what is spent beside the forward pass.
 """
@@ -61,6 +63,25 @@ class PlainPhotos:
         return self.transform(Image.open(self.files[i]).convert("RGB"))
 
 
+class LabelledPhotos(PlainPhotos):
+    """The same with a class for each, as CLIP_benchmark reads them."""
+
+    def __getitem__(self, i):
+        return super().__getitem__(i), 0
+
+
+def generate(folder: str, n: int) -> None:
+    """Write n JPEG files of 224 x 224 pixels, smooth shapes and noise, about 15 kB each."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        shapes = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        pixels = np.asarray(shapes.resize((224, 224)), dtype=np.int16)
+        noisy = (pixels + rng.integers(-12, 13, pixels.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(Path(folder, f"{i:05d}.jpg"), quality=85)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="?", default=os.environ.get("CLIPEVAL_BENCH_PHOTOS"))
@@ -70,8 +91,10 @@ def main():
     parser.add_argument("--workers", type=int, help="default: what embed_images chooses")
     parser.add_argument("--plain-workers", type=int, default=2)
     arguments = parser.parse_args()
+    generated = tempfile.TemporaryDirectory()
     if not arguments.photos:
-        parser.error("give a folder of photos, or set CLIPEVAL_BENCH_PHOTOS")
+        generate(generated.name, arguments.images)
+        arguments.photos = generated.name
     files = sorted(map(str, Path(arguments.photos).rglob("*.jpg")))[: arguments.images]
     if len(files) < arguments.images:
         parser.error(f"{arguments.photos} holds only {len(files)} .jpg files")
@@ -120,17 +143,37 @@ def main():
     runs = {"forward": forward, "plain": plain_loop, "clipeval": embed}
     difference = np.abs(plain_loop().numpy() - embed().matrix).max()  # also warms everything up
     print(f"largest difference of a component from the plain loop: {difference:.1e}")
+    try:
+        from clip_benchmark.metrics import zeroshot_classification as theirs
+    except ImportError:
+        print("clip_benchmark is not installed and left out")
+    else:
+        tokenizer = open_clip.get_tokenizer(NAME)
+        classifier = theirs.zero_shot_classifier(
+            plain, tokenizer, ["man", "woman"], ["a photo of a {c}."], "cpu", amp=False
+        )
+
+        def clip_benchmark():
+            data = LabelledPhotos(files, transform)
+            loader = torch.utils.data.DataLoader(data, size, num_workers=arguments.plain_workers)
+            return theirs.run_classification(plain, classifier, loader, "cpu", amp=False)[0]
+
+        runs["clip_benchmark"] = clip_benchmark
+        ours = embed().matrix @ classifier.numpy()
+        same = (clip_benchmark().argmax(1).numpy() == ours.argmax(1)).mean()
+        print(f"same top label as clip_benchmark: {100 * same:.1f} % of {len(files)} images")
     times, work = {label: [] for label in runs}, {label: [] for label in runs}
     for turn in range(arguments.rounds):
         labels = list(runs)
-        for label in labels[turn % 3 :] + labels[: turn % 3]:
+        first = turn % len(labels)
+        for label in labels[first:] + labels[:first]:
             start, used = time.perf_counter(), sum(os.times()[:4])
             runs[label]()
             times[label].append(time.perf_counter() - start)
             work[label].append(sum(os.times()[:4]) - used)
         rates = "  ".join(f"{label} {len(files) / times[label][-1]:6.2f}" for label in runs)
         print(f"round {turn + 1}: images/s  {rates}", flush=True)
-    for label in ("clipeval", "plain"):
+    for label in [label for label in runs if label != "forward"]:
         for what, measured in (("wall-clock", times), ("processor", work)):
             ratios = [f / t for f, t in zip(measured["forward"], measured[label], strict=True)]
             print(
