@@ -20,7 +20,7 @@ report: $(READY) ## Run every study on test cards, offline, into reports/demo
 	$(BIN)/clipeval run --profile demo --out reports/demo
 
 test: $(READY) ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb

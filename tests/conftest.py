@@ -1,11 +1,24 @@
 """Fixtures shared by all tests: seeds, an isolated cache, and real photographs where a machine has them."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(os.environ.get("CLIPEVAL_TEST_DATA", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def pytest_configure(config):
+    """One folder of drawn test cards for all workers of a parallel run."""
+    if not hasattr(config, "workerinput"):
+        os.environ["CLIPEVAL_TEST_CARDS"] = tempfile.mkdtemp(prefix="clipeval-cards-")
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop("CLIPEVAL_TEST_CARDS", ""), ignore_errors=True)
 
 
 def _need(path: Path) -> Path:

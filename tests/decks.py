@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,6 +24,8 @@ def shared_cache() -> Path:
     """A cache folder of this test run's own, removed at its end."""
     folder = tempfile.mkdtemp(prefix="clipeval-tests-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if cards := os.environ.get("CLIPEVAL_TEST_CARDS"):  # drawn once for all workers
+        Path(folder, "testcards").symlink_to(cards)
     return Path(folder)
 
 

@@ -474,27 +474,6 @@ def test_the_run_button_says_how_it_went(explorer, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_from_any_folder_and_leaves_static_output(tmp_path, monkeypatch):
-    import papermill
-    from nbconvert import HTMLExporter
-
-    monkeypatch.setenv("CLIPEVAL_CACHE", str(shared_cache()))
-    monkeypatch.chdir(tmp_path)
-    notebook = papermill.execute_notebook(
-        NOTEBOOKS / "00_explore.ipynb", "out.ipynb", progress_bar=False, kernel_name="python3"
-    )
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert not [o for o in outputs if o.output_type == "error"]
-    widgets = [
-        o for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})
-    ]
-    panel = [o for o in widgets if "open it in JupyterLab" in o.data["text/plain"]]
-    assert len(panel) == 1
-    page = HTMLExporter().from_filename("out.ipynb")[0]
-    assert 'class="explored"' in page and 'alt="Percent of images' in page
-    assert "10,954" in page and view.CAUTION not in page
-
-
 def test_the_notebook_is_stored_without_outputs_and_knows_every_parameter():
     from clipeval.parameters import Parameters
 

@@ -190,16 +190,31 @@ def test_papermill_alone_with_no_parameters(ran, path):
 
 
 @pytest.mark.slow
+def test_the_explorer_leaves_static_output(ran):
+    from nbconvert import HTMLExporter
+
+    from clipeval.explore import view
+
+    executed = ran(NOTEBOOKS / "00_explore.ipynb") / "out.ipynb"
+    outputs = [o for cell in read(executed).cells for o in cell.get("outputs", [])]
+    widgets = [
+        o for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})
+    ]
+    panel = [o for o in widgets if "open it in JupyterLab" in o.data["text/plain"]]
+    assert len(panel) == 1
+    page = HTMLExporter().from_filename(executed)[0]
+    assert 'class="explored"' in page and 'alt="Percent of images' in page
+    assert "10,954" in page and view.CAUTION not in page
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", STUDY_FILES, ids=ids(STUDY_FILES))
 def test_what_papermill_alone_leaves_behind(ran, path):
     study = OF[path.stem].id
     folder = ran(path) / "clipeval-run" / study
     record = json.loads((folder / "study.json").read_text("utf-8"))
     assert record["study"] == study
-    if study in (
-        "card",
-        "sensitivity",
-    ):  # they draw on other studies and predict nothing themselves
+    if study in ("card", "sensitivity"):  # they draw on others and predict nothing themselves
         return
     assert record["test_cards"] is True
     assert json.loads((folder / "prompts.json").read_text("utf-8"))
@@ -209,6 +224,39 @@ def test_what_papermill_alone_leaves_behind(ran, path):
     assert tables and tables == sorted(p.stem for p in (folder / "tables").glob("*.tex"))
     assert {entry["id"] for entry in record["tables"]} == set(tables)
     assert len(list((folder / "figures").glob("*.png"))) == len(record["figures"]) > 0
+
+
+COMMITTED = NOTEBOOKS.parent / "reports" / "demo"
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """Files of a study that are kept under version control: name within its folder -> content."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for part in ("tables", "figures")
+        for path in sorted((folder / part).glob("*"))
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDY_FILES, ids=ids(STUDY_FILES))
+def test_tables_and_figures_are_the_committed_ones_byte_for_byte(ran, path, tmp_path):
+    if not COMMITTED.is_dir():
+        pytest.skip("an installed package has no committed reports; run this in a checkout")
+    study = OF[path.stem].id
+    folder = ran(path) / "clipeval-run"
+    if study == "card":  # it draws on the others, which have a folder each here
+        for other in STUDY_FILES:
+            name = OF[other.stem].id
+            if name != "card":
+                shutil.copytree(ran(other) / "clipeval-run" / name, tmp_path / name)
+        command = [PAPERMILL, "--no-progress-bar", path, tmp_path / "out.ipynb"]
+        subprocess.run([*command, "-p", "out", tmp_path], check=True, capture_output=True)
+        folder = tmp_path
+    before, now = kept(COMMITTED / study), kept(folder / study)
+    assert sorted(before) == sorted(now) and len(now) >= 5
+    changed = [name for name in before if before[name] != now[name]]
+    assert not changed, f"changed: {changed}; if that is meant, make report and commit reports/demo"
 
 
 #: study -> table ids of the contract
