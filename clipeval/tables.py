@@ -27,7 +27,7 @@ __all__ = [
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
 _PERCENTS = TABLE_COLUMNS[2:]
-_DECIMALS = 4  # of a percent: far below any interval, far above what another machine's sums change
+_DECIMALS = 8  # of a percent in a file: enough to check it, far above what another machine's sums change
 _SIGNED = re.compile(r"\b(change|difference|gap)\b")  # metrics that may be negative
 _TOLERANCE = 1e-6
 
@@ -135,7 +135,8 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
         elif name in (*_PERCENTS, "planted"):
             out[name] = _numbers(table, name).round(_DECIMALS) + 0.0  # no -0.0
         elif pd.api.types.is_float_dtype(out[name]):
-            out[name] = [float(f"{x:.6g}") + 0.0 for x in _numbers(table, name)]
+            digits = 6 if name == "p" or name.startswith("p_") else 11
+            out[name] = [float(f"{x:.{digits}g}") + 0.0 for x in _numbers(table, name)]
     return out
 
 

@@ -188,7 +188,7 @@ def test_accuracy_by_white_equals_sklearn_and_statsmodels(run, predictions, labe
         if attribute == "race":
             truth, found = white(truth), white(found)
         np.testing.assert_allclose(
-            row[NUMBERS].astype(float), expected_row(truth, found), atol=5.1e-5
+            row[NUMBERS].astype(float), expected_row(truth, found), atol=1e-8
         )
         if attribute == "race" and of == "White":
             published = {"zero-shot": 58.3, "linear probe": 93.4}[method]
@@ -212,7 +212,7 @@ def test_gender_by_race_equals_sklearn_and_statsmodels(run, predictions, labels,
         np.testing.assert_allclose(
             row[NUMBERS].astype(float),
             expected_row(images["gender"], found[images.index]),
-            atol=5.1e-5,
+            atol=1e-8,
         )
     for gender in ("Male", "Female", "All"):
         mean = (

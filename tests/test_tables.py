@@ -88,7 +88,7 @@ def test_csv_is_tidy_rounded_and_the_same_twice(tmp_path):
         assert b"\r" not in first[suffix].read_bytes()
     back = pd.read_csv(first["csv"])
     assert list(back.columns) == ["images_of", *TABLE_COLUMNS, "p_value"]
-    assert back["percent"].tolist() == [58.6333, 59.6333, 60.6333]
+    assert back["percent"].tolist() == [58.63333333, 59.63333333, 60.63333333]
     assert back["n"].dtype == np.int64 and back["p_value"][0] == 1.23457e-12
     assert back["images_of"].tolist() == table["images_of"].tolist()
     assert "-0.0" not in first["csv"].read_text()
