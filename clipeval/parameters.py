@@ -1,7 +1,7 @@
 """Parameters that every study knows; each study's module adds its own."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,11 @@ class Parameters(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    #: fields that decide an answer beside the images, the model and the prompts
+    decides: ClassVar[tuple[str, ...]] = ("seed",)
+    #: further ones that decide the answers of a linear probe alone
+    probe_decides: ClassVar[tuple[str, ...]] = ()
 
     model: str = Field(
         "testcard",

@@ -41,8 +41,6 @@ __all__ = [
 #: what is varied
 FACTORS = ("class_set", "templates", "precision", "resize")
 GROUPS = ["study", "quantity", *FACTORS]
-#: parameters of a study that decide its rates beside images and prompts
-RULES = ("seed", "race_rule", "options", "n_names", "protocol", "label_sets", "labels_from")
 
 
 class _NotStored(Exception):
@@ -174,7 +172,8 @@ def _depends(base: Session, study: str, sets: list[str], said: list[str]) -> lis
     """All that decides the rates of one study on one set of embeddings."""
     module = get_study(study).module
     code = [Path(f).read_bytes() for f in (__file__, module.__file__, headlines.__file__)]
-    fields = {k: v for k, v in base.parameters.model_dump().items() if k in RULES}
+    decides = module.Parameters.decides
+    fields = {k: v for k, v in base.parameters.model_dump().items() if k in decides}
     words = [load_class_set(name).hash for name in sets if name]
     words += [load_templates(name).hash for name in said]
     data = dataset_hash(base.images, base.embed())

@@ -6,7 +6,7 @@ others drawn for it. `clipeval.identification` says whose names are on offer.
 """
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ from clipeval.zeroshot import class_weights
 __all__ = [
     "SOURCE",
     "Parameters",
+    "about",
     "check",
     "names_on_offer",
     "outcomes",
@@ -49,6 +50,8 @@ DEFAULT_NAMES = "100,1000,2000"
 
 class Parameters(parameters.Parameters):
     """Parameters of the celebrities study."""
+
+    decides: ClassVar = ("seed", "n_names", "protocol")
 
     templates: str = Field(
         "name", description="prompt templates; name has no article before a name"
@@ -129,6 +132,16 @@ def remarks(session) -> list[str]:
     if lost := [f"{k:,}" for k in wanted if k not in how["counts"]]:
         lines.append(f"Left out: {', '.join(lost)} names, more than there are people.")
     return lines
+
+
+def about(session) -> dict:
+    """What captions say beside the usual: the protocol, and that each rate has an n of its own."""
+    p = session.parameters
+    asked = "closed and distractors" if p.protocol == "both" else p.protocol
+    return {
+        "choices": (f"protocol {asked}", f"names drawn with seed {p.seed}"),
+        "n_text": f"{len(session.embed()):,} images read, n of each rate beside it",
+    }
 
 
 def check(session) -> str:

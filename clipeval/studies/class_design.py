@@ -26,6 +26,7 @@ __all__ = [
     "CHANGE",
     "SOURCE",
     "Parameters",
+    "about",
     "add_one_class",
     "candidate_classes",
     "compare",
@@ -55,6 +56,12 @@ class Parameters(parameters.Parameters):
         "0.25", description="FairFace release; they are different pictures"
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
+
+
+def about(session) -> dict:
+    """What captions say beside the usual: the other class set, and the candidates."""
+    other, added = (load_class_set(getattr(session.parameters, k)) for k in ("other", "candidates"))
+    return {"choices": (f"other {other.label}", f"candidates {added.label}")}
 
 
 def predict(session) -> pd.DataFrame:
