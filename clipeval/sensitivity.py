@@ -72,12 +72,24 @@ class _Variant(Session):
 
 
 def variants_of(class_set: str) -> list[str]:
-    """A class set and all its variants, the one named first; "" where a study has none."""
+    """A class set and the variants that word it otherwise, the one named first; "" where a study has none.
+
+    A variant that is another one and further classes, such as child, is no wording but class design:
+    an intervention, which the study of that name measures. It is left out.
+    """
     if not class_set:
         return [""]
     name = load_class_set(class_set).name
     known = [spec for spec in list_class_sets()["class_set"] if spec.partition(":")[0] == name]
-    return [class_set, *(spec for spec in known if spec != class_set)]
+    asked = {spec: _asked(spec) for spec in known}
+    words = [spec for spec in known if not any(less < asked[spec] for less in asked.values())]
+    return [class_set, *(spec for spec in words if spec != class_set)]
+
+
+def _asked(class_set: str) -> frozenset:
+    """Every (task, class, text) of a class set."""
+    tasks = load_class_set(class_set).tasks
+    return frozenset((task, *item) for task, classes in tasks.items() for item in classes.items())
 
 
 def vary(
@@ -363,8 +375,9 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         study, quantity, choice (each factor with more than one level, and "interactions"), n
         (images), metric, percent (share of the total sum of squares; NaN where nothing varies),
-        ci_low, ci_high, published, difference (NaN), levels, dof, sum_sq (percentage points
-        squared).
+        ci_low, ci_high, published, difference (NaN), by_chance (percent: the share that noise alone
+        would give, dof of the choice / dof of all; a choice with more levels takes more of it),
+        levels, dof, sum_sq (percentage points squared).
 
     Raises
     ------
@@ -396,6 +409,7 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
             | {
                 "choice": c.replace("_", " "),
                 "percent": share(ss),
+                "by_chance": 100 * dof / (len(part) - 1),
                 "levels": k,
                 "dof": dof,
                 "sum_sq": ss,
@@ -405,4 +419,4 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame(rows).assign(metric="share of variance")
     found = found.assign(ci_low=np.nan, ci_high=np.nan, published=np.nan, difference=np.nan)
     first = ["study", "quantity", "choice", "n", "metric", "percent", "ci_low", "ci_high"]
-    return found[[*first, "published", "difference", "levels", "dof", "sum_sq"]]
+    return found[[*first, "published", "difference", "by_chance", "levels", "dof", "sum_sq"]]
