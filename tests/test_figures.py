@@ -177,12 +177,17 @@ def test_lines_are_the_tables_numbers():
     drawn = {}
     for line in ax.get_lines():
         drawn.setdefault((line.get_marker(), line.get_linestyle()), []).append(line)
-    for marker, (_, part) in zip("os", data.groupby("model"), strict=True):
-        line = drawn[marker, "-"][0]
-        assert list(line.get_xdata()) == [100, 1_000, 2_000]
+    for side, marker, (_, part) in zip((-1, 1), "os", data.groupby("model"), strict=True):
+        line = drawn[marker, "-"][0]  # side by side, 0.06 inches apart
+        at, true = (ax.transData.transform([(x, 0) for x in xs])[:, 0] / ax.figure.dpi
+                    for xs in (line.get_xdata(), [100, 1_000, 2_000]))  # fmt: skip
+        assert np.allclose(at - true, side * 0.03)
         assert np.allclose(line.get_ydata(), part["percent"])
-    diamonds = np.concatenate([line.get_ydata() for line in drawn["D", "None"]])
-    assert close(diamonds, data["published"].dropna())
+    (diamonds,) = drawn["D", "None"]  # of no line's colour, each number once at its x
+    assert diamonds.get_markeredgecolor() == "0.1"
+    known = data.dropna(subset="published")[["names", "published"]].drop_duplicates()
+    assert close(diamonds.get_ydata(), known["published"])
+    assert close(diamonds.get_xdata(), known["names"])
     assert np.allclose(drawn["None", "--"][0].get_ydata(), [1, 0.1, 0.05])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["100", "1,000", "2,000"]
     ends = np.concatenate([s[:, 1] for c in ax.collections for s in c.get_segments() if len(s)])
