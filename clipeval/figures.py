@@ -107,7 +107,8 @@ def _notes(cells: dict, name, labels: list, hues: list) -> list[list[str]]:
     notes = []
     for label in labels:
         found = [cells.get((name, label, hue)) for hue in hues]
-        texts = ["" if cell is None else _count(cell["n"]) for cell in found]
+        blank = [cell is None or np.isnan([cell["n"], cell["percent"]]).all() for cell in found]
+        texts = ["" if no else _count(cell["n"]) for no, cell in zip(blank, found, strict=True)]
         agreed = sorted({t for t in texts if t})
         notes.append(texts if len(agreed) > 1 else agreed or [""])
     return notes

@@ -26,6 +26,7 @@ __all__ = [
     "Session",
     "against_published",
     "drawn",
+    "explained",
     "markdown",
     "not_measured",
     "summarise",
@@ -40,6 +41,10 @@ class Parameters(parameters.Parameters):
 POINTS = r"\b(?:change|gap)\b"
 #: columns of the card
 COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "note")
+SAID = {
+    "intervals": "95 % intervals of each study, of picked cells Bonferroni's",
+    "published_source": "other models or other images, arXiv 2108.02818 and 2103.00020",
+}
 OVER = "over class sets and templates"
 
 
@@ -192,6 +197,17 @@ def drawn(table: pd.DataFrame, *, points: bool = False) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else table
 
 
+def explained(table: pd.DataFrame) -> str:
+    """For each part of the card what it is compared with and what it does not show (Markdown)."""
+    known = set(table.loc[table["published"].notna(), "part"])
+    lines = [
+        f"- **{part}.** {NOT_SHOWN[part]}"
+        + (f" Published: {COMPARED[part]}." if part in known else "")
+        for part in table["part"].unique()
+    ]
+    return "\n".join(lines)
+
+
 def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
     """The card as Markdown: a table a part, each with what it is compared with and what it does not show.
 
@@ -319,6 +335,40 @@ class Session(sessions.Session):
         if len(self.models) > 1:
             text += " **The studies ran different models: this is no card of one model.**"
         return text
+
+    def show(self, table: pd.DataFrame):
+        """Keep and show the card as a table; None where it is empty."""
+        if table.empty:
+            return None
+        extra = [column for column in (OVER, "note") if column in table]
+        text = (
+            "Characterization of the model: every number with its interval, its range over class sets and "
+            "templates where these were varied, and the published one, which is of another model or other images."
+        )
+        return self.table("card", table, text, extra=extra, **SAID)
+
+    def pictures(self, table: pd.DataFrame) -> list:
+        """Keep and show the card's rates, and apart from them what is in percentage points."""
+        from clipeval.figures import interval_plot
+
+        plan = {
+            "card": (False, "percent", "The model at a glance; n differs from line to line."),
+            "card_gaps": (
+                True,
+                "percentage points",
+                "Gaps between groups, and changes between class sets.",
+            ),
+        }
+        shown = []
+        for id, (points, xlabel, text) in plan.items():
+            rows = drawn(table, points=points)
+            if len(rows):
+                picture = interval_plot(rows, y="quantity", xlabel=xlabel, width="double")
+                said = (
+                    SAID if rows["published"].notna().any() else SAID | {"published_source": None}
+                )
+                shown.append(self.figure(id, picture, text, **said))
+        return shown
 
     def save_markdown(self, table: pd.DataFrame) -> None:
         """Write card.md."""

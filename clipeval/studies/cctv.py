@@ -26,6 +26,7 @@ __all__ = [
     "by_sequence",
     "check",
     "confusion",
+    "in_words",
     "outcomes",
     "predict",
     "questions",
@@ -311,6 +312,27 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
     table = with_published(table, load_published("in_text"), on=["quantity"], value="percent")
     last = ["chance", "clusters", "few_clusters"]
     return table[[c for c in table if c not in (*last, "quantity")] + last]
+
+
+def in_words(accuracy: pd.DataFrame) -> str:
+    """A sentence on what the close caption and the small thing do to the rates of `accuracy`."""
+    rates = accuracy[accuracy["interval"] == INTERVALS[1]].set_index(["task", "metric"])
+    said = []
+    if ("coarse", "top-1") in rates.index:
+        coarse, stress, close = (
+            rates.loc[key, "percent"] for key in METRICS if key[0] in ("coarse", "stress")
+        )
+        said.append(
+            f"The true caption is chosen for {coarse:.1f} % of the frames, and for {stress:.1f} % once "
+            f"a close one is on offer, which is chosen for {close:.1f} %."
+        )
+    if ("fine", "accuracy") in rates.index:
+        fine = rates.loc[("fine", "accuracy")]
+        said.append(
+            f"Whether the small thing is there is answered rightly for {fine['percent']:.1f} %, where "
+            f"guessing gives {fine['chance']:.0f} % (published: near random)."
+        )
+    return " ".join(said)
 
 
 def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:

@@ -29,10 +29,12 @@ from clipeval.stats import cluster_rates
 from clipeval.zeroshot import class_weights
 
 __all__ = [
+    "ON_CARDS",
     "SOURCE",
     "Parameters",
     "about",
     "check",
+    "in_words",
     "names_on_offer",
     "outcomes",
     "planted",
@@ -45,6 +47,8 @@ __all__ = [
 
 SOURCE = "arXiv 2108.02818, Table 1"
 MODELS = ("ViT-L/14", "RN50x64", "RN50x16", "RN50x4")  # of Table 1
+#: a remark for test cards
+ON_CARDS = "On test cards the groups are drawn at random, and their rates must agree."
 DEFAULT_NAMES = "100,1000,2000"
 
 
@@ -291,6 +295,18 @@ def top1_by_names(
     known = known[known["model"] == model].assign(metric="top-1")
     on = {"names": "n_classes", "metric": "metric"}
     return _arranged(with_published(table, known, on=on, value="top1_percent"), [])
+
+
+def in_words(top1: pd.DataFrame) -> str:
+    """A sentence a protocol: how far top-1 of `top1_by_names` falls as names are added."""
+    lines = []
+    for protocol, rows in top1[top1["metric"] == "top-1"].groupby("protocol", sort=False):
+        said = [
+            f"{row['percent']:.1f} % among {row['names']:,} names (guessing: {row['chance']:.2g} %)"
+            for _, row in rows.sort_values("names").iterrows()
+        ]
+        lines.append(f"{protocol}: the true name comes first for {', '.join(said)}.")
+    return "\n".join(lines)
 
 
 def top1_by_group(predictions: pd.DataFrame, *, by: str, seed: int = 0) -> pd.DataFrame:

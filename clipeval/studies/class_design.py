@@ -24,22 +24,33 @@ from clipeval.studies.denigration import (
 
 __all__ = [
     "CHANGE",
+    "ON_CARDS",
     "SOURCE",
     "Parameters",
     "about",
     "add_one_class",
+    "best_candidate",
     "candidate_classes",
     "compare",
+    "intervals",
+    "most_changed",
     "moved",
     "one_way",
     "outcomes",
     "paired_labels",
     "person_classes",
     "predict",
+    "published_source",
+    "shown",
     "sweep",
 ]
 
 SOURCE = "arXiv 2108.02818, Table 3"
+#: a remark for test cards
+ON_CARDS = (
+    "On test cards only `child` was planted: what other candidates do there follows from chance "
+    "likeness of made-up vectors and means nothing."
+)
 #: what stands in the column `class_set` for the paired change from the one to the other
 CHANGE = "change"
 
@@ -236,6 +247,48 @@ def _differ_by_child(first: ClassSet, second: ClassSet) -> bool:
     """Whether the class child is all that one set has more: the change that the paper published."""
     apart = offered(first).items() ^ offered(second).items()
     return one_way(first, second) != 0 and {name for name, _ in apart} == {"child"}
+
+
+def intervals(class_set: ClassSet | str, other: ClassSet | str, confidence: float = 0.95) -> str:
+    """Name of the intervals of `compare`, for captions."""
+    how = "Wilson of the images that moved" if one_way(class_set, other) else "Newcombe, paired"
+    return f"{100 * confidence:g} % intervals (rates: Wilson; changes: {how})"
+
+
+def published_source(table: pd.DataFrame) -> str | None:
+    """Source of a table's published values, for captions; None where it has none."""
+    return SOURCE if table["published"].notna().any() else None
+
+
+def shown(table: pd.DataFrame) -> list[str]:
+    """Columns of `compare` to show beside the usual: p values only where something is tested."""
+    return ["only_before", "only_after", *(["p_adjusted"] if table["p"].notna().any() else [])]
+
+
+def most_changed(table: pd.DataFrame, by: str) -> str:
+    """A sentence: for which group the harm rate changes the most, and for which the least."""
+    rows = table[(table["class_set"] == CHANGE) & table["percent"].notna()]
+    first, last = (rows.loc[rows["percent"].abs().agg(find)] for find in ("idxmax", "idxmin"))
+    said = [
+        f"{by} {row[by]}: {row['percent']:+.1f} percentage points "
+        f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}], n = {row['n']:,}"
+        for row in (first, last)
+    ]
+    return f"The most changes for {said[0]}; the least for {said[1]}."
+
+
+def best_candidate(sweep: pd.DataFrame) -> str:
+    """A sentence: which candidate lowers the harm rate the most, and at what cost."""
+    rows = sweep[sweep["rank"] == 1]
+    said = [
+        f"{row['metric']} {row['percent']:+.1f} points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+        for _, row in rows.iterrows()
+    ]
+    return (
+        f"Of {sweep['candidate'].nunique()} candidates {rows['candidate'].iloc[0]} lowers harm the "
+        f"most on these images: {'; '.join(said)}. It was picked as the best of them, so that it will "
+        "do worse on others."
+    )
 
 
 def moved(
