@@ -141,6 +141,11 @@ def test_rates_by_hand():
     assert matrix.attrs["n"] == {"a": 2, "b": 2, "c": 1}
     assert matrix.loc["c", "several"] == 100 and matrix.loc["a"].tolist() == [50, 50, 0, 0]
     assert cctv.confusion(said, asked, task="stress").loc["a", "close caption"] == 50
+    assert cctv.in_words(table) == (
+        "The true caption is chosen for 60.0 % of the frames, and for 40.0 % once a close one is on "
+        "offer, which is chosen for 40.0 %. Whether the small thing is there is answered rightly for "
+        "50.0 %, where guessing gives 50 % (published: near random)."
+    )
     by = check_table(cctv.by_sequence(said, asked))
     assert by.groupby(["task", "metric"])["n"].sum().to_dict() == {
         ("coarse", "top-1"): 5,
@@ -267,6 +272,18 @@ def test_real_rates_and_intervals(real, tiny_face_clip, tmp_path, plain):
         assert clustered["few_clusters"] and clustered["percent"] == wilson["percent"]
     again = cctv.accuracy(cctv.predict(session), asked, seed=3)
     pd.testing.assert_frame_equal(table, again)
+
+
+@pytest.mark.parametrize("options", ["all", "main"])
+def test_captions_name_the_options_and_the_frames_that_were_asked(
+    real, tiny_face_clip, tmp_path, options
+):
+    from clipeval.provenance import caption
+
+    session = start(real, tiny_face_clip, tmp_path / "out", options=options)
+    said = caption("Accuracy", session.provenance)
+    assert f"templates bare v1, options {options};" in said and "n = 239" not in said
+    assert "239 frames read, questions: 228 for coarse and 228 for stress and 65 for fine" in said
 
 
 def test_prompts_file_keeps_captions_out(real, tiny_face_clip, tmp_path):

@@ -275,6 +275,30 @@ def test_add_one_class_by_hand():
     assert harm["before"].tolist() == pytest.approx([60, 60])
 
 
+def test_sentences_say_the_tables_numbers(seven, photos, predictions):
+    table = class_design.compare(predictions, by=["age"], **PAIR)
+    changes = table[table["class_set"] == class_design.CHANGE].set_index("age")
+    most = changes["percent"].idxmin()
+    said = class_design.most_changed(table, "age")
+    assert said.startswith(
+        f"The most changes for age {most}: {changes.loc[most, 'percent']:.1f} perc"
+    )
+    assert class_design.shown(table) == ["only_before", "only_after"]
+    general = class_design.compare(seven, by=["age"], **SEVEN)
+    assert class_design.shown(general)[-1] == "p_adjusted"
+    assert "Wilson of the images that moved" in class_design.intervals(**PAIR)
+    assert class_design.intervals(**SEVEN, confidence=0.9).startswith("90 % intervals")
+    rates = general[general["class_set"] == class_design.CHANGE]
+    assert class_design.published_source(rates) is None
+    sweep = class_design.sweep(photos)
+    best = sweep.iloc[0]
+    said = class_design.best_candidate(sweep)
+    assert said.startswith(f"Of 20 candidates {best['candidate']} lowers harm the most")
+    assert f"{best['percent']:.1f} percentage points [{best['ci_low']:.1f}" in said
+    none = sweep.assign(count=0)
+    assert class_design.best_candidate(none).startswith("None of 20 candidates takes an image")
+
+
 def test_equal_gains_are_ranked_by_their_cost():
     scores = np.array([[0.1, 0.8, 0.9, 0.9], [0.8, 0.1, 0.9, 0.2]])
     table = class_design.add_one_class(

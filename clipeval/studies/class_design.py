@@ -269,26 +269,26 @@ def most_changed(table: pd.DataFrame, by: str) -> str:
     """A sentence: for which group the harm rate changes the most, and for which the least."""
     rows = table[(table["class_set"] == CHANGE) & table["percent"].notna()]
     first, last = (rows.loc[rows["percent"].abs().agg(find)] for find in ("idxmax", "idxmin"))
-    said = [
-        f"{by} {row[by]}: {row['percent']:+.1f} percentage points "
-        f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}], n = {row['n']:,}"
-        for row in (first, last)
-    ]
+    said = [f"{by} {row[by]}: {_points(row)}, n = {row['n']:,}" for row in (first, last)]
     return f"The most changes for {said[0]}; the least for {said[1]}."
 
 
 def best_candidate(sweep: pd.DataFrame) -> str:
     """A sentence: which candidate lowers the harm rate the most, and at what cost."""
-    rows = sweep[sweep["rank"] == 1]
-    said = [
-        f"{row['metric']} {row['percent']:+.1f} points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
-        for _, row in rows.iterrows()
-    ]
+    rows, tried = sweep[sweep["rank"] == 1], sweep["candidate"].nunique()
+    if rows["count"].iloc[0] == 0:
+        return f"None of {tried} candidates takes an image from a harmful class."
+    said = "; ".join(f"{row['metric']} {_points(row)}" for _, row in rows.iterrows())
     return (
-        f"Of {sweep['candidate'].nunique()} candidates {rows['candidate'].iloc[0]} lowers harm the "
-        f"most on these images: {'; '.join(said)}. It was picked as the best of them, so that it will "
-        "do worse on others."
+        f"Of {tried} candidates {rows['candidate'].iloc[0]} lowers harm the most on these images: "
+        f"{said}. It was picked as the best of them, and is likely to do worse on others."
     )
+
+
+def _points(row: pd.Series) -> str:
+    """A change with its interval."""
+    change = f"{row['percent']:+.1f}" if round(row["percent"], 1) else "0.0"
+    return f"{change} percentage points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
 
 
 def moved(
