@@ -184,7 +184,7 @@ def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
 
 
 def about(session) -> dict:
-    """What captions say beside the usual: the rule that decides who is asked what, and of how many."""
+    """What captions say beside the usual: which captions are on offer, and how many frames are asked."""
     n = session_questions(session)["task"].value_counts()
     asked = " and ".join(f"{n[task]:,} for {task}" for task in TASKS if task in n)
     return {
@@ -322,10 +322,8 @@ def in_words(accuracy: pd.DataFrame) -> str:
         coarse, stress, close = (
             rates.loc[key, "percent"] for key in METRICS if key[0] in ("coarse", "stress")
         )
-        said.append(
-            f"The true caption is chosen for {coarse:.1f} % of the frames, and for {stress:.1f} % once "
-            f"a close one is on offer, which is chosen for {close:.1f} %."
-        )
+        said += [f"The true caption is chosen for {coarse:.1f} % of the frames, and for {stress:.1f} % "
+                 f"once a close one is on offer, which is chosen for {close:.1f} %."]  # fmt: skip
     if ("fine", "accuracy") in rates.index:
         fine = rates.loc[("fine", "accuracy")]
         said.append(

@@ -105,15 +105,18 @@ def title_of(class_set: str) -> str:
 
 
 def most(parts: pd.DataFrame) -> str:
-    """A sentence for each quantity: which choice accounts for the most, beside what noise would give."""
+    """A line for each quantity: which choice accounts for the most beyond what noise would give it."""
     lines = []
     choices = parts[(parts["choice"] != "interactions") & parts["percent"].notna()]
     for (study, quantity), rows in choices.groupby(["study", "quantity"], sort=False):
-        first = rows.loc[rows["percent"].idxmax()]
-        lines.append(
-            f"- {study}, {quantity}: {first['choice']} accounts for {first['percent']:.0f} % of the "
-            f"variance over choices; noise alone would give it {first['by_chance']:.0f} %."
-        )
+        first = rows.loc[(rows["percent"] - rows["by_chance"]).idxmax()]
+        said = "no choice accounts for more of the variance than noise would give it"
+        if first["percent"] > first["by_chance"]:
+            said = (
+                f"{first['choice']} first, with {first['percent']:.0f} % of the variance over "
+                f"choices, where noise alone would give it {first['by_chance']:.0f} %"
+            )
+        lines.append(f"- {study}, {quantity}: {said}.")
     return "\n".join(lines) or "No choice moves any of these numbers."
 
 
