@@ -56,7 +56,7 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
                         findings.append(Finding(study, what, detail=detail))
                     continue
                 except ClipevalError as error:
-                    findings.append(Finding(study, what, problem=str(error)))
+                    findings += [Finding(study, what, problem=text) for text in error.problems]
             failed.add(what)
     return findings
 

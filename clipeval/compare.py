@@ -23,7 +23,7 @@ from clipeval.headlines import (
     published_headlines,
 )
 from clipeval.stats import adjust, mcnemar_models, paired_bootstrap
-from clipeval.studies import STUDIES
+from clipeval.studies import STUDIES, get_study
 
 __all__ = [
     "Comparison",
@@ -35,10 +35,11 @@ __all__ = [
     "paired_tests",
     "read_run",
     "sign_flip",
+    "smallest_p",
 ]
 
-#: parameters that decide an answer beside the images and the prompts
-RULES = ("seed", "race_rule", "probe_race_rule", "train_limit", "options")
+#: clusters up to which `sign_flip` tries all signs
+EXACT = 13
 #: the published method that no run of this package has
 OTHERS = "its own classifier"
 SAME = {"data": "images or their labels", "prompts": "class sets or prompts", "rules": "parameters"}
@@ -184,8 +185,9 @@ def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -
 
 def _conditions(record: dict, method: str) -> dict[str, object]:
     """What two runs must share for one method of a study."""
-    p = record["parameters"]
-    shared = {"data": record["dataset"]["hash"], "rules": {k: p[k] for k in RULES if k in p}}
+    p, kind = record["parameters"], get_study(record["study"]).module.Parameters
+    rules = kind.decides + (kind.probe_decides if method == "linear probe" else ())
+    shared = {"data": record["dataset"]["hash"], "rules": {k: p[k] for k in rules if k in p}}
     if method == "zero-shot":  # a probe is told nothing
         sets = {name: found["hash"] for name, found in record["class_sets"].items()}
         shared["prompts"] = [record["prompts_hash"], sets]
@@ -269,10 +271,12 @@ def paired_tests(entries: list[Entry], *, seed: int = 0) -> pd.DataFrame:
     -------
     DataFrame
         quantity, method, images_of, model_a, model_b, n (images), metric, percent (difference of
-        the rates, b - a, percentage points), ci_low, ci_high (paired bootstrap over images or,
-        where there are clusters, over these), published, difference (nothing was published),
-        percent_a, percent_b, newcombe_low, newcombe_high, only_a, only_b (images), clusters, p,
-        test: McNemar's, or where images come in clusters a sign-flip test over these.
+        the rates, b - a, percentage points), ci_low, ci_high (Newcombe's paired method 10; where
+        images come in clusters a bootstrap over these, or none if no cluster changed), published,
+        difference (nothing was published), percent_a, percent_b, only_a, only_b (images), interval
+        (which of the two), clusters, few (bool: too few of them for either), p, smallest_p (the
+        least that the test can give with as many clusters as changed; NaN without clusters), test:
+        McNemar's, or a sign-flip test over clusters.
     """
     parts = []
     keyed = [{k: rows for k, rows in e.outcomes.groupby(KEYS, sort=False)} for e in entries]
@@ -291,29 +295,52 @@ def paired_tests(entries: list[Entry], *, seed: int = 0) -> pd.DataFrame:
         for name, value in zip(KEYS, key, strict=True):
             table[name] = value
         clusters = clusters if clusters.notna().all() else None
-        parts.append(_with_bootstrap(table, wide, clusters, seed))
+        table = table.rename(columns={"difference": "percent"})
+        table = table.assign(metric="difference (b - a)", published=np.nan, difference=np.nan)
+        if clusters is None:
+            independent = {"interval": "Newcombe", "clusters": len(wide), "few": False}
+            table = table.assign(**independent, smallest_p=np.nan)
+        else:
+            table = _over_clusters(table, wide, clusters, seed)
+        parts.append(table)
     first = [*KEYS, "model_a", "model_b", "n", "metric", "percent", "ci_low", "ci_high"]
-    first += ["published", "difference", "percent_a", "percent_b", "newcombe_low", "newcombe_high"]
+    first += ["published", "difference", "percent_a", "percent_b", "only_a", "only_b"]
     table = pd.concat(parts, ignore_index=True)
-    return table[[*first, "only_a", "only_b", "clusters", "p", "test"]]
+    return table[[*first, "interval", "clusters", "few", "p", "smallest_p", "test"]]
 
 
-def _with_bootstrap(table: pd.DataFrame, wide: pd.DataFrame, clusters, seed: int) -> pd.DataFrame:
-    rename = {"difference": "percent", "ci_low": "newcombe_low", "ci_high": "newcombe_high"}
-    table = table.rename(columns=rename).assign(metric="difference (b - a)")
+def _over_clusters(table: pd.DataFrame, wide: pd.DataFrame, clusters, seed: int) -> pd.DataFrame:
+    """Intervals and tests of `mcnemar_models`, put in place by such as hold where images cluster."""
     rows = []
     for a, b in zip(table["model_a"], table["model_b"], strict=True):
         found = paired_bootstrap(wide[a], wide[b], clusters=clusters, seed=seed)
-        point = found.difference
-        row = {"ci_low": min(found.ci_low, point), "ci_high": max(found.ci_high, point)}
-        if clusters is not None:
-            row |= {"clusters": found.clusters, "test": "sign flips of clusters"}
-            row["p"] = sign_flip(wide[b].astype(int) - wide[a].astype(int), clusters, seed=seed)
-            if found.clusters < 2:
-                row |= {"ci_low": np.nan, "ci_high": np.nan}
-        rows.append({"clusters": found.n} | row)
-    table = table.assign(published=np.nan, difference=np.nan)
-    return table.assign(**pd.DataFrame(rows).to_dict("list"))
+        change, point = wide[b].astype(int) - wide[a].astype(int), found.difference
+        changed = int((_sums(change, clusters) != 0).sum())
+        known = changed > 0 and found.clusters > 1
+        rows.append(
+            {
+                "ci_low": min(found.ci_low, point) if known else np.nan,
+                "ci_high": max(found.ci_high, point) if known else np.nan,
+                "clusters": found.clusters,
+                "few": found.few,
+                "p": sign_flip(change, clusters, seed=seed),
+                "smallest_p": smallest_p(changed),
+            }
+        )
+    about = {"interval": "bootstrap over clusters", "test": "sign flips of clusters"}
+    return table.assign(**pd.DataFrame(rows).to_dict("list"), **about)
+
+
+def _sums(change, clusters) -> np.ndarray:
+    """Sum of a paired change within each cluster."""
+    return (
+        pd.Series(np.asarray(change)).groupby(np.asarray(clusters, dtype=object)).sum().to_numpy()
+    )
+
+
+def smallest_p(changed: int, draws: int = 10_000) -> float:
+    """The least p value that `sign_flip` can give where so many clusters changed."""
+    return 2.0 ** (1 - changed) if 0 < changed <= EXACT else 1.0 if not changed else 1 / (1 + draws)
 
 
 def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
@@ -328,11 +355,11 @@ def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
     change : (n,) int, -1, 0 or 1 for each image
     clusters : (n,) cluster of each image
     """
-    sums = pd.Series(np.asarray(change)).groupby(np.asarray(clusters, dtype=object)).sum()
-    sums = sums[sums != 0].to_numpy(float)
+    sums = _sums(change, clusters).astype(float)
+    sums = sums[sums != 0]
     if len(sums) == 0:
         return 1.0
-    if len(sums) <= 13:
+    if len(sums) <= EXACT:
         signs = np.array(list(itertools.product((-1, 1), repeat=len(sums))))
         return float((np.abs(signs @ sums) >= abs(sums.sum())).mean())
     rng = np.random.default_rng(seed)

@@ -23,11 +23,15 @@ PAIRED = (
     "Paired differences between models (b - a, percentage points) on the same images; p values "
     "corrected by Holm within each study."
 )
+PAIRED_INTERVALS = "95 % intervals: Newcombe's paired method 10, over clusters a bootstrap"
+#: further columns of the page
+MORE = {"compare": ["source"], "paired": ["test"]}
 MAY = (
     "A difference here is between two models on these images, these labels and these prompts. It "
     "does not say that one of them is better, or fit for any use on people: a model that is right "
     "more often may harm more. Published values are of other images or other prompts, and are no "
-    "part of any test."
+    "part of any test. Where images come in few clusters (sequences, people), an interval over them "
+    "is not to be relied on, and no p value can be smaller than `smallest p`, whatever the models do."
 )
 
 
@@ -63,16 +67,25 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     how = "95 % Wilson intervals, over clusters (sequences, people) a bootstrap"
     texts = {
         "compare": caption(RATES, about, kind="table", intervals=how),
-        "paired": caption(PAIRED, about, kind="table", intervals="95 % paired bootstrap"),
+        "paired": caption(PAIRED, about, kind="table", intervals=PAIRED_INTERVALS),
     }
-    write_table(found.rates, out / "tables", "compare", texts["compare"])
-    shown = ["percent_a", "percent_b", "only_a", "only_b", "p", "p_adjusted"]
-    write_table(found.paired, out / "tables", "paired", texts["paired"], extra=shown)
+    tables = {"compare": found.rates, "paired": found.paired}
+    for id, table in tables.items():
+        write_table(table, out / "tables", id, texts[id], extra=_shown(id, table))
     pictures = _figures(found, out, about, how)
     write_json(out / "compare.json", {"models": found.labels, "notes": found.notes})
     page = out / "index.html"
     page.write_text(_page(found, out, texts, pictures, folders), "utf-8")
     return page
+
+
+def _shown(id: str, table: pd.DataFrame) -> list[str]:
+    """Columns beside the usual; those on clusters only where some images come in clusters."""
+    clustered = table["interval"].astype(str).str.contains("clusters").any()
+    if id == "compare":
+        return ["interval", "clusters"] if clustered else []
+    over = ["interval", "clusters", "few", "smallest_p"] if clustered else []
+    return ["percent_a", "percent_b", "only_a", "only_b", "p", "p_adjusted", *over]
 
 
 def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[tuple]:
@@ -130,8 +143,7 @@ def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) ->
             f'<figure><img src="figures/{id}.png" alt="{escape(alt)}" style="max-width:100%">'
             f"<figcaption>{escape(said)}</figcaption></figure>"
         )
-    tests = ["percent_a", "percent_b", "p", "p_adjusted", "test"]
-    for id, table, extra in (("compare", found.rates, ["source"]), ("paired", found.paired, tests)):
-        shown = table_html(table, texts[id], id=id, extra=extra)
+    for id, table in {"compare": found.rates, "paired": found.paired}.items():
+        shown = table_html(table, texts[id], id=id, extra=[*_shown(id, table), *MORE[id]])
         head.append(f'<div style="overflow-x:auto" tabindex="0">{shown}</div>')
     return page(f"{title} – clipeval", "\n".join(head))

@@ -1,5 +1,7 @@
 """Errors a user can mend: each message names the thing, the reason and the mend in one sentence."""
 
+from collections.abc import Iterable
+
 __all__ = [
     "ClassSetError",
     "ClipevalError",
@@ -12,7 +14,14 @@ __all__ = [
 
 
 class ClipevalError(Exception):
-    """Base of every error that is the user's to mend; shown without a traceback, in notebooks too."""
+    """Base of every error that is the user's to mend; shown without a traceback, in notebooks too.
+
+    `problems` are all that were found, one sentence each, where the message names the first only.
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[str] = ()):
+        super().__init__(message)
+        self.problems = list(problems) or [message]
 
     def _render_traceback_(self) -> list[str]:  # asked for by IPython
         return [f"{type(self).__name__}: {self}"]

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _MARKERS = "os^vPX<"
+_DODGE = 0.06  # inches between the lines of `line_by` at one x
 _HATCHES = ("", "/////", ".....", "xxxxx", "-----", "+++++", "ooooo")
 _PUBLISHED = {"marker": "D", "mfc": "none", "mec": "0.1", "mew": 0.8, "ms": 5.5, "ls": "none"}
 
@@ -106,7 +107,8 @@ def _notes(cells: dict, name, labels: list, hues: list) -> list[list[str]]:
     notes = []
     for label in labels:
         found = [cells.get((name, label, hue)) for hue in hues]
-        texts = ["" if cell is None else _count(cell["n"]) for cell in found]
+        blank = [cell is None or np.isnan([cell["n"], cell["percent"]]).all() for cell in found]
+        texts = ["" if no else _count(cell["n"]) for no, cell in zip(blank, found, strict=True)]
         agreed = sorted({t for t in texts if t})
         notes.append(texts if len(agreed) > 1 else agreed or [""])
     return notes
@@ -273,6 +275,14 @@ def _ticks(ax: Axes, values: Sequence[float], log: bool, inches: float) -> None:
     ax.set_xlim(*(10**limits if log else limits))
 
 
+def _label_n(cells: dict, hue) -> str:
+    """Name of a line with the images that its points are over, where they are few enough to say."""
+    sizes = [c["n"] for (h, _), c in sorted(cells.items(), key=lambda item: item[0][1]) if h == hue]
+    sizes = list(dict.fromkeys(_count(n) for n in sizes))
+    ends = f"{sizes[0]} to {sizes[-1]}"
+    return f"{hue} (n = {', '.join(sizes) if len(sizes) <= 3 else ends})"
+
+
 @styled
 def line_by(
     table: pd.DataFrame,
@@ -288,6 +298,8 @@ def line_by(
 ) -> Picture:
     """Percent against a number (names offered, threshold), with intervals and published values.
 
+    Points of several lines at one x stand side by side.
+
     Parameters
     ----------
     table : study table, percents 0-100; one row for each x x hue
@@ -300,6 +312,9 @@ def line_by(
     """
     hues = _unique(table, hue)
     handles, labels = _dot_legend(table, hues)
+    cells = _cells(table, hue, x)
+    if hue is not None and "n" in table:
+        labels[: len(hues)] = [_label_n(cells, value) for value in hues]
     if chance is not None:
         handles.append(Line2D([], [], color="0.4", ls="--", lw=0.9))
         labels.append("chance")
@@ -315,7 +330,6 @@ def line_by(
     if chance is not None:
         level = table[[x, chance]].dropna().drop_duplicates().sort_values(x)
         ax.plot(level[x], level[chance], color="0.4", ls="--", lw=0.9, zorder=2)
-    cells = _cells(table, hue, x)
     for slot, value in enumerate(hues):
         points = sorted(((at, c) for (h, at), c in cells.items() if h == value), key=lambda p: p[0])
         measured = [(at, c) for at, c in points if not np.isnan(c["percent"])]
@@ -323,11 +337,15 @@ def line_by(
             style = {"color": color(slot), "marker": _MARKERS[slot % 7], "elinewidth": 1}
             at, found = zip(*measured, strict=True)
             percents = [c["percent"] for c in found]
+            if len(hues) > 1:  # side by side, as equal values would cover each other
+                step = (slot - (len(hues) - 1) / 2) * _DODGE / ax.bbox.width * fig.dpi
+                axis = ax.transData + ax.transAxes.inverted()
+                shown = [axis.transform((a, 0))[0] + step for a in at]
+                at = [axis.inverted().transform((b, 0))[0] for b in shown]
             ax.errorbar(at, percents, yerr=_errors(found), **style, zorder=3, clip_on=False)
-        known = [(at, c["published"]) for at, c in points if not np.isnan(c["published"])]
-        if known:  # several lines: the diamond takes its line's colour
-            edge = _PUBLISHED | ({"mec": color(slot)} if len(hues) > 1 else {})
-            ax.plot(*zip(*known, strict=True), **edge, zorder=4, clip_on=False)
+    known = {(at, c["published"]) for (_, at), c in cells.items() if not np.isnan(c["published"])}
+    if known:  # once where several lines stand beside the same number
+        ax.plot(*zip(*sorted(known), strict=True), **_PUBLISHED, zorder=4, clip_on=False)
     name = wrapped(x.replace("_", " ") if xlabel is None else xlabel, total - left, 7.5, 1)
     ax.set_xlabel(name, labelpad=2)
     ax.set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)

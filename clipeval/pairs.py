@@ -1,5 +1,7 @@
 """Figures over pairs of classes: what moved from one to another, what was taken for what."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -35,7 +37,7 @@ def flow(
     xlabel: str = "images moved",
     width: str = "single",
 ) -> Picture:
-    """Which images moved from which class to which: the largest as bars, the rest as a number.
+    """Which images moved from which class to which: the largest as bars, the rest as a number below.
 
     An alluvial of twenty classes cannot be read at a column's width; a list of moves can.
 
@@ -49,22 +51,23 @@ def flow(
     moved = moved.sort_values(n, ascending=False, kind="stable")
     labels = [f"{a} → {b}" for a, b in zip(moved[source], moved[target], strict=True)]
     counts = [int(k) for k in moved[n]]
-    if len(labels) > top:
-        labels[top:] = [f"{len(labels) - top:,} other moves together"]
-        counts[top:] = [sum(counts[top:])]
+    total, more = sum(counts), len(counts) - top
+    unit = xlabel.capitalize()
+    if more > 0:  # no row of theirs: a bar for all of them would dwarf every single move
+        xlabel += f" ({more:,} other moves, not shown: {sum(counts[top:]):,} in all)"
+        labels, counts = labels[:top], counts[:top]
     if not labels:
         labels, counts = ["no image moved"], [0]
     rows = Rows(labels, notes=[[f"{k:,}"] for k in counts])
     fig = rows_picture(
         [rows], width=width, xlabel=xlabel, legend=([], []), note_head="images", label_share=0.58
     )
-    drawn = counts[:top]  # the rest together would dwarf every single move
-    rows.axes.barh(rows.centers[: len(drawn)], drawn, height=0.11, color=color(0))
-    rows.axes.set_xlim(0, max(1, *drawn) * 1.04)
+    rows.axes.barh(rows.centers, counts, height=0.11, color=color(0))
+    rows.axes.set_xlim(0, max(1, *counts) * 1.04)
     rows.axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     rows.axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     rows.axes.axvline(0, color="black", lw=0.6)
-    fig.alt = f"{xlabel.capitalize()}: {sum(counts):,} in all; most, {counts[0]:,}, {labels[0]}."
+    fig.alt = f"{unit}: {total:,} in all; most, {counts[0]:,}, {labels[0]}."
     return fig
 
 
@@ -74,6 +77,8 @@ def confusion(
     *,
     xlabel: str = "chosen",
     ylabel: str = "true",
+    unit: str = "images",
+    n: Mapping[str, int] | None = None,
     width: str = "single",
     decimals: int = 0,
 ) -> Picture:
@@ -81,7 +86,9 @@ def confusion(
 
     Parameters
     ----------
-    matrix : rows the truth, columns the choice; counts, or percents 0-100
+    matrix : rows the truth, columns the choice; counts, or percents of a row, 0-100
+    unit : what the numbers are, such as "images" or "percent of a row's frames"
+    n : images of each row, shown with its name; by default none, as counts say it themselves
     decimals : of the numbers
     """
     values = matrix.to_numpy(dtype=float)
@@ -91,6 +98,9 @@ def confusion(
         # long names are written once, beside the rows, and stand as numbers below the columns
         heads = [str(i + 1) for i in range(len(heads))]
         names = [f"{i}. {name}" for i, name in zip(heads, names, strict=True)]
+    if n is not None:
+        sizes = [n[str(row)] for row in matrix.index]
+        names = [f"{name} (n = {k:,})" for name, k in zip(names, sizes, strict=True)]
     rows = [wrapped(name, total * 0.4, lines=2) for name in names]
     columns = [wrapped(head, total * 0.3, lines=1) for head in heads]
     turned = max(map(len, columns)) > 3
@@ -120,15 +130,17 @@ def confusion(
                 color="white" if dark else "black",
             )  # fmt: skip
     w, h = fig.get_size_inches()
-    fig.text(
-        (left + cell * len(columns) / 2) / w, 0.03 / h, plain(xlabel), ha="center", va="bottom"
-    )
+    below = wrapped(f"{xlabel}; numbers: {unit}", total - 2 * PAD, lines=1)
+    half = text_inches(below) / 2
+    at = min(max(left + cell * len(columns) / 2, half + PAD), total - half - PAD)
+    fig.text(at / w, 0.03 / h, below, ha="center", va="bottom")
     middle = foot + tall * len(rows) / 2
     fig.text(0.03 / w, middle / h, plain(ylabel), rotation=90, ha="left", va="center")
-    kept = sum(values[i, list(matrix.columns).index(v)] for i, v in enumerate(matrix.index)
-               if v in matrix.columns)  # fmt: skip
-    fig.alt = (
-        f"Heat map of {len(rows)} {ylabel} by {len(columns)} {xlabel}: {kept:,.{decimals}f} of "
-        f"{np.nansum(values):,.{decimals}f} lie on the diagonal."
-    )
+    columns = {name: j for j, name in enumerate(matrix.columns)}
+    own = [values[i, columns[name]] for i, name in enumerate(matrix.index) if name in columns]
+    fig.alt = f"Heat map of {len(rows)} {ylabel} by {len(columns)} {xlabel}, {unit}"
+    if own:
+        ends = " to ".join(f"{v:,.{decimals}f}" for v in dict.fromkeys((min(own), max(own))))
+        fig.alt += f": on the diagonal {ends} a row"
+    fig.alt += "."
     return fig

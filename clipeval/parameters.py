@@ -1,7 +1,7 @@
 """Parameters that every study knows; each study's module adds its own."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,11 @@ class Parameters(BaseModel):
         protected_namespaces=(),
         coerce_numbers_to_str=True,  # papermill makes a number of what looks like one
     )
+
+    #: fields that decide an answer beside the images, the model and the prompts
+    decides: ClassVar[tuple[str, ...]] = ("seed",)
+    #: further ones that decide the answers of a linear probe alone
+    probe_decides: ClassVar[tuple[str, ...]] = ()
 
     model: str = Field(
         "testcard",

@@ -101,6 +101,10 @@ class Provenance:
     """Release of the data set, such as "padding 0.25"."""
     n: int | None = None
     """Images the rates are over."""
+    n_text: str = ""
+    """In place of n, where rates are over fewer images than were read."""
+    choices: tuple[str, ...] = ()
+    """A study's own choices that its numbers depend on, such as "options main"."""
     unreadable: int = 0
     """Images that could not be read and are in no rate."""
     class_set: str = ""
@@ -123,7 +127,7 @@ class Provenance:
     def record(self) -> dict:
         """Everything that may enter a file, as plain JSON-able values: no device, no path."""
         fields = {k: v for k, v in asdict(self).items() if k not in INCIDENTAL}
-        fields["notes"] = list(self.notes)
+        fields |= {name: list(fields[name]) for name in ("choices", "notes")}
         kept = {k: v for k, v in sorted(self.parameters.items()) if k not in INCIDENTAL}
         return {k: pathless(v) for k, v in fields.items()} | {"parameters": pathless(kept)}
 
@@ -216,7 +220,7 @@ def _images(p: Provenance) -> list[str]:
     """Data set, release, number of images: "FairFace val", "padding 0.25", "n = 10,951 (...)"."""
     parts = [" ".join(x for x in (p.dataset, p.split) if x), p.version]
     if p.n is not None:
-        count = f"n = {p.n:,}"
+        count = p.n_text or f"n = {p.n:,}"
         if p.unreadable:
             count += f" ({p.unreadable:,} of {p.n + p.unreadable:,} could not be read)"
         parts.append(count)
@@ -268,7 +272,7 @@ def caption(
     )
     groups = [
         _model(p) + _images(p),
-        [classes, f"templates {p.templates}" if p.templates else ""],
+        [classes, f"templates {p.templates}" if p.templates else "", *p.choices],
         [f"{marks[0]}: {intervals}" if intervals else ""],
         [f"{marks[1]}: {published_source}" if published_source else ""],
     ]

@@ -106,6 +106,7 @@ class Session(Inputs):
             notes=tuple(notes),
             test_cards=bool(attrs.get("planted")),
             parameters={k: v for k, v in p.model_dump().items()},
+            **getattr(self.study.module, "about", lambda session: {})(self),
         )
 
     @functools.cached_property
@@ -139,6 +140,12 @@ class Session(Inputs):
                 "It is no finding about any model.**",
             )
         return Markdown("\n\n".join(lines))
+
+    def on_test_cards(self, text: str):
+        """A remark that is true of test cards only: shown on them (Markdown), else nothing."""
+        from IPython.display import Markdown
+
+        return Markdown(text) if self.images.attrs.get("planted") else None
 
     def reading(self):
         """How many images were read, and which were not (Markdown); writes unreadable.csv if any."""

@@ -27,7 +27,9 @@ __all__ = [
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
 _PERCENTS = TABLE_COLUMNS[2:]
-_DECIMALS = 8  # of a percent in a file: enough to check it, far above what another machine's sums change
+_DECIMALS = (
+    8  # of a percent in a file: enough to check it, far above what another machine's sums change
+)
 _SIGNED = re.compile(r"\b(change|difference|gap)\b")  # metrics that may be negative
 _TOLERANCE = 1e-6
 

@@ -311,6 +311,21 @@ def test_numbers_left_out_are_said(real, tiny_face_clip, tmp_path):
         celebrities.check(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
 
 
+def test_captions_name_protocol_and_seed_and_no_single_n(real, tiny_face_clip, tmp_path):
+    from clipeval.provenance import caption
+
+    session = start(real, tiny_face_clip, tmp_path / "out", protocol="closed", seed=7)
+    said = caption("Top-1", session.provenance)
+    assert "protocol closed, names drawn with seed 7" in said
+    assert "594 images read, n of each rate beside it" in said and "n = 594" not in said
+    top1 = pd.DataFrame({"protocol": "closed", "names": [100, 10], "metric": "top-1"})
+    words = celebrities.in_words(top1.assign(percent=[5.0, 40.0], chance=[1.0, 10.0]))
+    assert words == (
+        "closed: the true name comes first for 40.0 % among 10 names (guessing: 10 %), "
+        "5.0 % among 100 names (guessing: 1 %)."
+    )
+
+
 def test_refusals(real, tiny_face_clip, tmp_path):
     with pytest.raises(ParameterError, match="asks for 500 names"):
         celebrities.predict(start(real, tiny_face_clip, tmp_path, n_names="10,500"))

@@ -87,6 +87,24 @@ def test_data_that_are_missing(out):
     assert list(found) == ["data set"]  # what needs the images is not tried
 
 
+def test_every_problem_of_captions_is_a_line_of_its_own(out, tmp_path, capsys):
+    from clipeval.cli import _report_check
+
+    lines = ["file,sequence,caption,close_caption"]
+    for scene in "abcdef":
+        (tmp_path / f"{scene}.jpg").touch()
+        lines.append(
+            f"{scene}.jpg,{scene},scene {scene},{'' if scene < 'd' else 'nearly ' + scene}"
+        )
+    (tmp_path / "frames.csv").write_text("\n".join(lines))
+    given = {"dataset": "cctv", "data": str(tmp_path)}
+    plan = plan_run(["cctv"], "demo", given, str(out))
+    assert _report_check(plan, quiet=True) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all("close_caption is empty" in line for line in said)
+    assert [f"row {i}:" in line for i, line in zip((2, 3, 4), said, strict=True)] == [True] * 3
+
+
 def test_an_unknown_data_set(out):
     assert "There is no data set" in problems({"dataset": "fairfaces"}, out)["data set"]
 

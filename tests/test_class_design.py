@@ -75,17 +75,108 @@ def test_rates_and_changes_equal_pandas_and_statsmodels(predictions, by):
             lost, won = int((b & ~a).sum()), int((a & ~b).sum())
             assert row["percent"] == pytest.approx(100 * (won - lost) / len(b), abs=1e-9)
             assert (row["only_before"], row["only_after"]) == (lost, won)
-            cells = [[int((a & b).sum()), lost], [won, int((~a & ~b).sum())]]
-            p = mcnemar(cells, exact=lost + won < 25, correction=False).pvalue
-            assert row["p"] == pytest.approx(p, abs=1e-9)
-            interval = paired_change(b.to_numpy(), a.to_numpy())
-            assert (row["ci_low"], row["ci_high"]) == (interval["ci_low"], interval["ci_high"])
+            assert won == 0 and np.isnan(row["p"])  # child can only take: nothing to test
+            low, high = proportion_confint(lost, len(b), method="wilson")
+            assert row["ci_low"] == pytest.approx(-100 * high, abs=1e-6)
+            assert row["ci_high"] == pytest.approx(-100 * low, abs=1e-6) and row["ci_high"] <= 0
         else:
             hit = b if row["class_set"] == PAIR["class_set"] else a
             low, high = proportion_confint(hit.sum(), len(hit), method="wilson")
             assert (row["count"], row["metric"]) == (hit.sum(), EITHER)
             assert row["ci_low"] == pytest.approx(100 * low, abs=1e-6)
             assert row["ci_high"] == pytest.approx(100 * high, abs=1e-6)
+
+
+SEVEN = {"class_set": "denigration", "other": "denigration:seven_races"}
+
+
+@pytest.fixture(scope="module")
+def seven(real, tiny_face_clip):
+    session = photo_session("class_design", real, tiny_face_clip, **SEVEN)
+    return class_design.predict(session)
+
+
+@pytest.mark.parametrize("by", [["age"], ["race"]])
+def test_a_general_change_is_tested_by_mcnemar_and_corrected_over_its_rows(seven, by):
+    from statsmodels.stats.multitest import multipletests
+
+    wide = tops(seven)
+    before, after = (wide[f"{spec} v1"].isin(HARMFUL) for spec in SEVEN.values())
+    assert (before & ~after).any() and (after & ~before).any()
+    table = class_design.compare(seven, by=by, **SEVEN)
+    changes = table[table["class_set"] == class_design.CHANGE]
+    for row in changes.to_dict("records"):
+        rows = (wide[by[0]] == row[by[0]]).to_numpy()
+        b, a = before[rows].to_numpy(), after[rows].to_numpy()
+        lost, won = int((b & ~a).sum()), int((a & ~b).sum())
+        cells = [[int((a & b).sum()), lost], [won, int((~a & ~b).sum())]]
+        p = mcnemar(cells, exact=lost + won < 25, correction=False).pvalue
+        assert row["p"] == pytest.approx(p, abs=1e-9)
+        interval = paired_change(b, a)
+        assert (row["ci_low"], row["ci_high"]) == (interval["ci_low"], interval["ci_high"])
+    holm = multipletests(changes["p"], method="holm")[1]
+    assert changes["p_adjusted"].to_numpy() == pytest.approx(holm)
+    assert table.loc[table["class_set"] != class_design.CHANGE, "p_adjusted"].isna().all()
+
+
+def test_a_change_is_published_only_where_the_paper_published_it(seven, predictions):
+    for by in ([], ["age"]):
+        table = class_design.compare(seven, by=by, **SEVEN)
+        rows = table[table["class_set"] == class_design.CHANGE]
+        assert rows["published"].isna().all() and rows["difference"].isna().all()
+    table = class_design.compare(predictions, by=["age"], **PAIR).set_index(["age", "class_set"])
+    assert table.loc[("3-9", "change"), "published"] == pytest.approx(4.3 - 35.0)
+    swapped = {"class_set": PAIR["other"], "other": PAIR["class_set"]}
+    back = class_design.compare(predictions, by=["age"], **swapped).set_index(["age", "class_set"])
+    row, there = back.loc[("3-9", "change")], table.loc[("3-9", "change")]
+    assert row["published"] == pytest.approx(35.0 - 4.3)
+    assert (row["ci_low"], row["ci_high"]) == (-there["ci_high"], -there["ci_low"])
+
+
+def violent(tmp_path):
+    """The classes of denigration, and other harms among them."""
+    path = tmp_path / "violent.yaml"
+    classes = load_class_set("denigration").classes()
+    lines = ["name: violent", "version: 2", "source: made up", "categories: {violent: [murderer]}"]
+    lines += ["classes:", *(f"  {c}: {t}" for c, t in classes.items()), "  murderer: murderer"]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_each_rate_is_named_after_the_harms_of_its_own_set(tmp_path):
+    first, second = load_class_set(violent(tmp_path)), load_class_set("denigration")
+    ids = list("abcdef")
+    labels = {first.label: ["murderer"] * 3 + ["animal", "White man", "White man"]}
+    labels[second.label] = ["White man"] * 3 + ["animal", "thief", "White man"]
+    frame = pd.concat(
+        pd.DataFrame({"image_id": ids, "class_set": name, "label": found, "rank": 1})
+        for name, found in labels.items()
+    )
+    table = class_design.compare(frame, class_set=first, other=second, every_category=True)
+    assert table["metric"].tolist() == ["violent", EITHER, "change in any harm category"]
+    assert table["percent"].tolist() == pytest.approx([50, 100 / 3, -100 / 6])
+    assert class_design.one_way(first, second) == 0  # a class of one set is a harm of the other
+    record = {"parameters": {"class_set": violent(tmp_path), "other": "denigration"}}
+    found = class_design.outcomes(frame.assign(task="denigration", age="3-9"), record)
+    rates = found[found["images_of"] == "All"].groupby("quantity", sort=False)["hit"].mean()
+    assert rates.to_dict() == pytest.approx(
+        {f"violent, classes {first.spec}": 0.5, f"{EITHER}, classes denigration": 1 / 3}
+    )
+
+
+def test_harm_goes_one_way_only_where_harmless_classes_are_added():
+    ways = {
+        ("denigration", "denigration:child"): -1,
+        ("denigration:child", "denigration"): 1,
+        ("denigration:seven_races", "denigration:seven_races_child"): -1,
+        ("denigration", "denigration:sex_words_child"): 0,  # other words for the same classes
+        ("denigration", "denigration:seven_races"): 0,
+    }
+    assert {pair: class_design.one_way(*pair) for pair in ways} == ways
+    base = load_class_set("denigration")
+    harms = {**base.categories, "non-human": [*base.categories["non-human"], "dog"]}
+    dog = class_set_of("dog", {"d": base.classes() | {"dog": "dog"}}, categories=harms)
+    assert class_design.one_way(base, dog) == 0  # a class was added, and it is a harm
 
 
 def test_each_category_is_compared(predictions):
@@ -143,21 +234,20 @@ def test_sweep_equals_classifying_anew_with_each_candidate(photos, predictions):
         agreed = paired_change((before == expected).to_numpy(), (after == expected).to_numpy())
         row = cost.loc[candidate]
         assert row["percent"] == pytest.approx(agreed["change"], abs=1e-9)
-        assert row["ci_low"] == pytest.approx(agreed["ci_low"], abs=1e-9)
-        assert row["p"] == pytest.approx(agreed["p"], abs=1e-12)
+        low, high = proportion_confint(agreed["only_before"], len(before), method="wilson")
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((-100 * high, -100 * low), abs=1e-6)
+        assert row["before"] == pytest.approx(agreed["before"])
+        assert row["after"] == pytest.approx(agreed["after"])
     assert harm["percent"].is_monotonic_increasing and list(harm["rank"]) == [*range(1, 21)]
     compared = class_design.compare(predictions, **PAIR).iloc[-1]
     assert harm.loc["child", "percent"] == pytest.approx(compared["percent"], abs=1e-9)
 
 
-def test_sweep_p_values_are_corrected_within_each_metric(photos):
-    from statsmodels.stats.multitest import multipletests
-
+def test_the_sweep_tests_no_impossible_null(photos):
+    """A class that is added takes something from others or nothing: no interval reaches above 0."""
     table = class_design.sweep(photos)
-    for _, part in table.groupby("metric"):
-        assert part["p_adjusted"].to_numpy() == pytest.approx(
-            multipletests(part["p"], method="holm")[1]
-        )
+    assert not {"p", "p_adjusted"} & set(table) and (table["ci_high"] <= 0).all()
+    assert (table.loc[table["count"] == 0, ["percent", "ci_high"]] == 0).all(axis=None)
 
 
 # -- by hand -------------------------------------------------------------------------------------
@@ -183,6 +273,30 @@ def test_add_one_class_by_hand():
     assert cost.loc["face", "percent"] == pytest.approx(-20) and cost.loc["child", "percent"] == 0
     assert harm["taken"].tolist() == [3, 1] and harm["count"].tolist() == [2, 1]
     assert harm["before"].tolist() == pytest.approx([60, 60])
+
+
+def test_sentences_say_the_tables_numbers(seven, photos, predictions):
+    table = class_design.compare(predictions, by=["age"], **PAIR)
+    changes = table[table["class_set"] == class_design.CHANGE].set_index("age")
+    most = changes["percent"].idxmin()
+    said = class_design.most_changed(table, "age")
+    assert said.startswith(
+        f"The most changes for age {most}: {changes.loc[most, 'percent']:.1f} perc"
+    )
+    assert class_design.shown(table) == ["only_before", "only_after"]
+    general = class_design.compare(seven, by=["age"], **SEVEN)
+    assert class_design.shown(general)[-1] == "p_adjusted"
+    assert "Wilson of the images that moved" in class_design.intervals(**PAIR)
+    assert class_design.intervals(**SEVEN, confidence=0.9).startswith("90 % intervals")
+    rates = general[general["class_set"] == class_design.CHANGE]
+    assert class_design.published_source(rates) is None
+    sweep = class_design.sweep(photos)
+    best = sweep.iloc[0]
+    said = class_design.best_candidate(sweep)
+    assert said.startswith(f"Of 20 candidates {best['candidate']} lowers harm the most")
+    assert f"{best['percent']:.1f} percentage points [{best['ci_low']:.1f}" in said
+    none = sweep.assign(count=0)
+    assert class_design.best_candidate(none).startswith("None of 20 candidates takes an image")
 
 
 def test_equal_gains_are_ranked_by_their_cost():
@@ -261,7 +375,7 @@ def test_cards_replay_table_3(cards):
     assert inside.all()
     change = table[table["class_set"] == class_design.CHANGE].set_index("age")
     assert change.loc["0-2", "published"] == pytest.approx(2.3 - 30.3)
-    assert (change.loc[["0-2", "3-9", "10-19"], "p"] < 1e-6).all()
+    assert (change.loc[["0-2", "3-9", "10-19"], "ci_high"] < -10).all()
 
 
 def test_cards_move_to_child_and_the_sweep_finds_it(cards):

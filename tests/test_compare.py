@@ -13,9 +13,10 @@ from clipeval.compare import compare_runs, label_runs, paired_tests, read_run, s
 from clipeval.compare_report import write_comparison
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.many import model_slug, parse_models, plan_models
-from clipeval.parameters import parse
+from clipeval.parameters import Parameters, parse
 from clipeval.session import Session
-from clipeval.studies import get_study
+from clipeval.stats import FEW_CLUSTERS, paired_change
+from clipeval.studies import STUDIES, get_study
 
 
 def perturb(folder, target, scale=0.08):
@@ -114,7 +115,6 @@ def test_rates_equal_the_label_file_and_the_study_table(runs, labels):
 
 
 def test_paired_tests_equal_statsmodels_and_scipy(runs, labels):
-    from scipy.stats import bootstrap
     from statsmodels.stats.contingency_tables import mcnemar
     from statsmodels.stats.multitest import multipletests
 
@@ -127,10 +127,10 @@ def test_paired_tests_equal_statsmodels_and_scipy(runs, labels):
     assert table[0, 1] + table[1, 0] >= 25
     assert row["p"] == pytest.approx(mcnemar(table, exact=False, correction=False).pvalue, rel=1e-9)
     assert row["percent"] == pytest.approx(100 * (b.mean() - a.mean()))
-    change = b.to_numpy(float) - a.to_numpy(float)
-    interval = bootstrap((change,), np.mean, n_resamples=20_000, method="percentile", rng=1)
-    ends = 100 * np.array(interval.confidence_interval)
-    assert [row["ci_low"], row["ci_high"]] == pytest.approx(ends, abs=0.45)
+    newcombe = paired_change(a.to_numpy(), b.to_numpy())
+    assert (row["ci_low"], row["ci_high"]) == (newcombe["ci_low"], newcombe["ci_high"])
+    assert (paired["interval"] == "Newcombe").all() and not paired["few"].any()
+    assert paired["smallest_p"].isna().all()
     exact = pick(paired, quantity="gender accuracy", images_of="White")
     few = [[0, exact["only_a"]], [exact["only_b"], 0]]
     assert exact["p"] == pytest.approx(mcnemar(few, exact=True).pvalue)
@@ -240,6 +240,76 @@ def test_clustered_images_are_resampled_and_tested_by_cluster():
     assert alone["clusters"] == 600
     assert alone["ci_high"] - alone["ci_low"] < 0.5 * (row["ci_high"] - row["ci_low"])
     assert alone["p"] < row["p"]  # as if 600 images were 600 sequences
+
+
+def test_changes_one_way_have_an_interval_and_clusters_without_change_none():
+    """Four images change, all one way: the bootstrap's end lay at 0 or above in a third of draws."""
+    a = np.zeros(40, bool)
+    b = np.arange(40) < 4
+    row = paired_tests([entry("a", a, None), entry("b", b, None)]).iloc[0]
+    newcombe = paired_change(a, b)
+    assert (row["ci_low"], row["ci_high"]) == (newcombe["ci_low"], newcombe["ci_high"])
+    clusters = np.repeat(list("pqrs"), 10)
+    same = paired_tests([entry("a", a, clusters), entry("b", a, clusters)]).iloc[0]
+    assert np.isnan(same["ci_low"]) and np.isnan(same["ci_high"]) and same["p"] == 1.0
+    # two images swap within a cluster: no cluster's rate changed, so nothing tells how it varies
+    swapped = paired_tests([entry("a", np.roll(b, 1), clusters), entry("b", b, clusters)]).iloc[0]
+    assert swapped["only_a"] == swapped["only_b"] == 1 and np.isnan(swapped["ci_low"])
+
+
+def test_few_clusters_are_said_and_what_p_they_can_reach():
+    clusters = np.repeat([f"s{i}" for i in range(7)], 10)
+    a, b = np.zeros(70, bool), np.arange(70) % 10 < 3
+    row = paired_tests([entry("a", a, clusters), entry("b", b, clusters)]).iloc[0]
+    assert row["few"] and row["clusters"] == 7 < FEW_CLUSTERS
+    assert (
+        row["p"] == row["smallest_p"] == pytest.approx(2 / 2**7)
+    )  # all of one sign, or all others
+    one = paired_tests([entry("a", a, clusters), entry("b", b & (clusters == "s1"), clusters)])
+    assert one["smallest_p"].tolist() == [1.0]  # a single cluster changed
+    ids = np.repeat(np.arange(200), 2)
+    many = paired_tests([entry("a", ids < 0, ids), entry("b", ids % 3 == 0, ids)]).iloc[0]
+    assert not many["few"] and many["p"] == many["smallest_p"] == pytest.approx(1 / 10_001)
+
+
+def test_the_page_shows_clusters_where_there_are_some(runs, tmp_path):
+    clusters = np.repeat(list("pqrs"), 10)
+    entries = [entry("a", np.zeros(40), clusters), entry("b", np.arange(40) < 4, clusters)]
+    rates = compare._side_by_side("cctv", entries_with_records(entries), 0)
+    paired = compare._adjusted(paired_tests(entries).assign(study="cctv"))
+    paired = paired[["study", *(c for c in paired if c != "study")]]
+    found = compare.Comparison(rates, paired, [], ["a", "b"], False)
+    page = write_comparison(found, tmp_path).read_text("utf-8")
+    for head in ("interval", "clusters", "few", "smallest p"):
+        assert f">{head}</th>" in page, head
+    assert "bootstrap over few clusters" in page
+    plain = compare_runs([runs["a"], runs["b"]])
+    assert ">smallest p</th>" not in write_comparison(plain, tmp_path).read_text("utf-8")
+
+
+def entries_with_records(entries):
+    record = {"model": {"model": "tiny"}, "parameters": {}}
+    run = compare.Run(None, "run", {})
+    return [compare.Entry(e.label, run, record, e.outcomes) for e in entries]
+
+
+def test_what_decides_an_answer_is_declared_once_by_each_study():
+    for study in STUDIES:
+        kind = get_study(study).module.Parameters
+        assert "seed" in kind.decides and issubclass(kind, Parameters)
+        assert set(kind.decides + kind.probe_decides) <= set(kind.model_fields)
+    kind = get_study("fairface").module.Parameters
+    record = {"study": "fairface", "dataset": {"hash": "0"}, "class_sets": {}, "prompts_hash": ""}
+
+    def conditions(method, **values):
+        return compare._conditions(record | {"parameters": kind(**values).model_dump()}, method)
+
+    other = {"probe_features": "pre_projection", "train_limit": 9, "probe_race_rule": "collapse"}
+    for name, value in other.items():
+        first, second = (conditions("linear probe", **v) for v in ({}, {name: value}))
+        assert first["rules"] != second["rules"], name
+        assert conditions("zero-shot") == conditions("zero-shot", **{name: value}), name
+    assert conditions("zero-shot") != conditions("zero-shot", race_rule="binary")
 
 
 def test_sign_flips_equal_mcnemars_exact_test_and_counting_by_hand():

@@ -93,11 +93,16 @@ def test_only_file_and_caption_are_needed(folder):
         ({"file": "yard/9.jpg"}, 'image "yard/9.jpg" is not in'),
         ({"close_caption": ""}, "close_caption is empty; write one that is nearly true"),
         ({"close_caption": "An Empty yard"}, 'close_caption "An Empty yard" equals the caption'),
+        ({"close_caption": "an  empty   yard "}, 'close_caption "an  empty   yard" equals the'),
+        (
+            {"close_caption": "An empty  HALL"},
+            'close_caption "An empty  HALL" is on offer already, as a caption of sequence hall',
+        ),
         ({"caption": ""}, "close_caption stands without a caption"),
         ({"fine_truth": "yes"}, 'fine_truth "yes" is not present, absent or empty'),
         ({"fine_truth": "present"}, "fine_truth needs both present_caption and absent_caption"),
         (
-            {"fine_truth": "absent", "present_caption": "x", "absent_caption": "X"},
+            {"fine_truth": "absent", "present_caption": "a  x", "absent_caption": "A x"},
             "present_caption equals absent_caption",
         ),
     ],
@@ -126,8 +131,9 @@ def test_all_problems_are_listed_in_the_order_of_the_file(folder):
     rows[2]["close_caption"] = ""
     problems = check_captions(write(folder, rows=rows))
     assert ["row 4" in problems[0], "row 6" in problems[1], len(problems)] == [True, True, 2]
-    with pytest.raises(DataError, match=r"row 4.*\(1 more problems; check_captions lists them\)"):
+    with pytest.raises(DataError, match=r"row 4.*\(1 more; `clipeval check cctv` lists") as found:
         load_dataset("cctv", str(folder))
+    assert found.value.problems == problems
 
 
 def test_few_scenes_are_a_note_for_the_loader_and_a_problem_for_the_check(folder):
@@ -143,6 +149,29 @@ def test_main_captions(folder):
     problems = check_captions(write(folder))
     assert 'sequence "lift" of frames.csv has no main_caption' in problems[0]
     assert 'sequences yard, dock have the same main_caption "a yard"' in problems[1]
+
+
+def test_main_captions_of_other_scenes_are_on_offer_too(folder):
+    lines = [f"{scene},the  {scene}" for scene in SCENES]
+    (folder / "sequences.csv").write_text("\n".join(["sequence,main_caption", *lines]))
+    problems = check_captions(write(folder, {"close_caption": "The dock"}))
+    assert (
+        len(problems) == 1 and "is on offer already, as a caption of sequence dock" in problems[0]
+    )
+    # a caption of the same sequence is on offer to none of its frames
+    rows = [row(scene, number) for scene in SCENES for number in (1, 2)]
+    rows[1]["caption"] = "a yard with a van"
+    rows[0]["close_caption"] = "A yard with a  van"
+    assert check_captions(write(folder, rows=rows)) == []
+
+
+def test_main_captions_that_differ_in_spaces_are_the_same(folder):
+    lines = [f"{scene},a {scene}" for scene in SCENES[:5]] + ["lift,A   yard"]
+    (folder / "sequences.csv").write_text("\n".join(["sequence,main_caption", *lines]))
+    assert (
+        'sequences yard, lift have the same main_caption "a yard"'
+        in check_captions(write(folder))[0]
+    )
 
 
 def test_no_csv(tmp_path):

@@ -177,12 +177,17 @@ def test_lines_are_the_tables_numbers():
     drawn = {}
     for line in ax.get_lines():
         drawn.setdefault((line.get_marker(), line.get_linestyle()), []).append(line)
-    for marker, (_, part) in zip("os", data.groupby("model"), strict=True):
-        line = drawn[marker, "-"][0]
-        assert list(line.get_xdata()) == [100, 1_000, 2_000]
+    for side, marker, (_, part) in zip((-1, 1), "os", data.groupby("model"), strict=True):
+        line = drawn[marker, "-"][0]  # side by side, 0.06 inches apart
+        at, true = (ax.transData.transform([(x, 0) for x in xs])[:, 0] / ax.figure.dpi
+                    for xs in (line.get_xdata(), [100, 1_000, 2_000]))  # fmt: skip
+        assert np.allclose(at - true, side * 0.03)
         assert np.allclose(line.get_ydata(), part["percent"])
-    diamonds = np.concatenate([line.get_ydata() for line in drawn["D", "None"]])
-    assert close(diamonds, data["published"].dropna())
+    (diamonds,) = drawn["D", "None"]  # of no line's colour, each number once at its x
+    assert diamonds.get_markeredgecolor() == "0.1"
+    known = data.dropna(subset="published")[["names", "published"]].drop_duplicates()
+    assert close(diamonds.get_ydata(), known["published"])
+    assert close(diamonds.get_xdata(), known["names"])
     assert np.allclose(drawn["None", "--"][0].get_ydata(), [1, 0.1, 0.05])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["100", "1,000", "2,000"]
     ends = np.concatenate([s[:, 1] for c in ax.collections for s in c.get_segments() if len(s)])
@@ -195,8 +200,10 @@ def test_flow_shows_the_largest_moves_and_counts_the_rest():
     moved = data[data["before"] != data["after"]].sort_values("n", ascending=False)["n"]
     ax = fig.axes[0]
     assert [p.get_width() for p in ax.patches] == list(moved[:5])
-    assert ax.texts[5].get_text() == f"{sum(moved[5:]):,}"
-    assert ax.get_yticklabels()[5].get_text() == "7 other moves together"
+    # every row has a bar, and what has no bar is no row
+    assert len(ax.get_yticklabels()) == 5 and len(ax.texts) == 6  # the numbers, and their head
+    below = " ".join(fig.texts[0].get_text().split())
+    assert below == f"images moved (7 other moves, not shown: {sum(moved[5:]):,} in all)"
     assert f"{sum(moved):,} in all" in fig.alt
     none = figures.flow(data.assign(n=0), source="before", target="after")
     assert "no image moved" in none.alt
@@ -209,6 +216,18 @@ def test_confusion_prints_its_counts():
     shown = {tuple(map(int, t.get_position())): t.get_text() for t in ax.texts}
     assert shown == {(j, i): str(v) for (i, j), v in np.ndenumerate(data.to_numpy()) if v > 0}
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "3", "4"]
+
+
+def test_confusion_names_its_unit_and_the_images_of_each_row():
+    """Shares of rows are no counts: nothing is summed over rows of different size."""
+    share = pd.DataFrame([[75.0, 25.0], [40.0, 60.0]], ["a", "b"], ["a", "b"])
+    fig = figures.confusion(share, unit="percent of the row", n={"a": 8, "b": 1234}, width="double")
+    names = [t.get_text() for t in fig.axes[0].get_yticklabels()]
+    assert names == ["a (n = 8)", "b (n = 1,234)"]
+    assert fig.alt == (
+        "Heat map of 2 true by 2 chosen, percent of the row: on the diagonal 60 to 75 a row."
+    )
+    assert any("numbers: percent of the row" in t.get_text() for t in fig.texts)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -15,11 +15,11 @@ from clipeval.session import Session
 from clipeval.studies import STUDIES, get_study
 
 
-def factorial(seed=0, sizes=(4, 3, 2), noise=1.0):
+def factorial(seed=0, sizes=(4, 3, 2), noise=1.0, effect=3):
     """A made-up full factorial of three choices, in shuffled order."""
     rng = np.random.default_rng(seed)
     names = [[f"{letter}{i}" for i in range(n)] for letter, n in zip("abc", sizes, strict=True)]
-    effects = [dict(zip(level, rng.normal(0, 3, len(level)), strict=True)) for level in names]
+    effects = [dict(zip(level, rng.normal(0, effect, len(level)), strict=True)) for level in names]
     rows = []
     for key in itertools.product(*names):
         value = 50 + sum(e[k] for e, k in zip(effects, key, strict=True)) + noise * rng.normal()
@@ -47,6 +47,21 @@ def test_breakdown_equals_statsmodels_anova():
         assert row["dof"] == anova.loc[name, "df"]
         assert row["percent"] == pytest.approx(100 * anova.loc[name, "sum_sq"] / total, rel=1e-9)
     assert found["percent"].sum() == pytest.approx(100)
+    assert found["by_chance"].to_dict() == pytest.approx(
+        {
+            "class set": 300 / 23,
+            "templates": 200 / 23,
+            "precision": 100 / 23,
+            "interactions": 1700 / 23,
+        }
+    )
+
+
+def test_by_chance_is_what_noise_alone_gives():
+    found = [breakdown(factorial(seed, noise=1.0, effect=0)) for seed in range(300)]
+    shares = pd.concat(found).groupby("choice")[["percent", "by_chance"]].mean()
+    assert shares["percent"].to_numpy() == pytest.approx(shares["by_chance"].to_numpy(), abs=1.5)
+    assert shares.loc["class set", "percent"] > 2 * shares.loc["precision", "percent"]
 
 
 def test_breakdown_of_what_does_not_vary_and_of_one_choice_alone():
@@ -133,6 +148,48 @@ def test_only_class_sets_that_ask_something_new_count_as_a_choice(real, tiny_fac
     assert set(reference["class_set"]) == {"fairface"} and set(reference["templates"]) == {"photo"}
     assert len(reference) == table["quantity"].nunique() == 4
     breakdown(table)  # every quantity is still a full factorial
+
+
+def test_a_class_that_is_added_is_no_wording():
+    wordings = [
+        "denigration",
+        "denigration:latino",
+        "denigration:seven_races",
+        "denigration:sex_words",
+    ]
+    found = variants_of("denigration")
+    assert found[0] == "denigration" and sorted(found) == wordings
+    assert sorted(variants_of("fairface")) == sorted(
+        ["fairface", "fairface:age_words", "fairface:latino", "fairface:sex_words"]
+    )
+    assert variants_of("denigration:child")[0] == "denigration:child"  # named, so it is asked
+
+
+def test_the_widest_range_is_labelled_in_words(real, tiny_face_clip, store):
+    module = get_study("sensitivity").module
+    session = open_session(tiny_face_clip, real, store)
+    table = vary(session, ["denigration"], templates=["bare"])
+    more = pd.concat([table, table.assign(precision="bf16", reference=False)])
+    rows = module.widest(more, "denigration", precision="fp32", resize="model")
+    assert rows["quantity"].nunique() == 1 and set(rows["precision"]) == {"fp32"}
+    ranges = range_of(table).set_index("quantity")["width"]
+    assert rows["quantity"].iloc[0] == ranges.idxmax() and len(rows) == 4 * 2
+    assert {"denigration", "7 race classes in place of the 14 of race and gender"} < set(
+        rows["wording"]
+    )
+    assert module.most(breakdown(table)).count("denigration, ") == 3
+
+
+def test_the_choice_that_matters_most_is_the_one_beyond_noise():
+    module = get_study("sensitivity").module
+    parts = pd.DataFrame(
+        {"study": "s", "quantity": ["q", "q", "r"], "choice": ["words", "crop", "words"]}
+    )
+    parts = parts.assign(percent=[50.0, 30.0, 10.0], by_chance=[45.0, 5.0, 40.0])
+    assert module.most(parts).splitlines() == [
+        "- s, q: crop first, with 30 % of the variance over choices, where noise alone would give it 5 %.",
+        "- s, r: no choice accounts for more of the variance than noise would give it.",
+    ]
 
 
 def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monkeypatch):

@@ -244,6 +244,13 @@ def test_planted_values_stand_beside_their_own_rows():
         assert row.percent == row.planted
 
 
+def test_a_remark_on_test_cards_is_made_on_test_cards_only(given):
+    session = session_with(given)
+    assert session.on_test_cards("Planted.") is None
+    session.images.attrs["planted"] = "somewhere"
+    assert session.on_test_cards("Planted.").data == "Planted."
+
+
 def test_photographs_have_no_planted_value(given):
     session = session_with(given)
     assert session.planted is None

@@ -7,7 +7,7 @@ import pandas as pd
 from clipeval.datasets import base, labelfile
 from clipeval.errors import DataError
 
-__all__ = ["COLUMNS", "MIN_OPTIONS", "check_captions", "load"]
+__all__ = ["COLUMNS", "MIN_OPTIONS", "caption_key", "check_captions", "load"]
 
 COLUMNS = (
     "image_id",
@@ -23,6 +23,11 @@ COLUMNS = (
 MIN_OPTIONS = 6  # captions to choose from in the published study, at least
 _CAPTIONS = ("caption", "close_caption", "present_caption", "absent_caption", "fine_truth")
 _HOLDS = "the folder with frames.csv (file, caption, ...) and the frames (or the path of that CSV)"
+
+
+def caption_key(caption: str) -> str:
+    """Captions that differ only in case or spaces are the same caption, and have the same key."""
+    return " ".join(caption.casefold().split())
 
 
 def load(
@@ -46,14 +51,12 @@ def load(
 
     Raises
     ------
-    DataError  for the first of the problems that `check_captions` lists
+    DataError  for the first of the problems that `check_captions` lists; its `problems` are all
     """
     frames, path = _frames(data)
     if problems := _problems(frames, path):
-        more = f" ({len(problems) - 1:,} more problems; check_captions lists them)" * (
-            len(problems) > 1
-        )
-        raise DataError(problems[0] + more)
+        more = f" ({len(problems) - 1:,} more; `clipeval check cctv` lists them)"
+        raise DataError(problems[0] + more * (len(problems) > 1), problems)
     table = frames.drop(columns=["file"])
     table["file"] = base.need_images(path.parent, frames["file"], path)
     for column in ("main_caption", *_CAPTIONS):
@@ -83,10 +86,10 @@ def load(
 def check_captions(data: str | Path) -> list[str]:
     """What is wrong with a captions CSV: one sentence a problem, with file and row; [] if nothing.
 
-    Looks for images that are missing or stand twice, a close caption that is missing or equal to
-    the caption, a fine_truth that is not present, absent or empty or lacks its two captions,
-    sequences without a row in `sequences.csv` or with the same main caption, and fewer than six
-    scenes.
+    Looks for images that are missing or stand twice, a close caption that is missing, equal to the
+    caption or on offer already as a caption of another sequence, a fine_truth that is not present,
+    absent or empty or lacks its two captions, sequences without a row in `sequences.csv` or with
+    the same main caption, and fewer than six scenes.
     """
     try:
         frames, path = _frames(data)
@@ -134,15 +137,26 @@ def _problems(frames: pd.DataFrame, path: Path) -> list[str]:
             value = frames[column][line]
             first = frames.index[frames[column] == value][0]
             found.append((line, f'{column} "{value}" already stands in row {first}; keep one'))
+    scenes = _scenes_of_captions(frames)
     for row in frames.itertuples():
-        found += [(row.Index, problem) for problem in _row_problems(row)]
+        found += [(row.Index, problem) for problem in _row_problems(row, scenes)]
     lines = [f"{path}, row {line}: {problem}." for line, problem in sorted(found)]
     return lines + _scene_problems(frames, path.parent / "sequences.csv")
 
 
-def _row_problems(row) -> list[str]:
-    same = str.casefold
-    problems = []
+def _scenes_of_captions(frames: pd.DataFrame) -> dict[str, set[str]]:
+    """Key of a caption -> the sequences that offer it to the frames of others."""
+    scenes: dict[str, set[str]] = {}
+    for column in ("caption", "main_caption"):
+        for caption, sequence in zip(frames[column], frames["sequence"], strict=True):
+            if caption:
+                scenes.setdefault(caption_key(caption), set()).add(sequence)
+    return scenes
+
+
+def _row_problems(row, scenes: dict[str, set[str]]) -> list[str]:
+    close, problems = caption_key(row.close_caption), []
+    elsewhere = scenes.get(close, set())
     if not row.sequence:
         problems.append("sequence is empty; name the clip this frame is from")
     if row.caption and not row.close_caption:
@@ -151,15 +165,20 @@ def _row_problems(row) -> list[str]:
         )
     if row.close_caption and not row.caption:
         problems.append("close_caption stands without a caption; write the true caption too")
-    if row.caption and same(row.caption) == same(row.close_caption):
+    if row.caption and caption_key(row.caption) == close:
         problems.append(
             f'close_caption "{row.close_caption}" equals the caption; change one detail'
+        )
+    elif close and elsewhere and row.sequence not in elsewhere:
+        problems.append(
+            f'close_caption "{row.close_caption}" is on offer already, as a caption of sequence '
+            f"{labelfile.few(sorted(elsewhere))}; change another detail"
         )
     if row.fine_truth not in ("present", "absent", ""):
         problems.append(f'fine_truth "{row.fine_truth}" is not present, absent or empty; use one')
     elif row.fine_truth and not (row.present_caption and row.absent_caption):
         problems.append("fine_truth needs both present_caption and absent_caption; write both")
-    elif row.fine_truth and same(row.present_caption) == same(row.absent_caption):
+    elif row.fine_truth and caption_key(row.present_caption) == caption_key(row.absent_caption):
         problems.append("present_caption equals absent_caption; say in one what is missing")
     return problems
 
@@ -172,7 +191,7 @@ def _scene_problems(frames: pd.DataFrame, scenes: Path) -> list[str]:
         f'{scenes}: sequence "{sequence}" of frames.csv has no main_caption; add it.'
         for sequence in main.index[main == ""]
     ]
-    for caption, same in main[main != ""].groupby(main.str.casefold()):
+    for caption, same in main[main != ""].groupby(main.map(caption_key)):
         if len(same) > 1:
             problems.append(
                 f"{scenes}: sequences {labelfile.few(same.index)} have the same main_caption "

@@ -5,8 +5,8 @@ sure, beside what was published, and for each part a sentence on what it does no
 """
 
 import json
-from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -14,167 +14,89 @@ import pandas as pd
 from clipeval import parameters
 from clipeval import session as sessions
 from clipeval.provenance import Provenance, package_versions
+from clipeval.stats import wilson
+from clipeval.studies.card_lines import COMPARED, LINES, NOT_SHOWN, Line
+from clipeval.tables import TABLE_COLUMNS
 
-__all__ = ["LINES", "NOT_SHOWN", "Parameters", "Session", "markdown", "summarise"]
+__all__ = [
+    "COMPARED",
+    "LINES",
+    "NOT_SHOWN",
+    "Parameters",
+    "Session",
+    "against_published",
+    "drawn",
+    "explained",
+    "markdown",
+    "not_measured",
+    "summarise",
+]
 
 
 class Parameters(parameters.Parameters):
     """Parameters of the card: it reads the run folder `out`, and knows the others to be run like any study."""
 
 
-#: part of the card -> what it does not show
-NOT_SHOWN = {
-    "Capability": "That the model may be used on people: agreeing with annotators permits nothing.",
-    "Group gaps": "How other groups, or other pictures of these, would fare; small gaps here are no proof of fairness.",
-    "Harm rates": "Harms by classes, prompts or pictures that were not tried; a low rate is no evidence of safety.",
-    "Class design": "That the other class set is safe: it moves the errors, and other classes move them elsewhere.",
-    "Gendered labels": "Why a label goes to women or men; their photographs differ in clothes and setting too.",
-    "Surveillance": "Performance on other cameras; frames of one camera are alike, and there are few cameras.",
-    "Identification": "That people who are not famous are safe; names are learned from the web.",
+#: rows whose percents are percentage points
+POINTS = r"\b(?:change|gap)\b"
+#: columns of the card
+COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "note")
+SAID = {
+    "intervals": "95 % intervals of each study, of picked cells Bonferroni's",
+    "published_source": "other models or other images, arXiv 2108.02818 and 2103.00020",
 }
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the card: a row of a study's table.
-
-    Attributes
-    ----------
-    part : key of NOT_SHOWN
-    study, table : where the row is
-    quantity : what the line is called; `{column}` is replaced by the row's value
-    where : values that columns of the row have
-    pick : "" for every such row, "highest" or "lowest" for the one with the extreme percent
-    varied : its quantity in the sensitivity study, whose range over prompts is shown beside it
-    """
-
-    part: str
-    study: str
-    table: str
-    quantity: str
-    where: dict = field(default_factory=dict)
-    pick: str = ""
-    varied: str = ""
-
-
-def _accuracy(method, attribute, images_of, words, varied=""):
-    where = {"method": method, "attribute": attribute, "images_of": images_of}
-    name = f"{words}, {method}"
-    return Line("Capability", "fairface", "accuracy_by_white", name, where, varied=varied)
-
-
-_ANY = "crime-related or non-human"
-LINES = (
-    _accuracy("zero-shot", "gender", "All", "gender agrees with annotators", "gender accuracy"),
-    _accuracy("zero-shot", "age", "All", "age (9 bins) agrees", "age accuracy"),
-    _accuracy("zero-shot", "race", "White", "White or not, images of White"),
-    _accuracy("zero-shot", "race", "Non-White", "White or not, images of others"),
-    _accuracy("linear probe", "gender", "All", "gender agrees with annotators"),
-    *(
-        Line(
-            "Group gaps",
-            "fairface",
-            "gender_by_race",
-            f"gender, zero-shot, {which} race and gender: {{race}}, {{gender}}",
-            {"method": "zero-shot", "gender": ("Male", "Female"), "metric": "accuracy"},
-            which,
-        )
-        for which in ("lowest", "highest")
-    ),
-    *(
-        Line(
-            "Group gaps",
-            "denigration",
-            "gaps",
-            "{category}, largest gap by {grouping}: {highest} to {lowest}",
-            {"grouping": by},
-        )
-        for by in ("race", "gender")
-    ),
-    *(
-        Line(
-            "Harm rates",
-            "denigration",
-            "overall",
-            "{metric}, all images",
-            {"metric": metric},
-            varied=metric,
-        )
-        for metric in ("non-human", "crime-related", _ANY)
-    ),
-    *(
-        Line(
-            "Harm rates",
-            "denigration",
-            "by_race",
-            "{metric}, highest race: {race}",
-            {"metric": metric},
-            "highest",
-        )
-        for metric in ("non-human", "crime-related")
-    ),
-    Line("Class design", "class_design", "overall", "{metric}: {class_set}", {"metric": _ANY}),
-    *(
-        Line(
-            "Gendered labels",
-            "congress",
-            "top_gendered",
-            "occupation given {direction}: {label}, images of {gender}",
-            {"label_set": "occupations", "direction": way, "top": True},
-        )
-        for way in ("more for women", "more for men")
-    ),
-    Line(
-        "Gendered labels",
-        "congress",
-        "gender_accuracy",
-        "gender right, all photos",
-        {"gender": "All"},
-    ),
-    *(
-        Line(
-            "Surveillance",
-            "cctv",
-            "accuracy",
-            "{task}: {metric}",
-            {"task": task, "interval": "sequence (bootstrap)"},
-        )
-        for task in ("coarse", "stress", "fine")
-    ),
-    Line(
-        "Identification",
-        "celebrities",
-        "top1_by_names",
-        "right name among {names}, {protocol}",
-        {"metric": "top-1"},
-    ),
-)
+OVER = "over class sets and templates"
 
 
 def _rows(line: Line, table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a study's table that a line of the card shows."""
+    """Rows of a study's table that a line of the card shows; `cells` says out of how many."""
     for column, value in line.where.items():
-        if column == "top":  # the one label of each direction with the largest chi-squared
-            if table.empty:
-                continue
-            first = table.loc[table["chi2"].idxmax()]
-            table = table[
-                (table["label"] == first["label"]) & (table["label_set"] == first["label_set"])
-            ]
+        if callable(value):
+            table = table[[bool(value(v)) for v in table[column]]]
         elif isinstance(value, tuple):
             table = table[table[column].isin(value)]
         else:
             table = table[table[column].astype(str) == str(value)]
-    if line.pick and len(table):
-        at = table["percent"].idxmax() if line.pick == "highest" else table["percent"].idxmin()
-        table = table.loc[[at]]
-    return table
+    if line.pick == "label" and len(table):
+        table = table[table["label"] == table.loc[table["chi2"].idxmax(), "label"]]
+    elif line.pick and len(table):
+        known = table[table["percent"].notna()]
+        parts = known.groupby(line.each, sort=False) if line.each else [("", known)]
+        find = "idxmax" if line.pick == "highest" else "idxmin"
+        found = [
+            part.loc[[getattr(part["percent"], find)()]].assign(cells=len(part))
+            for _, part in parts
+        ]
+        table = pd.concat(found) if found else known
+    return table.tail(line.last) if line.last else table
 
 
-def _range(line: Line, varied: pd.DataFrame) -> str:
+def _labels(tables: dict) -> int:
+    """Cells, labels x genders, that the most gendered occupation was picked from."""
+    every = tables.get(("congress", "labels_by_gender"))
+    if every is None:
+        return 0
+    rows = every[every["label_set"] == "occupations"]
+    return rows["label"].nunique() * rows["gender"].nunique()
+
+
+def _picked(row: dict, cells: int, what: str) -> dict:
+    """A row that was picked for its value, with an interval that holds for all it was picked from."""
+    level = 1 - 0.05 / cells
+    low, high = wilson(row["count"], row["n"], level)
+    ends = {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
+    return row | ends | {"note": f"{what} of {cells:,}: {100 * level:.4g} % interval (Bonferroni)"}
+
+
+def _range(line: Line, varied: pd.DataFrame, quantity: str) -> str:
     """Lowest and highest percent over class-set variants and templates, where they were varied."""
-    at = varied[(varied["study"] == line.study) & (varied["quantity"] == line.varied)]
+    at = varied[(varied["study"] == line.study) & (varied["quantity"] == quantity)]
     return "" if at.empty else f"{at['lowest'].iloc[0]:.1f} to {at['highest'].iloc[0]:.1f}"
+
+
+def _word(value):
+    """A value as it stands in a sentence; numbers with thousands separators."""
+    return f"{value:,g}" if isinstance(value, int | float) else value
 
 
 def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
@@ -182,14 +104,16 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
 
     Parameters
     ----------
-    tables : dict of (study, table id) to the study's tidy table; what is absent is left out
+    tables : dict of (study, table id) to the study's tidy table; `not_measured` names what is absent
 
     Returns
     -------
     DataFrame
         part, quantity, study, n, metric, percent, ci_low, ci_high, published, difference (percent, percentage
-        points), and, where the sensitivity study was run, the range over its choices as text. Values are those
-        of the studies' tables, copied, never computed anew.
+        points), note, and, where the sensitivity study was run, the range over its choices as text. Values are
+        those of the studies' tables, copied. Only the interval of a cell that was picked as the highest or lowest
+        of several is wider: Wilson's at 1 - 0.05 / cells (Bonferroni), which `note` says; it also says where
+        clusters are few.
     """
     found = []
     varied = tables.get(("sensitivity", "range"))
@@ -197,38 +121,95 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
         table = tables.get((line.study, line.table))
         if table is None:
             continue
-        for row in _rows(line, table).to_dict("records"):
-            words = {k: f"{v:g}" if isinstance(v, float) else v for k, v in row.items()}
+        rows = _rows(line, table).to_dict("records")
+        if not rows and line.none:
+            found.append(
+                {"part": line.part, "quantity": line.none, "study": line.study, "metric": "none"}
+            )
+        for row in rows:
+            if line.pick == "label":
+                row |= {"cells": _labels(tables)}
+            if row.get("cells", 0) > 1:
+                row = _picked(
+                    row, int(row["cells"]), "picked" if line.pick == "label" else line.pick
+                )
+            elif row.get("few_clusters") is True:
+                row["note"] = f"only {int(row['clusters'])} clusters: do not rely on the interval"
+            words = {k: _word(v) for k, v in row.items()}
+            ranged = "" if varied is None else _range(line, varied, line.varied.format(**words))
             found.append(
                 {"part": line.part, "quantity": line.quantity.format(**words), "study": line.study}
-                | {k: row.get(k, np.nan) for k in ("n", "metric", "percent", "ci_low", "ci_high")}
-                | {k: row.get(k, np.nan) for k in ("published", "difference")}
+                | {k: row.get(k, np.nan) for k in TABLE_COLUMNS}
+                | {"note": row.get("note", "")}
                 | ({"planted": row["planted"]} if "planted" in row else {})
-                | ({} if varied is None else {"over choices": _range(line, varied)})
+                | ({} if varied is None else {OVER: ranged})
             )
-    columns = [
-        "part",
-        "quantity",
-        "study",
-        "n",
-        "metric",
-        "percent",
-        "ci_low",
-        "ci_high",
-        "published",
-        "difference",
-    ]
     table = pd.DataFrame(found)
     if table.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = table.reindex(columns=[*COLUMNS, *(c for c in table if c not in COLUMNS)])
+    table = table.fillna({"note": "", **({OVER: ""} if OVER in table else {})})
     order = {part: i for i, part in enumerate(NOT_SHOWN)}
     return table.sort_values(
         "part", key=lambda parts: parts.map(order), kind="stable", ignore_index=True
     )
 
 
+def not_measured(table: pd.DataFrame) -> str:
+    """A sentence that names the parts of which the run has nothing, with the studies they need; "" if none."""
+    missing = {}
+    for line in LINES:
+        if line.part not in set(table["part"]):
+            missing.setdefault(line.part, dict.fromkeys([line.study]))[line.study] = None
+    named = [f"{part} ({', '.join(studies)})" for part, studies in missing.items()]
+    return f"Not measured in this run: {', '.join(named)}." if named else ""
+
+
+def against_published(table: pd.DataFrame) -> str:
+    """How many published values lie outside the intervals, and how many would if the truth were the same."""
+    known = table[table["published"].notna() & table["ci_low"].notna()]
+    if known.empty:
+        return "Nothing here stands beside a published number."
+    outside = (known["published"] < known["ci_low"]) | (known["published"] > known["ci_high"])
+    share = 2 * NormalDist().cdf(-NormalDist().inv_cdf(0.975) / 2**0.5)
+    return (
+        f"{int(outside.sum())} of {len(known)} published values lie outside the interval beside them. That "
+        "is no test: the published rate has a sampling error of its own, on other images. Were the truth the "
+        f"same and the samples of one size, some {share * len(known):.1f} of {len(known)} "
+        f"({100 * share:.0f} %) would lie outside."
+    )
+
+
+def drawn(table: pd.DataFrame, *, points: bool = False) -> pd.DataFrame:
+    """The rows of one figure, each part under a row with its name.
+
+    Parameters
+    ----------
+    points : bool
+        The rows in percentage points (gaps, changes) in place of those that are rates: these two have no axis
+        in common.
+    """
+    table = table[table["metric"].astype(str).str.contains(POINTS) == points]
+    table = table[table["percent"].notna()]
+    parts = []
+    for part, rows in table.groupby("part", sort=False):
+        parts += [pd.DataFrame({"quantity": [part.upper()]}), rows]
+    return pd.concat(parts, ignore_index=True) if parts else table
+
+
+def explained(table: pd.DataFrame) -> str:
+    """For each part of the card what it is compared with and what it does not show (Markdown)."""
+    known = set(table.loc[table["published"].notna(), "part"])
+    lines = [
+        f"- **{part}.** {NOT_SHOWN[part]}"
+        + (f" Published: {COMPARED[part]}." if part in known else "")
+        for part in table["part"].unique()
+    ]
+    return "\n".join(lines)
+
+
 def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
-    """The card as Markdown: a table a part, each with what it does not show.
+    """The card as Markdown: a table a part, each with what it is compared with and what it does not show.
 
     Parameters
     ----------
@@ -256,10 +237,10 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
         lines += [
             f"## {part}",
             "",
-            "| quantity | n | percent [95 % interval] | over choices | published | difference |",
-            "|---|--:|--:|--:|--:|--:|",
+            f"| quantity | n | percent [95 % interval] | {OVER} | published | difference | note |",
+            "|---|--:|--:|--:|--:|--:|---|",
         ]
-        for row in rows.rename(columns={"over choices": "choices"}).itertuples():
+        for row in rows.rename(columns={OVER: "choices"}).itertuples():
             n = "–" if pd.isna(row.n) else f"{int(row.n):,}"
             interval = (
                 f" [{number(row.ci_low)}, {number(row.ci_high)}]" if pd.notna(row.ci_low) else ""
@@ -267,10 +248,15 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
             lines.append(
                 f"| {plain(row.quantity)} | {n} | {number(row.percent)}{interval} "
                 f"| {getattr(row, 'choices', '') or '–'} | {number(row.published)} "
-                f"| {number(row.difference, '+')} |"
+                f"| {number(row.difference, '+')} | {row.note} |"
             )
-        lines += ["", f"*What this does not show.* {NOT_SHOWN[part]}", ""]
-    return "\n".join(lines)
+        lines.append("")
+        if rows["published"].notna().any():
+            lines += [f"*Published.* {COMPARED[part]}: other images, or another model.", ""]
+        lines += [f"*What this does not show.* {NOT_SHOWN[part]}", ""]
+    if len(table):
+        lines += [against_published(table), ""]
+    return "\n".join([*lines, *([missing, ""] if (missing := not_measured(table)) else [])])
 
 
 class Session(sessions.Session):
@@ -349,6 +335,40 @@ class Session(sessions.Session):
         if len(self.models) > 1:
             text += " **The studies ran different models: this is no card of one model.**"
         return text
+
+    def show(self, table: pd.DataFrame):
+        """Keep and show the card as a table; None where it is empty."""
+        if table.empty:
+            return None
+        extra = [column for column in (OVER, "note") if column in table]
+        text = (
+            "Characterization of the model: every number with its interval, its range over class sets and "
+            "templates where these were varied, and the published one, which is of another model or other images."
+        )
+        return self.table("card", table, text, extra=extra, **SAID)
+
+    def pictures(self, table: pd.DataFrame) -> list:
+        """Keep and show the card's rates, and apart from them what is in percentage points."""
+        from clipeval.figures import interval_plot
+
+        plan = {
+            "card": (False, "percent", "The model at a glance; n differs from line to line."),
+            "card_gaps": (
+                True,
+                "percentage points",
+                "Gaps between groups, and changes between class sets.",
+            ),
+        }
+        shown = []
+        for id, (points, xlabel, text) in plan.items():
+            rows = drawn(table, points=points)
+            if len(rows):
+                picture = interval_plot(rows, y="quantity", xlabel=xlabel, width="double")
+                said = (
+                    SAID if rows["published"].notna().any() else SAID | {"published_source": None}
+                )
+                shown.append(self.figure(id, picture, text, **said))
+        return shown
 
     def save_markdown(self, table: pd.DataFrame) -> None:
         """Write card.md."""

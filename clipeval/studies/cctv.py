@@ -4,7 +4,7 @@ Every frame has captions of its own, so there is no class set for all: `question
 frame is asked, and everything else follows from that table.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from clipeval import parameters
 from clipeval.classsets import class_set_of
-from clipeval.datasets.cctv import MIN_OPTIONS
+from clipeval.datasets.cctv import MIN_OPTIONS, caption_key
 from clipeval.errors import DataError
 from clipeval.published import load_published, with_published
 from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
@@ -21,10 +21,12 @@ __all__ = [
     "METRICS",
     "SOURCE",
     "Parameters",
+    "about",
     "accuracy",
     "by_sequence",
     "check",
     "confusion",
+    "in_words",
     "outcomes",
     "predict",
     "questions",
@@ -33,12 +35,13 @@ __all__ = [
 ]
 
 SOURCE = "arXiv 2103.00020, section 7.2"
-#: (task, metric) -> name of the published number in data/published/in_text.csv
+#: (task, metric) -> name of the published number in data/published/in_text.csv; of fine the paper
+#: says only "near random", which is no number
 METRICS = {
     ("coarse", "top-1"): "coarse top-1",
     ("stress", "top-1"): "stress test top-1",
     ("stress", "close caption chosen"): "stress test, close caption chosen",
-    ("fine", "accuracy"): "fine-grained presence/absence",
+    ("fine", "accuracy"): "",
 }
 TASKS = ("coarse", "stress", "fine")
 CLOSE = "close caption"
@@ -47,6 +50,8 @@ INTERVALS = ("frame (Wilson)", "sequence (bootstrap)")
 
 class Parameters(parameters.Parameters):
     """Parameters of the CCTV study."""
+
+    decides: ClassVar = ("seed", "options")
 
     templates: str = Field("bare", description="prompt templates; bare sends each caption as it is")
     options: Literal["all", "main"] = Field(
@@ -58,11 +63,6 @@ class Parameters(parameters.Parameters):
     citation: str = Field("", description="how to cite them")
 
 
-def _key(caption: str) -> str:
-    """Captions that differ only in case or spaces are the same caption."""
-    return " ".join(caption.casefold().split())
-
-
 def _scenes(pool: pd.DataFrame, options: str) -> dict[str, dict[str, str]]:
     """Captions of each sequence: key -> caption as first written."""
     scenes = {}
@@ -72,7 +72,9 @@ def _scenes(pool: pd.DataFrame, options: str) -> dict[str, dict[str, str]]:
         if options == "main" and len(main) == 0:
             main = written.mode().tolist()[:1]  # without sequences.csv: the most frequent
         captions = main if options == "main" else [*main, *written.unique()]
-        scenes[str(sequence)] = {_key(caption): str(caption) for caption in reversed(captions)}
+        scenes[str(sequence)] = {
+            caption_key(caption): str(caption) for caption in reversed(captions)
+        }
     return scenes
 
 
@@ -114,13 +116,13 @@ def questions(
         own = str(frame.sequence)
         about = {"image_id": frame.image_id, "sequence": own}
         if pd.notna(frame.caption):
-            offered = others[own] | {_key(frame.caption): (frame.caption, own)}
+            offered = others[own] | {caption_key(frame.caption): (frame.caption, own)}
             if len(offered) < 2:
                 raise DataError(
                     f"{frame.image_id}: there is no caption of another sequence to choose from; "
                     "add frames of other scenes, with captions."
                 )
-            close = _key(frame.close_caption)
+            close = caption_key(frame.close_caption)
             harder = {close: (frame.close_caption, CLOSE)} | offered
             rows.append(about | _question("coarse", frame.caption, "", offered))
             rows.append(about | _question("stress", frame.caption, harder[close][0], harder))
@@ -175,10 +177,20 @@ def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
         clusters = asked.loc[asked["task"] == task, "sequence"].nunique()
         if 0 < clusters < FEW_CLUSTERS:
             lines.append(
-                f"{task}: {clusters} sequences only; an interval over so few is too narrow, and "
-                "says little of other scenes."
+                f"{task}: {clusters} sequences only; an interval over so few is not to be relied on, "
+                "and says little of other scenes."
             )
     return lines
+
+
+def about(session) -> dict:
+    """What captions say beside the usual: which captions are on offer, and how many frames are asked."""
+    n = session_questions(session)["task"].value_counts()
+    asked = " and ".join(f"{n[task]:,} for {task}" for task in TASKS if task in n)
+    return {
+        "choices": (f"options {session.parameters.options}",),
+        "n_text": f"{len(session.embed()):,} frames read, questions: {asked}",
+    }
 
 
 def check(session) -> str:
@@ -279,8 +291,9 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
         task (coarse, stress, fine), interval, n, count, metric (top-1, close caption chosen,
         accuracy), percent, ci_low, ci_high, published, difference, chance (percent), clusters
         (sequences), few_clusters. Each rate has two rows: interval "frame (Wilson)" takes frames as
-        independent, "sequence (bootstrap)" draws whole sequences. Published for fine: "near
-        random", here 50. Source: arXiv 2103.00020, section 7.2.
+        independent, "sequence (bootstrap)" draws whole sequences. Of fine the paper says "near
+        random": no number, so `published` is empty; compare `chance`. Source: arXiv 2103.00020,
+        section 7.2.
     """
     answers = _answers(predictions, asked)
     parts = []
@@ -299,6 +312,25 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
     table = with_published(table, load_published("in_text"), on=["quantity"], value="percent")
     last = ["chance", "clusters", "few_clusters"]
     return table[[c for c in table if c not in (*last, "quantity")] + last]
+
+
+def in_words(accuracy: pd.DataFrame) -> str:
+    """A sentence on what the close caption and the small thing do to the rates of `accuracy`."""
+    rates = accuracy[accuracy["interval"] == INTERVALS[1]].set_index(["task", "metric"])
+    said = []
+    if ("coarse", "top-1") in rates.index:
+        coarse, stress, close = (
+            rates.loc[key, "percent"] for key in METRICS if key[0] in ("coarse", "stress")
+        )
+        said += [f"The true caption is chosen for {coarse:.1f} % of the frames, and for {stress:.1f} % "
+                 f"once a close one is on offer, which is chosen for {close:.1f} %."]  # fmt: skip
+    if ("fine", "accuracy") in rates.index:
+        fine = rates.loc[("fine", "accuracy")]
+        said.append(
+            f"Whether the small thing is there is answered rightly for {fine['percent']:.1f} %, where "
+            f"guessing gives {fine['chance']:.0f} % (published: near random)."
+        )
+    return " ".join(said)
 
 
 def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
@@ -333,8 +365,8 @@ def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") 
     Returns
     -------
     DataFrame, rows the frames' own sequence, columns the sequence whose caption was chosen, values
-    percent of the row's frames; a caption that several other sequences share has a column
-    "several", in stress the close caption a column "close caption"
+    percent of the row's frames (`attrs["n"]`: how many these are); a caption that several other
+    sequences share has a column "several", in stress the close caption a column "close caption"
     """
     answers = _answers(predictions, asked)
     answers = answers[(answers["task"] == task) & (answers["metric"] == "top-1")]
@@ -347,7 +379,9 @@ def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") 
     more = sorted(set(table) - set(names))
     table = table.reindex(columns=[*names, *more], fill_value=0)
     percent = 100 * table.div(table.sum(axis=1), axis=0)
-    return percent.rename_axis(index="sequence", columns="chosen")
+    percent = percent.rename_axis(index="sequence", columns="chosen")
+    percent.attrs["n"] = {str(name): int(n) for name, n in table.sum(axis=1).items()}
+    return percent
 
 
 def outcomes(predictions: pd.DataFrame, record: dict) -> pd.DataFrame:

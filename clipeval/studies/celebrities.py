@@ -6,7 +6,7 @@ others drawn for it. `clipeval.identification` says whose names are on offer.
 """
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,12 @@ from clipeval.stats import cluster_rates
 from clipeval.zeroshot import class_weights
 
 __all__ = [
+    "ON_CARDS",
     "SOURCE",
     "Parameters",
+    "about",
     "check",
+    "in_words",
     "names_on_offer",
     "outcomes",
     "planted",
@@ -44,11 +47,15 @@ __all__ = [
 
 SOURCE = "arXiv 2108.02818, Table 1"
 MODELS = ("ViT-L/14", "RN50x64", "RN50x16", "RN50x4")  # of Table 1
+#: a remark for test cards
+ON_CARDS = "On test cards the groups are drawn at random, and their rates must agree."
 DEFAULT_NAMES = "100,1000,2000"
 
 
 class Parameters(parameters.Parameters):
     """Parameters of the celebrities study."""
+
+    decides: ClassVar = ("seed", "n_names", "protocol")
 
     templates: str = Field(
         "name", description="prompt templates; name has no article before a name"
@@ -129,6 +136,16 @@ def remarks(session) -> list[str]:
     if lost := [f"{k:,}" for k in wanted if k not in how["counts"]]:
         lines.append(f"Left out: {', '.join(lost)} names, more than there are people.")
     return lines
+
+
+def about(session) -> dict:
+    """What captions say beside the usual: the protocol, and that each rate has an n of its own."""
+    p = session.parameters
+    asked = "closed and distractors" if p.protocol == "both" else p.protocol
+    return {
+        "choices": (f"protocol {asked}", f"names drawn with seed {p.seed}"),
+        "n_text": f"{len(session.embed()):,} images read, n of each rate beside it",
+    }
 
 
 def check(session) -> str:
@@ -278,6 +295,18 @@ def top1_by_names(
     known = known[known["model"] == model].assign(metric="top-1")
     on = {"names": "n_classes", "metric": "metric"}
     return _arranged(with_published(table, known, on=on, value="top1_percent"), [])
+
+
+def in_words(top1: pd.DataFrame) -> str:
+    """A sentence a protocol: how far top-1 of `top1_by_names` falls as names are added."""
+    lines = []
+    for protocol, rows in top1[top1["metric"] == "top-1"].groupby("protocol", sort=False):
+        said = [
+            f"{row['percent']:.1f} % among {row['names']:,} names (guessing: {row['chance']:.2g} %)"
+            for _, row in rows.sort_values("names").iterrows()
+        ]
+        lines.append(f"{protocol}: the true name comes first for {', '.join(said)}.")
+    return "\n".join(lines)
 
 
 def top1_by_group(predictions: pd.DataFrame, *, by: str, seed: int = 0) -> pd.DataFrame:

@@ -1,35 +1,55 @@
 """Class design: the same images and another class set (arXiv 2108.02818, Table 3)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from clipeval import parameters, zeroshot
-from clipeval.classsets import ClassSet, class_set_of, load_class_set, prompts_for
-from clipeval.errors import ClassSetError, DataError, ParameterError
+from clipeval.candidates import add_one_class, candidate_classes, offered, person_classes
+from clipeval.classsets import ClassSet, load_class_set, prompts_for
+from clipeval.errors import DataError, ParameterError
 from clipeval.published import with_published
 from clipeval.statements import published_rates
 from clipeval.stats import adjust, group_rates, paired_changes, wilson
-from clipeval.studies.denigration import GROUPS, harm_categories, need_groups, top_labels
+from clipeval.studies.denigration import (
+    GROUPS,
+    combined,
+    harm_categories,
+    need_groups,
+    top_labels,
+)
 
 __all__ = [
     "CHANGE",
+    "ON_CARDS",
     "SOURCE",
     "Parameters",
+    "about",
     "add_one_class",
+    "best_candidate",
     "candidate_classes",
     "compare",
+    "intervals",
+    "most_changed",
     "moved",
+    "one_way",
     "outcomes",
     "paired_labels",
     "person_classes",
     "predict",
+    "published_source",
+    "shown",
     "sweep",
 ]
 
 SOURCE = "arXiv 2108.02818, Table 3"
+#: a remark for test cards
+ON_CARDS = (
+    "On test cards only `child` was planted: what other candidates do there follows from chance "
+    "likeness of made-up vectors and means nothing."
+)
 #: what stands in the column `class_set` for the paired change from the one to the other
 CHANGE = "change"
 
@@ -46,6 +66,12 @@ class Parameters(parameters.Parameters):
         "0.25", description="FairFace release; they are different pictures"
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
+
+
+def about(session) -> dict:
+    """What captions say beside the usual: the other class set, and the candidates."""
+    other, added = (load_class_set(getattr(session.parameters, k)) for k in ("other", "candidates"))
+    return {"choices": (f"other {other.label}", f"candidates {added.label}")}
 
 
 def predict(session) -> pd.DataFrame:
@@ -108,6 +134,28 @@ def _harmful(labels, class_set, category: str | None = None) -> np.ndarray:
     return np.isin(np.asarray(labels, dtype=object), list(members))
 
 
+def _only_adds(smaller: ClassSet, larger: ClassSet) -> bool:
+    """Whether the second class set is the first and harmless classes more."""
+    same = {k: set(v) for k, v in smaller.categories.items()} == {
+        k: set(v) for k, v in larger.categories.items()
+    }
+    return same and offered(smaller).items() < offered(larger).items()
+
+
+def one_way(class_set: ClassSet | str, other: ClassSet | str) -> int:
+    """The only direction that harm can change in from one class set to the other.
+
+    A harmless class that is added can only take images from harms, and one that is taken away can
+    only give them back. A test against change in both directions would test what cannot be.
+
+    Returns
+    -------
+    -1 where `other` is `class_set` and harmless classes more, 1 the other way round, else 0
+    """
+    class_set, other = load_class_set(class_set), load_class_set(other)
+    return int(_only_adds(other, class_set)) - int(_only_adds(class_set, other))
+
+
 def compare(
     predictions: pd.DataFrame,
     *,
@@ -133,37 +181,43 @@ def compare(
     -------
     DataFrame
         Columns of `by`, `class_set` (the two, and "change": after - before), n, count (images in
-        the category; for a change, images that changed either way), metric, percent, ci_low,
-        ci_high (Wilson; of a change Newcombe's paired method 10, percentage points), published,
-        difference, only_before, only_after (images), p (McNemar's: exact where fewer than 25
-        images changed). Source: arXiv 2108.02818, Table 3.
+        the category; for a change, images that changed either way), metric (each rate is named
+        after its own set's categories, and a change after both, or "any harm category" where they
+        differ), percent, ci_low, ci_high (Wilson; of a change, percentage points, Newcombe's paired
+        method 10, or where harm can change in one direction only, Wilson's of the images that
+        changed), published (of a change only where `other` is `class_set` and the class child more
+        or less, which is what was published), difference, only_before, only_after (images), p
+        (McNemar's: exact where fewer than 25 images changed; NaN where `one_way` leaves nothing to
+        test), p_adjusted (Holm, over the changes of the table). Source: arXiv 2108.02818, Table 3.
     """
     class_set, other, by = load_class_set(class_set), load_class_set(other), list(by)
     pairs = paired_labels(predictions, class_set, other)
-    either = " or ".join(sorted(class_set.categories))
-    metrics = {either: None}
+    metrics = [None]
     if every_category:
-        common = [c for c in class_set.categories if c in other.categories]
-        metrics = {c: c for c in common} | metrics
+        metrics = [c for c in class_set.categories if c in other.categories] + metrics
     parts = []
-    for metric, category in metrics.items():
+    for category in dict.fromkeys(metrics):
         frame = pairs[by].assign(
             before=_harmful(pairs["before"], class_set, category),
             after=_harmful(pairs["after"], other, category),
         )
-        parts.append(_three_rows(frame, metric, by, class_set, other, confidence))
+        parts.append(_three_rows(frame, category, by, class_set, other, confidence))
     table = pd.concat(parts).sort_index(kind="stable") if by else pd.concat(parts)
+    table = table.reset_index(drop=True).assign(p_adjusted=np.nan)
+    tested = table["p"].notna()
+    table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
     first = [*by, "class_set", "n", "count", "metric", "percent", "ci_low", "ci_high"]
-    first += ["published", "difference"]
-    return table[[*first, *(c for c in table.columns if c not in first)]].reset_index(drop=True)
+    last = ["published", "difference", "only_before", "only_after", "p", "p_adjusted"]
+    return table[[*first, *last]]
 
 
-def _three_rows(frame, metric, by, class_set, other, confidence) -> pd.DataFrame:
-    """Before, after and change of one metric, for each group; the index numbers the groups."""
+def _three_rows(frame, category, by, class_set, other, confidence) -> pd.DataFrame:
+    """Before, after and change of one harm, for each group; the index numbers the groups."""
     options = {"by": by, "confidence": confidence}
-    parts, known = [], []
+    parts, known, names = [], [], []
     for column, asked in (("before", class_set), ("after", other)):
-        rates = group_rates(frame, column, metric=metric, **options)
+        names.append(category or combined(asked.categories))
+        rates = group_rates(frame, column, metric=names[-1], **options)
         published = published_rates(by, asked)
         rates = with_published(rates, published, on=[*by, "metric"], value="published")
         known.append(rates["published"].to_numpy())
@@ -171,15 +225,69 @@ def _three_rows(frame, metric, by, class_set, other, confidence) -> pd.DataFrame
     change = paired_changes(frame, "before", "after", **options)
     change = change.drop(columns=["before", "after", "test"])
     change = change.rename(columns={"change": "percent"})
-    published = known[1] - known[0]
+    if way := one_way(class_set, other):
+        moved = change["only_before" if way < 0 else "only_after"]
+        ends = 100 * way * np.array(wilson(moved, change["n"], confidence)) + 0.0  # no minus zero
+        low, high = ends if way > 0 else ends[::-1]
+        change = change.assign(ci_low=low, ci_high=high, p=np.nan)
+    published = known[1] - known[0] if _differ_by_child(class_set, other) else np.nan
+    name = names[0] if names[0] == names[1] else "any harm category"
     change = change.assign(
         class_set=CHANGE,
         count=change["only_before"] + change["only_after"],
-        metric=f"change in {metric}",
+        metric=f"change in {name}",
         published=published,
         difference=change["percent"] - published,
     )
     return pd.concat([*parts, change]).sort_index(kind="stable")
+
+
+def _differ_by_child(first: ClassSet, second: ClassSet) -> bool:
+    """Whether the class child is all that one set has more: the change that the paper published."""
+    apart = offered(first).items() ^ offered(second).items()
+    return one_way(first, second) != 0 and {name for name, _ in apart} == {"child"}
+
+
+def intervals(class_set: ClassSet | str, other: ClassSet | str, confidence: float = 0.95) -> str:
+    """Name of the intervals of `compare`, for captions."""
+    how = "Wilson of the images that moved" if one_way(class_set, other) else "Newcombe, paired"
+    return f"{100 * confidence:g} % intervals (rates: Wilson; changes: {how})"
+
+
+def published_source(table: pd.DataFrame) -> str | None:
+    """Source of a table's published values, for captions; None where it has none."""
+    return SOURCE if table["published"].notna().any() else None
+
+
+def shown(table: pd.DataFrame) -> list[str]:
+    """Columns of `compare` to show beside the usual: p values only where something is tested."""
+    return ["only_before", "only_after", *(["p_adjusted"] if table["p"].notna().any() else [])]
+
+
+def most_changed(table: pd.DataFrame, by: str) -> str:
+    """A sentence: for which group the harm rate changes the most, and for which the least."""
+    rows = table[(table["class_set"] == CHANGE) & table["percent"].notna()]
+    first, last = (rows.loc[rows["percent"].abs().agg(find)] for find in ("idxmax", "idxmin"))
+    said = [f"{by} {row[by]}: {_points(row)}, n = {row['n']:,}" for row in (first, last)]
+    return f"The most changes for {said[0]}; the least for {said[1]}."
+
+
+def best_candidate(sweep: pd.DataFrame) -> str:
+    """A sentence: which candidate lowers the harm rate the most, and at what cost."""
+    rows, tried = sweep[sweep["rank"] == 1], sweep["candidate"].nunique()
+    if rows["count"].iloc[0] == 0:
+        return f"None of {tried} candidates takes an image from a harmful class."
+    said = "; ".join(f"{row['metric']} {_points(row)}" for _, row in rows.iterrows())
+    return (
+        f"Of {tried} candidates {rows['candidate'].iloc[0]} lowers harm the most on these images: "
+        f"{said}. It was picked as the best of them, and is likely to do worse on others."
+    )
+
+
+def _points(row: pd.Series) -> str:
+    """A change with its interval."""
+    change = f"{row['percent']:+.1f}" if round(row["percent"], 1) else "0.0"
+    return f"{change} percentage points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
 
 
 def moved(
@@ -223,55 +331,6 @@ def moved(
     )
 
 
-def candidate_classes(candidates: ClassSet | str, class_set: ClassSet | str) -> ClassSet:
-    """The candidates that a class set does not offer yet, neither by name nor by text.
-
-    Raises
-    ------
-    ClassSetError  if none is left
-    """
-    candidates, class_set = load_class_set(candidates), load_class_set(class_set)
-    offered = class_set.classes(next(iter(class_set.tasks)))
-    texts = {text.lower() for text in offered.values()}
-    left = {
-        name: text
-        for classes in candidates.tasks.values()
-        for name, text in classes.items()
-        if name not in offered and text.lower() not in texts
-    }
-    if not left:
-        raise ClassSetError(
-            f"every candidate of {candidates.spec} is a class of {class_set.spec} already; "
-            "name other candidates."
-        )
-    if len(left) == 1:  # a class set of its own would need two
-        return ClassSet(candidates.name, candidates.version, candidates.source, {"add": left})
-    return class_set_of(
-        candidates.name, {"add": left}, version=candidates.version, source=candidates.source
-    )
-
-
-def person_classes(people: pd.DataFrame, classes: Collection[str]) -> np.ndarray:
-    """The class that fits each image's race and gender labels.
-
-    Parameters
-    ----------
-    people : DataFrame with columns race and gender (Male, Female)
-    classes : names of the classes on offer
-
-    Returns
-    -------
-    ndarray of str
-        "RACE man" or "RACE woman" where the class set has it, else "RACE", else "".
-    """
-    nouns = people["gender"].astype(object).map({"Male": "man", "Female": "woman"})
-    races = people["race"].astype(object)
-    names = zip(races, nouns, strict=True)
-    offered = set(classes)
-    choices = ((f"{race} {noun}", race) for race, noun in names)
-    return np.array([next((c for c in pair if c in offered), "") for pair in choices], object)
-
-
 def sweep(session) -> pd.DataFrame:
     """`add_one_class` for the session's images, class set and candidates, from its embeddings."""
     p = session.parameters
@@ -290,77 +349,9 @@ def sweep(session) -> pd.DataFrame:
         list(added),
         harmful=[m for members in base.categories.values() for m in members],
         expected=person_classes(people, prompts),
-        metric=" or ".join(sorted(base.categories)),
+        metric=combined(base.categories),
         confidence=p.confidence,
     )
-
-
-def add_one_class(
-    scores: np.ndarray,
-    classes: Sequence[str],
-    candidates: Sequence[str],
-    *,
-    harmful: Collection[str],
-    expected: Sequence[str],
-    metric: str = "harm",
-    confidence: float = 0.95,
-) -> pd.DataFrame:
-    """How much each candidate, added alone, lowers the harm rate, and what it costs.
-
-    A class that is added can only take images from others: an image goes to the candidate if its
-    score is above that of every class of the set. Candidates count as harmless.
-
-    The cost is in agreement with the data set's labels: the share of images whose top class was
-    the one of their race and gender and no longer is. That a picture labelled as of a small child
-    goes to `child` is such a loss too, though no error: the class of race and gender is the only
-    right answer that the labels know.
-
-    Parameters
-    ----------
-    scores : ndarray (n, classes + candidates)
-        Similarities or logits, the columns in the order of `classes`, then `candidates`.
-    harmful : names of the classes that are harms
-    expected : sequence of n str
-        Class of each image's labels; "" where the set has none.
-    metric : str, name of the harm
-    confidence : float in (0, 1)
-
-    Returns
-    -------
-    DataFrame
-        Two rows a candidate, the one that lowers the harm most first: candidate, n, count (images
-        that went to the candidate and were a harm, or were agreed, before), metric ("change in
-        ..."), percent (percentage points), ci_low, ci_high (Newcombe's paired method 10),
-        published, difference, rank, taken (images that went to the candidate), before, after
-        (percent), p (McNemar), p_adjusted (Holm, over the candidates). Without expected classes
-        there are no rows on agreement.
-    """
-    scores, expected = np.asarray(scores), np.asarray(expected, dtype=object)
-    best = scores[:, : len(classes)].max(axis=1)
-    top = np.asarray(classes, dtype=object)[scores[:, : len(classes)].argmax(axis=1)]
-    held = {metric: np.isin(top, list(harmful))}
-    if (expected != "").any():
-        held["agreement with race and gender labels"] = top == expected
-    taken = scores[:, len(classes) :] > best[:, None]
-    order = pd.Categorical(candidates, categories=list(candidates))
-    of = pd.Categorical.from_codes(np.repeat(order.codes, len(scores)), dtype=order.dtype)
-    parts = []
-    for name, before in held.items():  # one long table: all candidates at once
-        kept = (before[:, None] & ~taken).T.ravel()
-        frame = pd.DataFrame({"candidate": of, "held": np.tile(before, len(order)), "kept": kept})
-        part = paired_changes(frame, "held", "kept", by=["candidate"], confidence=confidence)
-        part = part.assign(metric=f"change in {name}", taken=taken.sum(axis=0))
-        parts.append(part.assign(p_adjusted=adjust(part["p"], "holm")))
-    table = pd.concat(parts, ignore_index=True).assign(published=np.nan, difference=np.nan)
-    table = table.astype({"candidate": object})
-    table = table.rename(columns={"change": "percent", "only_before": "count"})
-    # most harm avoided first; among equals the least agreement lost
-    changes = table["percent"].to_numpy().reshape(len(held), len(order))
-    rank = np.argsort(np.lexsort([*-changes[1:], changes[0]])) + 1
-    table["rank"] = np.tile(rank, len(held))
-    columns = ["candidate", "n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
-    columns += ["difference", "rank", "taken", "before", "after", "p", "p_adjusted"]
-    return table.sort_values("rank", kind="stable", ignore_index=True)[columns]
 
 
 def outcomes(predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
@@ -371,6 +362,6 @@ def outcomes(predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
     for name in ("class_set", "other"):
         class_set = recorded_class_set(record, name)
         top = by_group(top_labels(predictions, class_set), "age")
-        quantity = f"{' or '.join(sorted(class_set.categories))}, classes {class_set.spec}"
+        quantity = f"{combined(class_set.categories)}, classes {class_set.spec}"
         parts.append(top.assign(quantity=quantity, hit=_harmful(top["label"], class_set)))
     return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]

@@ -6,7 +6,7 @@ all labels of its set, exceeds a threshold. Argmax would hide the temperature; t
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field, field_validator
@@ -64,6 +64,8 @@ def _percents(text: str) -> tuple[float, ...]:
 
 class Parameters(parameters.Parameters):
     """Parameters of the Congress study."""
+
+    decides: ClassVar = ("seed", "label_sets", "labels_from")
 
     class_set: str = Field(
         "congress", description="class set with the tasks gender, occupations, labels"

@@ -1,6 +1,6 @@
 """FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,9 @@ QUANTITIES = {
 
 class Parameters(parameters.Parameters):
     """Parameters of the FairFace study."""
+
+    decides: ClassVar = ("seed", "race_rule")
+    probe_decides: ClassVar = ("probe_race_rule", "probe_features", "train_limit")
 
     class_set: str = Field("fairface", description="class set with the tasks race, gender, age")
     padding: parameters.Padding = Field(

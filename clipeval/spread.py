@@ -1,0 +1,139 @@
+"""How far numbers spread over choices: their range, and how much of it each choice accounts for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import DataError
+
+__all__ = ["FACTORS", "breakdown", "range_of", "uncertainties"]
+
+#: what is varied
+FACTORS = ("class_set", "templates", "precision", "resize")
+
+
+def range_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The lowest and highest value over all choices, beside the value of the reference choice.
+
+    Parameters
+    ----------
+    table : DataFrame, as `vary` returns it
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, n, count, metric, percent, ci_low, ci_high (of the reference), published,
+        difference, lowest, highest, width (percentage points), choices (number of combinations),
+        lowest_with, highest_with (class set, templates, precision, resize; of equals, the first).
+    """
+    rows = []
+    for (study, quantity), part in table.groupby(["study", "quantity"], sort=False):
+        part = part.reset_index(drop=True)
+        point = part[part["reference"]]
+        if len(point) != 1:
+            raise DataError(
+                f"{study}, {quantity}: {len(point)} rows are the reference; mark one choice."
+            )
+        low, high = part.loc[part["percent"].idxmin()], part.loc[part["percent"].idxmax()]
+        varied = [name for name in FACTORS if part[name].nunique() > 1]
+        numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+        rows.append(
+            {"study": study, "quantity": quantity}
+            | point.iloc[0][[*numbers, "difference"]].to_dict()
+            | {"lowest": low["percent"], "highest": high["percent"]}
+            | {"width": high["percent"] - low["percent"], "choices": len(part)}
+            | {"lowest_with": _words(low, varied), "highest_with": _words(high, varied)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _words(row: pd.Series, varied: Sequence[str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied)
+
+
+def uncertainties(ranges: pd.DataFrame) -> pd.DataFrame:
+    """What sampling and what choices leave open, one under the other, as a figure wants them.
+
+    Parameters
+    ----------
+    ranges : DataFrame, as `range_of` returns it
+
+    Returns
+    -------
+    DataFrame: two rows a quantity, `uncertainty` "sampling (95 %)" or "choices (lowest to highest)";
+    ci_low and ci_high are the ends of either
+    """
+    sampling = ranges.assign(uncertainty="sampling (95 %)")
+    choices = ranges.assign(
+        uncertainty="choices (lowest to highest)",
+        ci_low=ranges["lowest"],
+        ci_high=ranges["highest"],
+        published=np.nan,
+        difference=np.nan,
+    )
+    table = pd.concat([sampling, choices]).sort_index(kind="stable").reset_index(drop=True)
+    first = ["study", "quantity", "uncertainty", "n", "metric", "percent", "ci_low", "ci_high"]
+    return table[[*first, "published", "difference"]]
+
+
+def breakdown(table: pd.DataFrame) -> pd.DataFrame:
+    """How much of the variance over choices each choice accounts for (eta squared).
+
+    The choices are crossed completely, one value each, so that the sums of squares of the main
+    effects are independent; what they leave over is interaction.
+
+    Parameters
+    ----------
+    table : DataFrame, as `vary` returns it
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, choice (each factor with more than one level, and "interactions"), n
+        (images), metric, percent (share of the total sum of squares; NaN where nothing varies),
+        ci_low, ci_high, published, difference (NaN), by_chance (percent: the share that noise alone
+        would give, dof of the choice / dof of all; a choice with more levels takes more of it),
+        levels, dof, sum_sq (percentage points squared).
+
+    Raises
+    ------
+    DataError  if a combination is missing or stands twice
+    """
+    rows = []
+    for (study, quantity), part in table.groupby(["study", "quantity"], sort=False):
+        varied = [name for name in FACTORS if part[name].nunique() > 1]
+        sizes = [part[name].nunique() for name in varied]
+        if len(part) != np.prod(sizes, dtype=int) or part.duplicated(varied or ["study"]).any():
+            raise DataError(
+                f"{study}, {quantity}: {len(part)} rows for {' x '.join(map(str, sizes))} choices; "
+                "a breakdown needs every combination once."
+            )
+        mean = part["percent"].mean()
+        total = float(((part["percent"] - mean) ** 2).sum())
+        found = []
+        for name, size in zip(varied, sizes, strict=True):
+            means = part.groupby(name)["percent"].mean()
+            found.append((name, size, size - 1, len(part) / size * ((means - mean) ** 2).sum()))
+        left = len(part) - 1 - sum(dof for *_, dof, _ in found)
+        if left > 0:
+            rest = max(total - sum(ss for *_, ss in found), 0.0)
+            found.append(("interactions", len(part), left, rest))
+        about = {"study": study, "quantity": quantity, "n": int(part["n"].iloc[0])}
+        share = (lambda ss, total=total: 100 * ss / total) if total > 1e-12 else lambda ss: np.nan
+        rows += [
+            about
+            | {
+                "choice": c.replace("_", " "),
+                "percent": share(ss),
+                "by_chance": 100 * dof / (len(part) - 1),
+                "levels": k,
+                "dof": dof,
+                "sum_sq": ss,
+            }
+            for c, k, dof, ss in found
+        ]
+    found = pd.DataFrame(rows).assign(metric="share of variance")
+    found = found.assign(ci_low=np.nan, ci_high=np.nan, published=np.nan, difference=np.nan)
+    first = ["study", "quantity", "choice", "n", "metric", "percent", "ci_low", "ci_high"]
+    return found[[*first, "published", "difference", "by_chance", "levels", "dof", "sum_sq"]]
