@@ -33,6 +33,7 @@ from clipeval.parameters import parse
 from clipeval.paths import DATA, cache_dir
 from clipeval.provenance import INCIDENTAL, pathless
 from clipeval.replay import plan_pack
+from clipeval.sensitivity import ranges
 from clipeval.session import Session
 from clipeval.studies import STUDIES, get_study
 
@@ -126,6 +127,8 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
             _refuse_change(predictions[study], pd.read_parquet(path), run, study, reason)
         if session.info.has_text and (prompts := _prompts(run / study)):
             session.encode(prompts)
+        if study != "sensitivity":  # what its notebook asks in other words
+            ranges(session)
         model = session.info.fingerprint
         models[model] = session.info.to_json()
         texts.setdefault(model, {}).update(session.texts)

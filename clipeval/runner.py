@@ -24,6 +24,7 @@ from clipeval.parameters import Parameters
 from clipeval.paths import NOTEBOOKS
 from clipeval.provenance import HOW
 from clipeval.runfolder import only_writer, write_json, write_run
+from clipeval.sensitivity import ranges
 from clipeval.session import Session, start
 from clipeval.studies import STUDIES
 
@@ -181,6 +182,8 @@ def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
             return {}
         tell(study, "embedding", 0.0)
         session.study.module.predict(session)
+        if study != "sensitivity":  # what its notebook asks in other words
+            ranges(session)
     except Exception:
         return {}
     if mark := _mark(session):

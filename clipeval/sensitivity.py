@@ -5,18 +5,15 @@ are choices, and each moves the numbers. Here all combinations are tried on the 
 stored embeddings, and the spread is split up by choice.
 """
 
-import hashlib
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from clipeval import headlines
 from clipeval.classsets import list_class_sets, load_class_set, load_templates
-from clipeval.embedding import dataset_hash, embed_images
-from clipeval.errors import ParameterError
+from clipeval.embedding import dataset_hash
+from clipeval.errors import NotStoredError, ParameterError
 from clipeval.headlines import (
     ALL,
     counterpart,
@@ -31,19 +28,20 @@ from clipeval.studies import get_study
 
 __all__ = [
     "FACTORS",
+    "TEMPLATES",
     "breakdown",
-    "range_of",
     "check_studies",
+    "range_of",
+    "ranges",
+    "show_ranges",
     "uncertainties",
     "variants_of",
     "vary",
 ]
 
 GROUPS = ["study", "quantity", *FACTORS]
-
-
-class _NotStored(Exception):
-    """An image has no stored embedding and none may be computed."""
+#: template sets that a study's own report tries beside its own
+TEMPLATES = ("photo", "article", "bare", "face")
 
 
 class _Variant(Session):
@@ -119,8 +117,9 @@ def vary(
     DataFrame
         study, quantity, class_set, templates, precision, resize, n, count, metric, percent, ci_low,
         ci_high (Wilson, 95 %), published, difference, reference (bool: the session's own choice),
-        task. For a quantity, class sets whose prompts are those of an earlier one are left out: a
-        variant of the words for gender is no other choice for age. `attrs["left_out"]`: sentences.
+        task. For a quantity, class sets and templates that ask what an earlier one asks are left
+        out: a variant of the words for gender is no other choice for age, nor are "a" and "a or an"
+        where no word begins with a vowel. `attrs["left_out"]`: sentences.
 
     Raises
     ------
@@ -181,15 +180,12 @@ def _point(p: Parameters, study: str) -> tuple[str, str]:
 
 def _depends(base: Session, study: str, sets: list[str], said: list[str]) -> list:
     """All that decides the rates of one study on one set of embeddings."""
-    module = get_study(study).module
-    code = [Path(f).read_bytes() for f in (__file__, module.__file__, headlines.__file__)]
-    decides = module.Parameters.decides
+    decides = get_study(study).module.Parameters.decides
     fields = {k: v for k, v in base.parameters.model_dump().items() if k in decides}
     words = [load_class_set(name).hash for name in sets if name]
     words += [load_templates(name).hash for name in said]
     data = dataset_hash(base.images, base.embed())
-    code = [hashlib.sha256(text).hexdigest() for text in code]
-    return [base.info.fingerprint, data, study, sets, said, words, fields, code]
+    return [base.info.fingerprint, data, study, sets, said, words, fields]
 
 
 def _prompts(sets: list[str], said: list[str]) -> list[str]:
@@ -240,28 +236,13 @@ def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[s
 
 def _stored(session: Session) -> bool:
     """Whether every image of the session has an embedding in the store."""
-    from clipeval.models import identify_model
-
-    p = session.parameters
-    info = identify_model(
-        p.model,
-        p.pretrained or None,
-        precision=p.precision,
-        resize=p.resize,
-        cache=session.store.root,
-    )
-    if info is None:
-        return False
-
-    def refuse():
-        raise _NotStored
-
+    session.stored_only = True
     try:
-        embed_images(
-            session.images, info=info, get_model=refuse, store=session.store, progress=False
-        )
-    except _NotStored:
+        session.embed()
+    except NotStoredError:
         return False
+    finally:
+        session.stored_only = False
     return True
 
 
@@ -287,9 +268,46 @@ def _rates(session: Session) -> pd.DataFrame:
 
 
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:
-    """Without class sets that ask nothing new for a quantity, whatever the templates."""
+    """Without class sets and templates that ask nothing new for a quantity, whatever the other is."""
     kept = []
     for _, rows in table.groupby(["study", "quantity"], sort=False):
-        asked = rows.groupby("class_set", sort=False)["asked"].agg(lambda texts: repr(list(texts)))
-        kept.append(rows[rows["class_set"].isin(asked.drop_duplicates().index)])
+        for choice in ("class_set", "templates"):
+            asked = rows.groupby(choice, sort=False)["asked"].agg(lambda texts: repr(list(texts)))
+            rows = rows[rows[choice].isin(asked.drop_duplicates().index)]
+        kept.append(rows)
     return pd.concat(kept, ignore_index=True).drop(columns="asked")
+
+
+def ranges(session: Session) -> pd.DataFrame:
+    """How far choices of words move a study's own headline numbers, on the embeddings that it used.
+
+    Parameters
+    ----------
+    session : Session of any study but the card; class_design, which is about two class sets, is
+        shown the numbers of denigration
+
+    Returns
+    -------
+    DataFrame, as `range_of` returns it, over the class set's wordings and `TEMPLATES`; without rows
+    where the study puts no words to the model (a probe alone, an image-only model)
+    """
+    own, p = session.study.id, session.parameters
+    if not session.info.has_text or getattr(p, "methods", "") == "linear probe":
+        return pd.DataFrame()
+    study = "denigration" if "other" in type(p).model_fields else own
+    return range_of(vary(session, [study], templates=TEMPLATES))
+
+
+def show_ranges(session: Session):
+    """Keep and show `ranges` as the table "range"; a sentence where there is nothing to vary."""
+    found = ranges(session)
+    if found.empty:
+        from IPython.display import Markdown
+
+        return Markdown("No words are put to the model here, so there is no choice of words to vary.")
+    return session.table(
+        "range",
+        found,
+        "Headline numbers of this run, and their range over class sets and templates.",
+        extra=["lowest", "highest", "choices", "lowest_with", "highest_with"],
+    )

@@ -10,7 +10,15 @@ from clipeval import sensitivity
 from clipeval.errors import DataError, ParameterError
 from clipeval.parameters import parse
 from clipeval.paths import NOTEBOOKS
-from clipeval.sensitivity import breakdown, range_of, uncertainties, variants_of, vary
+from clipeval.sensitivity import (
+    TEMPLATES,
+    breakdown,
+    range_of,
+    ranges,
+    uncertainties,
+    variants_of,
+    vary,
+)
 from clipeval.session import Session
 from clipeval.studies import STUDIES, get_study
 
@@ -148,6 +156,31 @@ def test_only_class_sets_that_ask_something_new_count_as_a_choice(real, tiny_fac
     assert set(reference["class_set"]) == {"fairface"} and set(reference["templates"]) == {"photo"}
     assert len(reference) == table["quantity"].nunique() == 4
     breakdown(table)  # every quantity is still a full factorial
+
+
+def test_templates_that_ask_the_same_count_once(real, tiny_face_clip, store):
+    """No word for a gender, or for a gender and race, begins with a vowel but "Indian" and "East Asian"."""
+    session = open_session(tiny_face_clip, real, store)
+    table = vary(session, ["fairface"], templates=["article", "bare"])
+    said = table.groupby("quantity")["templates"].agg(lambda s: list(dict.fromkeys(s)))
+    assert said["gender accuracy"] == ["photo", "bare"]
+    assert said["race accuracy (7 classes)"] == ["photo", "article", "bare"]
+    parts = breakdown(table).set_index(["quantity", "choice"])
+    assert parts.loc[("gender accuracy", "templates"), "levels"] == 2
+    assert range_of(table).set_index("quantity").loc["gender accuracy", "choices"] == 4
+
+
+def test_a_study_shows_the_range_of_its_own_numbers(real, tiny_face_clip, store):
+    session = open_session(tiny_face_clip, real, store, study="denigration")
+    found = ranges(session)
+    table = vary(session, ["denigration"], templates=TEMPLATES)
+    assert set(found["study"]) == {"denigration"} and (found["choices"] == 16).all()
+    for row in found.itertuples():
+        rates = table.loc[table["quantity"] == row.quantity, "percent"]
+        assert (row.lowest, row.highest) == (rates.min(), rates.max())
+        assert row.lowest <= row.percent <= row.highest
+    probe = open_session(tiny_face_clip, real, store, study="fairface", methods="linear probe")
+    assert ranges(probe).empty
 
 
 def test_a_class_that_is_added_is_no_wording():
