@@ -107,13 +107,14 @@ def audit() -> pd.DataFrame:
     -------
     DataFrame
         statement, implied_by, consistent (bool), n (missing), metric ("implied"), percent (what
-        other statements imply), ci_low, ci_high (NaN), published (the statement), difference, note.
+        other statements imply), ci_low, ci_high (NaN), published (the statement), difference,
+        tolerance (percentage points that sampling and rounding explain), note.
     """
     found = audit_denigration()
     table = found[["statement", "implied_by", "consistent"]].assign(n=np.nan, metric="implied")
     table = table.assign(percent=found["implied"], ci_low=np.nan, ci_high=np.nan)
     table["published"], table["difference"] = found["stated"], found["difference"]
-    return table.assign(note=found["note"])
+    return table.assign(tolerance=found["tolerance"], note=found["note"])
 
 
 def side_by_side(overall: pd.DataFrame) -> pd.DataFrame:

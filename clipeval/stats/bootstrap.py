@@ -35,8 +35,8 @@ __all__ = [
 
 #: below this many clusters an interval is flagged. Simulated (rates of 50 and 90 %, intra-cluster
 #: correlations of 0.05 to 0.7, clusters of 20 or of 1 to 60 images), 95 % intervals of fewer cover
-#: 83 to 100 %, of 30 and more 90 to 98 %. At rates as near 0 or 100 % as 2 or 98 % no number up to
-#: 60 is enough where clusters are alike inside: 81 to 97 %.
+#: 86 to 100 %, of 30 to 60 91 to 98 %. At rates as near 0 or 100 % as 2 or 98 % no number up to 60
+#: is enough where images of a cluster are alike: 81 to 98 %.
 FEW_CLUSTERS = 30
 
 #: with fewer draws the ends of a 95 % interval would be beyond the draws themselves
