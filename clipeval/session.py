@@ -122,6 +122,12 @@ class Session(Inputs):
             )
         return Markdown("\n\n".join(lines))
 
+    def on_test_cards(self, text: str):
+        """A remark that holds on test cards alone (Markdown); nothing on other images."""
+        from IPython.display import Markdown
+
+        return Markdown(text) if self.images.attrs.get("planted") else None
+
     def reading(self):
         """How many images were read, and which were not (Markdown); writes unreadable.csv if any."""
         from IPython.display import Markdown
