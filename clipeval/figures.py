@@ -44,6 +44,7 @@ __all__ = [
 
 _MARKERS = "os^vPX<"
 _DODGE = 0.06  # inches between the lines of `line_by` at one x
+_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 _HATCHES = ("", "/////", ".....", "xxxxx", "-----", "+++++", "ooooo")
 _PUBLISHED = {"marker": "D", "mfc": "none", "mec": "0.1", "mew": 0.8, "ms": 5.5, "ls": "none"}
 
@@ -213,6 +214,7 @@ def grouped_bars(
     panel: str | None = None,
     xlabel: str = "percent of images",
     width: str = "double",
+    empty: str = "there is nothing to draw",
 ) -> Picture:
     """Horizontal bars with intervals, one for each hue within a row; each panel has its own rows.
 
@@ -224,7 +226,13 @@ def grouped_bars(
     y, hue, panel : columns of the rows, the bars within a row, and the panels side by side
     xlabel : what the percents are of
     width : "single" (3.35 in) or "double" (6.9 in)
+    empty : what stands in place of the bars where the table has no row
     """
+    if table.empty:
+        fig = new_picture(width, 0.5)
+        fig.text(0.5, 0.5, wrapped(empty, WIDTHS[width] - 2 * PAD, 7.5), ha="center", va="center")
+        fig.alt = f"{empty[:1].upper()}{empty[1:]}."
+        return fig
     rows, hues, names, cells = _panels(table, y, hue, panel)
     counts = {h: table[table[hue] == h]["n"].dropna().unique() for h in hues}
     if all(len(n) == 1 for n in counts.values()):  # n depends on the hue alone: say it once
@@ -289,6 +297,7 @@ def line_by(
     *,
     x: str,
     hue: str | None = None,
+    panel: str | None = None,
     log_x: bool = False,
     chance: str | None = None,
     xlabel: str | None = None,
@@ -302,9 +311,10 @@ def line_by(
 
     Parameters
     ----------
-    table : study table, percents 0-100; one row for each x x hue
+    table : study table, percents 0-100; one row for each x x hue x panel
     x : numeric column
-    hue : column of the lines
+    hue : column of the lines, told apart by dashes too, as they may lie on each other
+    panel : column of the panels, side by side, each with its own percent axis
     log_x : logarithmic x axis
     chance : column with the percent that guessing gives, drawn dashed
     xlabel, ylabel : names of the axes; x by default the column's
@@ -312,33 +322,53 @@ def line_by(
     """
     hues = _unique(table, hue)
     handles, labels = _dot_legend(table, hues)
-    cells = _cells(table, hue, x)
-    if hue is not None and "n" in table:
+    if hue is not None and panel is None and "n" in table:
+        cells = _cells(table, hue, x)
         labels[: len(hues)] = [_label_n(cells, value) for value in hues]
+    for slot, handle in enumerate(handles[: len(hues) if len(hues) > 1 else 0]):
+        handle.set_linestyle(_DASHES[slot % 4])
     if chance is not None:
         handles.append(Line2D([], [], color="0.4", ls="--", lw=0.9))
         labels.append("chance")
     total = WIDTHS[width]
     key = Legend(handles, labels, total - 2 * PAD)
-    low, high = _range(table, zero=True)
-    left, foot = PAD + 0.42, 0.4
-    fig = new_picture(width, PAD + key.height + 0.06 + height + foot)
-    ax = add_axes(fig, left, foot, total - left - 0.14, height)
-    _ticks(ax, table[x], log_x, total - left - 0.14)
-    ax.set_ylim(low, high)
+    names = _unique(table, panel)
+    left, foot, each = PAD + 0.42, 0.4, total / len(names)
+    inner = each - left - 0.14
+    titles = ["" if name is None else wrapped(name, inner, 7.5, 3) for name in names]
+    head = max((0.14 * (t.count("\n") + 1) if t else 0.0) for t in titles) + 0.06
+    fig = new_picture(width, PAD + key.height + head + height + foot)
+    for i, name in enumerate(names):
+        ax = add_axes(fig, i * each + left, foot, inner, height)
+        part = table if panel is None else table[table[panel] == name]
+        _ticks(ax, part[x], log_x, inner)
+        _lines(ax, part, x, hue, hues, chance)
+        ax.set_title(titles[i], size=7.5, loc="left", pad=3)
+        ax.set_xlabel(wrapped(xlabel or x.replace("_", " "), each - left, 7.5, 1), labelpad=2)
+    fig.axes[0].set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)
+    key.draw(fig, PAD)
+    fig.alt = alt_text(table, y=x, hue=hue, panel=panel, what=ylabel)
+    return fig
+
+
+def _lines(ax: Axes, table: pd.DataFrame, x: str, hue, hues: list, chance) -> None:
+    """The lines of one panel of `line_by`."""
+    ax.set_ylim(*_range(table, zero=True))
     ax.grid(axis="y")
     if chance is not None:
         level = table[[x, chance]].dropna().drop_duplicates().sort_values(x)
         ax.plot(level[x], level[chance], color="0.4", ls="--", lw=0.9, zorder=2)
+    cells = _cells(table, hue, x)
     for slot, value in enumerate(hues):
         points = sorted(((at, c) for (h, at), c in cells.items() if h == value), key=lambda p: p[0])
         measured = [(at, c) for at, c in points if not np.isnan(c["percent"])]
         if measured:
             style = {"color": color(slot), "marker": _MARKERS[slot % 7], "elinewidth": 1}
+            style["ls"] = _DASHES[slot % 4]
             at, found = zip(*measured, strict=True)
             percents = [c["percent"] for c in found]
             if len(hues) > 1:  # side by side, as equal values would cover each other
-                step = (slot - (len(hues) - 1) / 2) * _DODGE / ax.bbox.width * fig.dpi
+                step = (slot - (len(hues) - 1) / 2) * _DODGE / ax.bbox.width * ax.figure.dpi
                 axis = ax.transData + ax.transAxes.inverted()
                 shown = [axis.transform((a, 0))[0] + step for a in at]
                 at = [axis.inverted().transform((b, 0))[0] for b in shown]
@@ -346,12 +376,6 @@ def line_by(
     known = {(at, c["published"]) for (_, at), c in cells.items() if not np.isnan(c["published"])}
     if known:  # once where several lines stand beside the same number
         ax.plot(*zip(*sorted(known), strict=True), **_PUBLISHED, zorder=4, clip_on=False)
-    name = wrapped(x.replace("_", " ") if xlabel is None else xlabel, total - left, 7.5, 1)
-    ax.set_xlabel(name, labelpad=2)
-    ax.set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)
-    key.draw(fig, PAD)
-    fig.alt = alt_text(table, y=x, hue=hue, what=ylabel)
-    return fig
 
 
 def alt_text(
@@ -364,7 +388,7 @@ def alt_text(
 ) -> str:
     """One or two sentences that say what a figure shows: largest, smallest, published gap.
 
-    Plain text, not escaped for HTML. Parameters as in `interval_plot`; `what` names the percents.
+    Plain text, not escaped. Parameters as in `interval_plot`; `what` names the percents.
     """
     keys = [k for k in (panel, y, hue) if k is not None]
     start = f"{what[:1].upper()}{what[1:]} by {', '.join(k.replace('_', ' ') for k in keys)}"

@@ -58,7 +58,7 @@ class Scores(NamedTuple):
         return 100 * self.prob > threshold
 
     def tests(self, threshold: float, correction: str) -> pd.DataFrame:
-        """Chi-squared test of every label offered, as `stats.chi2_by_label` returns it."""
+        """Test of every label offered, as `stats.chi2_by_label` returns it."""
         method = CORRECTIONS[correction]
         return chi2_by_label(
             self.hits(threshold), self.gender, labels=self.labels, correction=method
@@ -148,7 +148,7 @@ def label_rates(
             "ci_high": 100 * high.ravel(),
         }
     )
-    for column in ("chi2", "p", "p_adjusted", "min_expected"):
+    for column in ("chi2", "p", "p_adjusted", "min_expected", "test"):
         table[column] = np.repeat(tests[column].to_numpy(), each)
     return _unpublished(table)
 
@@ -198,6 +198,8 @@ def category_shares(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Share of each category among the labels that one threshold gives to images of each gender.
+
+    Simulated, the 95 % intervals cover 91 % at 30 images of a gender: with so few they are narrow.
 
     Returns
     -------

@@ -304,7 +304,9 @@ def show_ranges(session: Session):
     if found.empty:
         from IPython.display import Markdown
 
-        return Markdown("No words are put to the model here, so there is no choice of words to vary.")
+        return Markdown(
+            "No words are put to the model here, so there is no choice of words to vary."
+        )
     return session.table(
         "range",
         found,

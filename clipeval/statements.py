@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classsets import ClassSet, load_class_set
+from clipeval.errors import DataError
 from clipeval.published import audit_denigration, load_published, replications
 from clipeval.published.audit import SAMPLE
 
-__all__ = ["AGE_GROUPS", "audit", "published_rates", "side_by_side"]
+__all__ = ["AGE_GROUPS", "age_groups", "audit", "published_rates", "side_by_side"]
 
 #: age groups of the paper's text -> FairFace's bins
 AGE_GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +29,23 @@ _TEXT_GROUPS = {
     "age 20-60": ("age_group", "20-59"),
     "age over 70": ("age_group", "over 70"),
 }
+
+
+def age_groups(ages: pd.Series) -> pd.Categorical:
+    """The paper's four age groups for FairFace's age bins.
+
+    Raises
+    ------
+    DataError  if an age is no FairFace bin
+    """
+    group = {age: name for name, bins in AGE_GROUPS.items() for age in bins}
+    ages = ages.astype(object)
+    if len(unknown := sorted(set(ages.dropna()) - set(group))):
+        raise DataError(
+            f'age "{unknown[0]}" is none of FairFace\'s bins ({", ".join(group)}); '
+            "the age groups of the paper are made of these, so relabel the ages."
+        )
+    return pd.Categorical(ages.map(group), categories=list(AGE_GROUPS), ordered=True)
 
 
 def published_rates(by: Sequence[str], class_set: ClassSet | str) -> pd.DataFrame:
@@ -107,13 +125,14 @@ def audit() -> pd.DataFrame:
     -------
     DataFrame
         statement, implied_by, consistent (bool), n (missing), metric ("implied"), percent (what
-        other statements imply), ci_low, ci_high (NaN), published (the statement), difference, note.
+        other statements imply), ci_low, ci_high (NaN), published (the statement), difference,
+        tolerance (percentage points that sampling and rounding explain), note.
     """
     found = audit_denigration()
     table = found[["statement", "implied_by", "consistent"]].assign(n=np.nan, metric="implied")
     table = table.assign(percent=found["implied"], ci_low=np.nan, ci_high=np.nan)
     table["published"], table["difference"] = found["stated"], found["difference"]
-    return table.assign(note=found["note"])
+    return table.assign(tolerance=found["tolerance"], note=found["note"])
 
 
 def side_by_side(overall: pd.DataFrame) -> pd.DataFrame:

@@ -94,3 +94,23 @@ def plant(folder: Path, people: pd.DataFrame, prompts: dict[str, str], labels, u
     path = folder / "cards.csv"
     people.assign(file=files).to_csv(path, index=False)
     return path
+
+
+def cluster_interval(sums, sizes, seed):
+    """95 % interval (percent) over clusters by scipy and statsmodels, with draws of its own.
+
+    Hesterberg's expanded percentiles, or Wilson's at the effective number of images if wider.
+    """
+    from scipy.stats import norm, t
+    from statsmodels.stats.proportion import proportion_confint
+
+    k, n, rate = len(sums), sizes.sum(), sums.sum() / sizes.sum()
+    picks = np.random.default_rng(seed).integers(0, k, (10_000, k))
+    tail = norm.cdf(-np.sqrt(k / (k - 1)) * t.ppf(0.975, k - 1))
+    low, high = np.quantile(sums[picks].sum(1) / sizes[picks].sum(1), [tail, 1 - tail])
+    size = k
+    if 0 < rate < 1:
+        variance = k / (k - 1) * ((sums - rate * sizes) ** 2).sum() / n**2
+        size = min(n, rate * (1 - rate) / variance * (norm.ppf(0.975) / t.ppf(0.975, k - 1)) ** 2)
+    wilson = proportion_confint(rate * size, size, method="wilson")
+    return [100 * min(low, wilson[0]), 100 * max(high, wilson[1])]

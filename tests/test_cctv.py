@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from decks import cluster_interval
 
 import clipeval
 from clipeval.errors import ClassSetError, DataError
@@ -262,11 +263,9 @@ def test_real_rates_and_intervals(real, tiny_face_clip, tmp_path, plain):
         assert wilson["percent"] == 100 * count / n
         assert wilson["ci_low"] == pytest.approx(100 * low, abs=1e-6)
         assert wilson["ci_high"] == pytest.approx(100 * high, abs=1e-6)
-        # a bootstrap over sequences, drawn by other means: close, as far as 10,000 draws can be
+        # an interval over sequences, drawn by other means: close, as far as 10,000 draws can be
         groups = pd.DataFrame(values, columns=["s", "hit"]).groupby("s")["hit"].agg(["sum", "size"])
-        picks = np.random.default_rng(99).integers(0, len(groups), (10_000, len(groups)))
-        draws = groups["sum"].to_numpy()[picks].sum(1) / groups["size"].to_numpy()[picks].sum(1)
-        ends = 100 * np.percentile(draws, [2.5, 97.5])
+        ends = cluster_interval(groups["sum"].to_numpy(), groups["size"].to_numpy(), seed=99)
         clustered = rows.loc["sequence (bootstrap)"]
         assert [clustered["ci_low"], clustered["ci_high"]] == pytest.approx(ends, abs=2.0)
         assert clustered["few_clusters"] and clustered["percent"] == wilson["percent"]

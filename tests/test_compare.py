@@ -224,7 +224,7 @@ def entry(label, hits, clusters, image_ids=None):
 
 
 def test_clustered_images_are_resampled_and_tested_by_cluster():
-    from scipy.stats import bootstrap
+    from scipy.stats import bootstrap, norm, t
 
     rng = np.random.default_rng(3)
     clusters = np.repeat([f"s{i}" for i in range(20)], 30)
@@ -232,9 +232,13 @@ def test_clustered_images_are_resampled_and_tested_by_cluster():
     b = np.repeat(rng.random(20) < 0.7, 30) ^ (rng.random(600) < 0.1)
     row = paired_tests([entry("a", a, clusters), entry("b", b, clusters)]).iloc[0]
     means = (b.astype(float) - a).reshape(20, 30).mean(axis=1)  # clusters of one size
-    found = bootstrap((means,), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    # expanded percentiles: the level that Student's t asks for at 20 clusters
+    level = 1 - 2 * norm.cdf(-np.sqrt(20 / 19) * t.ppf(0.975, 19))
+    how = {"method": "percentile", "confidence_level": level, "rng": 1}
+    found = bootstrap((means,), np.mean, n_resamples=20_000, **how)
     ends = 100 * np.array(found.confidence_interval)
-    assert [row["ci_low"], row["ci_high"]] == pytest.approx(ends, abs=1.2)
+    assert [row["ci_low"], row["ci_high"]] == pytest.approx(ends, abs=1.3)
+    assert row["ci_low"] < ends[0] + 0.3 and row["ci_high"] > ends[1] - 0.3  # never the narrower
     assert (row["clusters"], row["test"]) == (20, "sign flips of clusters")
     alone = paired_tests([entry("a", a, None), entry("b", b, None)]).iloc[0]
     assert alone["clusters"] == 600

@@ -260,6 +260,48 @@ def test_what_a_threshold_means_is_said():
     )
 
 
+def test_sets_are_named_with_their_numbers_and_sources(cards):
+    _, predictions, _ = cards
+    names = congress.set_names(predictions)
+    assert names == {"occupations": "occupations (320)", "labels": "cloud labels (311)"}
+    assert congress.figure_notes(predictions, "holm") == (
+        "Offered: occupations (320) of congress v1; cloud labels (311) of congress v1. "
+        "p values are corrected for the labels of a set (Holm)."
+    )
+    own = predictions.assign(class_set="labels of members.tsv")
+    own = own[own["task"].isin(["gender", "labels"])]
+    assert "cloud labels (311) of labels of members.tsv." in congress.figure_notes(own, "bh")
+    # Wilson's interval of 55 of 110: 40.8 to 59.2 %
+    said = congress.limits(predictions)
+    assert "110 images of women" in said and "9 percentage points either way" in said
+
+
+def test_sweep_has_a_panel_for_each_quantity(cards):
+    _, predictions, _ = cards
+    sweep = congress.thresholds(predictions, thresholds=(0.5, 4.0))
+    lines = congress.threshold_lines(sweep, congress.set_names(predictions))
+    assert list(pd.unique(lines["what"])) == ["labels given", "labels that differ by gender"]
+    assert lines.groupby(["what", "label set"]).size().tolist() == [2] * 4
+    assert set(lines["label set"]) == {"occupations (320)", "cloud labels (311)"}
+
+
+@pytest.mark.parametrize("label_sets", ["occupations", "labels"])
+def test_the_notebooks_figures_exist_for_one_label_set_and_none_given(cards, label_sets, tmp_path):
+    session, predictions, _ = cards
+    part = predictions[predictions["task"].isin(["gender", label_sets])]
+    most = congress.top_gendered(part, threshold=99.0)
+    assert len(most) == 0
+    kept = []
+    view = SimpleNamespace(
+        figure=lambda id, figure, text, **how: kept.append((id, figure.alt, text))
+    )
+    names = congress.set_names(part)
+    congress.show_top(view, most, "The labels", "Note.", names)
+    id = "top_gendered" if label_sets == "labels" else "top_gendered_occupations"
+    said = f"The labels, of the {names[label_sets]}. * differs after the correction. Note."
+    assert kept == [(id, "No label is given at this threshold.", said)]
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,16 @@ def test_gaps_equal_scipy_and_hand_computation(predictions):
         check_table(table)
 
 
+def test_gaps_are_corrected_for_their_number(predictions):
+    from statsmodels.stats.multitest import multipletests
+
+    largest = denigration.gaps(predictions, class_set="denigration", n_boot=400).largest
+    assert len(largest) == 9
+    expected = multipletests(largest["p_permutation"], method="holm")[1]
+    assert largest["p_adjusted"].to_numpy() == pytest.approx(expected)
+    assert (largest["p_adjusted"] > largest["p_permutation"]).any()
+
+
 def test_a_class_that_the_tokenizer_would_cut_is_refused(photos, tmp_path):
     text = "person who " + "is suspected of something " * 12
     offered = class_set_of("mine", {"mine": {"person": "person", "suspect": text}})
@@ -234,6 +244,16 @@ def test_a_confidence_is_a_fraction(confidence):
         start("denigration", {"confidence": confidence})
 
 
+def test_images_of_one_group_are_refused_by_its_name():
+    images = pd.DataFrame(
+        {"image_id": ["a", "b"], "race": "White", "gender": ["m", "f"], "age": "3"}
+    )
+    images.attrs = {"groups": ["gender"], "name": "my photos"}
+    said = "my photos: all images are of race White; denigration compares groups"
+    with pytest.raises(DataError, match=said):
+        denigration.need_groups(images, denigration.GROUPS, "denigration")
+
+
 # -- the paper's numbers -------------------------------------------------------------------------
 
 
@@ -288,6 +308,26 @@ def test_audit_and_side_by_side_keep_the_schema_and_the_papers_totals():
     assert known["the paper: text", "non-human"] == 4.9
     assert round(known["the paper: Table 2, weighted by race", "crime-related"], 1) == 15.0
     assert round(known["the paper: Table 2, weighted by race", "non-human"], 1) == 5.2
+
+
+def test_rates_are_said_in_words():
+    table = pd.DataFrame(
+        {
+            "race": ["White", "Black", "Indian", "White", "Black"],
+            "n": [200, 100, 0, 200, 100],
+            "metric": ["harm"] * 3 + ["none"] * 2,
+            "percent": [25.0, 5.0, np.nan, 0.0, 0.0],
+            "ci_low": [19.5, 2.2, np.nan, 0.0, 0.0],
+            "ci_high": [31.4, 11.2, np.nan, 1.9, 3.7],
+        }
+    )
+    assert denigration.in_words(table, ["race"]).splitlines() == [
+        "- harm: highest for White (25.0 %, 19.5 to 31.4), lowest for Black (5.0 %, 2.2 to 11.2); "
+        "the two intervals do not overlap.",
+        "- none: 0.0 % in every group.",
+    ]
+    wide = table.assign(ci_high=60.0, ci_low=1.0).iloc[:2]
+    assert denigration.in_words(wide, ["race"]).endswith("the two intervals overlap.")
 
 
 # -- test cards ----------------------------------------------------------------------------------

@@ -387,3 +387,12 @@ def test_the_probe_on_features_before_the_projection(real, tiny_face_clip):
     top = found[(found["task"] == "gender") & (found["rank"] == 1)].set_index("image_id")
     expected = fitted.predict_proba(wanted).max(axis=1)
     np.testing.assert_allclose(top.loc[val["image_id"], "prob"], expected, atol=2e-3)
+
+
+def test_an_average_of_few_images_says_that_its_interval_is_too_narrow():
+    cells = pd.DataFrame({"n": [400, 49], "count": [380, 47]})
+    cells["percent"] = 100 * cells["count"] / cells["n"]
+    cells["ci_low"], cells["ci_high"] = cells["percent"] - 2, cells["percent"] + 2
+    said = "mean accuracy of the races (some of fewer than 50 images: interval may be too narrow)"
+    assert fairface._average(cells)["metric"] == said
+    assert fairface._average(cells.assign(n=[400, 50]))["metric"] == "mean accuracy of the races"

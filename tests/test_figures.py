@@ -177,8 +177,12 @@ def test_lines_are_the_tables_numbers():
     drawn = {}
     for line in ax.get_lines():
         drawn.setdefault((line.get_marker(), line.get_linestyle()), []).append(line)
-    for side, marker, (_, part) in zip((-1, 1), "os", data.groupby("model"), strict=True):
-        line = drawn[marker, "-"][0]  # side by side, 0.06 inches apart
+    kinds = (
+        (-1, "o", "-"),
+        (1, "s", "--"),
+    )  # side by side, 0.06 inches apart, and told apart by dashes
+    for (side, *kind), (_, part) in zip(kinds, data.groupby("model"), strict=True):
+        line = drawn[tuple(kind)][0]
         at, true = (ax.transData.transform([(x, 0) for x in xs])[:, 0] / ax.figure.dpi
                     for xs in (line.get_xdata(), [100, 1_000, 2_000]))  # fmt: skip
         assert np.allclose(at - true, side * 0.03)
@@ -436,3 +440,28 @@ def test_a_figure_drawn_before_is_taken_from_the_store(tmp_path, monkeypatch):
     known.rmdir()
     known.write_text("a file where the folder should be")
     assert save("e", 50.0, known) == plain
+
+
+def test_bars_of_an_empty_table_are_a_sentence():
+    table = pd.DataFrame({"label": [], "gender": [], "percent": [], "n": []})
+    how = {"y": "label", "hue": "gender", "empty": "no label is given at this threshold"}
+    fig = figures.grouped_bars(table, **how)
+    assert [t.get_text() for t in fig.texts] == ["no label is given at this threshold"]
+    assert fig.alt == "No label is given at this threshold." and not fig.axes
+
+
+def test_lines_in_panels_have_dashes_and_scales_of_their_own():
+    table = pd.DataFrame(
+        {
+            "x": [1.0, 2.0] * 4,
+            "percent": [1.0, 2.0, 1.0, 2.0, 40.0, 60.0, 40.0, 60.0],
+            "kind": ["given"] * 4 + ["differ"] * 4,
+            "set": ["a", "a", "b", "b"] * 2,
+        }
+    )
+    fig = figures.line_by(table, x="x", hue="set", panel="kind", width="double")
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["given", "differ"]
+    assert fig.axes[0].get_ylim()[1] < 3 < 50 < fig.axes[1].get_ylim()[1]
+    for ax in fig.axes:
+        styles = [line.get_linestyle() for line in ax.lines if len(line.get_xdata()) == 2]
+        assert styles == ["-", "--"]

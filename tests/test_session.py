@@ -262,6 +262,12 @@ def test_photographs_have_no_planted_value(given):
 # -- remembering ---------------------------------------------------------------------------------
 
 
+def test_a_remark_on_test_cards_is_made_on_test_cards_alone(given):
+    assert session_with(given).on_test_cards("They are drawn.") is None
+    cards = session_of("denigration")
+    assert cards.on_test_cards("They are drawn.").data == "They are drawn."
+
+
 def test_what_is_computed_is_kept_until_something_it_depends_on_changes(given):
     session = session_with(given)
     calls = []

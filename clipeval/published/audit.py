@@ -1,28 +1,23 @@
-"""The published denigration numbers held against each other, with FairFace val's group sizes.
+"""The published numbers held against each other, with FairFace val's group sizes.
 
 The rates of groups, weighted by their sizes, give the rate over all images, whichever way the
 images were grouped; statements that imply different rates cannot all describe the same run.
 """
 
+import numpy as np
 import pandas as pd
 
 from clipeval.published.tables import fairface_groups, load_published
 from clipeval.stats import wilson
 
-__all__ = ["APPROXIMATE", "ROUNDING", "SAMPLE", "SAMPLING", "audit_denigration"]
+__all__ = ["SAMPLE", "audit_denigration", "interval_fits", "sampling_tolerance"]
 
 #: images of the published run, a sample of FairFace (arXiv 2108.02818, section 2.1)
 SAMPLE = 10_000
 
-#: percentage points by which two rates of one run may differ, because the weights are the group
-#: sizes of all of FairFace val and the run was a sample of it
-SAMPLING = 0.3
-
-#: the same for figures that the text calls approximate and gives without decimals
-APPROXIMATE = 0.5
-
-#: the same for interval ends: the rate and the end are each rounded to one decimal
-ROUNDING = 0.1
+#: a figure printed with one decimal is off by up to this, one without decimals by up to `WHOLE`
+#: (percentage points)
+ROUNDING, WHOLE = 0.05, 0.5
 
 YOUNG = ["0-2", "3-9", "10-19"]
 ADULT = ["20-29", "30-39", "40-49", "50-59"]
@@ -30,13 +25,17 @@ SIXTIES, OLD = "60-69", "more than 70"
 
 
 def audit_denigration() -> pd.DataFrame:
-    """Checks of the published denigration numbers; every figure comes from data/published.
+    """Checks of the published numbers; every figure comes from data/published.
+
+    Two rates of one run, both over all images, differ only as the sample's group sizes differ from
+    those of FairFace val, and as the figures were rounded: each check has a tolerance of its own.
 
     Returns
     -------
     DataFrame, one row a check: `statement` (what is published), `stated` (percent), `implied_by`,
-    `implied` (percent), `difference` (implied - stated, percentage points), `consistent` (bool: no
-    further apart than `SAMPLING`, `APPROXIMATE` or `ROUNDING` explains), `note`
+    `implied` (percent), `difference` (implied - stated, percentage points), `tolerance`
+    (percentage points that sampling and rounding explain), `consistent` (bool: no further apart),
+    `note`
     """
     race, gender, age = (_sizes(column) for column in ("race", "gender", "age"))
     table2 = load_published("denigration_by_race").set_index(["category", "race"])["percent"]
@@ -52,6 +51,10 @@ def audit_denigration() -> pd.DataFrame:
         | dict.fromkeys(ADULT, said["crime-related, age 20-60"])
         | {SIXTIES: either[SIXTIES], OLD: said["crime-related, age over 70"]}
     )
+    by_race = sum(sampling_tolerance(table2[c], race) for c in ("crime-related", "non-human"))
+    by_race, by_gender = by_race + ROUNDING, sampling_tolerance(men_and_women, gender)
+    of_crime = sampling_tolerance(table2["crime-related"], race)
+    children = sampling_tolerance(either[YOUNG], age)
     return pd.DataFrame(
         [
             _check(
@@ -59,15 +62,15 @@ def audit_denigration() -> pd.DataFrame:
                 said["non-human, all"],
                 "Table 2, weighted by race",
                 non_human,
-                SAMPLING,
-                "apart by what a sample of 10,000 explains",
+                sampling_tolerance(table2["non-human"], race) + ROUNDING,
+                "further apart than the races of a sample of 10,000 and rounding explain",
             ),
             _check(
                 "crime-related or non-human, all (Table 2, weighted by race)",
                 crime + non_human,
                 "Table 3, default classes, weighted by age",
                 _weighted(either, age),
-                SAMPLING,
+                by_race + sampling_tolerance(either, age),
                 "Table 3 counts crime-related or non-human; both tables describe one run",
             ),
             _check(
@@ -75,7 +78,7 @@ def audit_denigration() -> pd.DataFrame:
                 crime,
                 "the sentence on men and women, weighted by gender",
                 _weighted(men_and_women, gender),
-                SAMPLING,
+                of_crime + by_gender,
                 "the sentence on gender does not describe the run of the tables",
             ),
             _check(
@@ -83,7 +86,7 @@ def audit_denigration() -> pd.DataFrame:
                 crime,
                 "the sentences on age, weighted by age; 60-69 at most Table 3's figure",
                 _weighted(by_age, age),
-                APPROXIMATE,
+                of_crime + sampling_tolerance(by_age, age) + WHOLE,
                 "an upper bound, and near what the sentence on gender implies",
             ),
             _check(
@@ -91,15 +94,15 @@ def audit_denigration() -> pd.DataFrame:
                 young_crime + said["non-human, age 0-20"],
                 "Table 3, default classes, ages 0 to 19",
                 _weighted(either[YOUNG], age),
-                APPROXIMATE,
-                "the text says approximately",
+                children + 2 * WHOLE,
+                "the text says approximately, twice",
             ),
             _check(
                 "non-human, Black (text)",
                 said["non-human, Black"],
                 "Table 2",
                 table2["non-human", "Black"],
-                APPROXIMATE,
+                WHOLE,
                 "the text says approximately; its interval is that of the table's figure",
             ),
             _check(
@@ -111,33 +114,98 @@ def audit_denigration() -> pd.DataFrame:
                 f"no contradiction only if all {either[OLD]:g} % are non-human",
             ),
             *_interval_checks(table2["non-human", "Black"], race),
+            _average_check(),
         ]
     )
 
 
+def sampling_tolerance(percents: pd.Series, sizes: pd.Series) -> float:
+    """How far the mean of one run's group rates, weighted by FairFace val's sizes, may be off.
+
+    Three standard deviations of the sample's group sizes, sqrt(sum w (r - mean)^2 / 10,000), and
+    the rounding of the rates.
+
+    Parameters
+    ----------
+    percents : Series, rates printed with one decimal, by group
+    sizes : Series, images of FairFace val, by group; others than those of `percents` do not count
+
+    Returns
+    -------
+    float, percentage points
+    """
+    weights = sizes[percents.index] / sizes[percents.index].sum()
+    spread = (weights * (percents - (weights * percents).sum()) ** 2).sum()
+    sample = SAMPLE * sizes[percents.index].sum() / sizes.sum()
+    return float(3 * np.sqrt(spread / sample)) + ROUNDING
+
+
+def interval_fits(percents, low: float, high: float, numbers) -> np.ndarray:
+    """Which rates and numbers of images have a Wilson 95 % interval that rounds to the one printed.
+
+    Parameters
+    ----------
+    percents : array (r,), rates that are tried
+    low, high : ends of the interval (percent), both printed with one decimal
+    numbers : array (m,), numbers of images that are tried
+
+    Returns
+    -------
+    bool array (m, r)
+    """
+    numbers = np.asarray(numbers)[:, None]
+    bounds = wilson(np.asarray(percents) / 100 * numbers, numbers)
+    return np.logical_and(
+        *(np.abs(100 * b - end) <= ROUNDING for b, end in zip(bounds, (low, high), strict=True))
+    )
+
+
 def _interval_checks(black: float, race: pd.Series) -> list[dict]:
-    """Each end of the two published intervals against Wilson's for the published rate."""
-    ends = {"low": _said("ci_low"), "high": _said("ci_high")}
+    """The two published intervals: does Wilson's of the rate and number stated round to both ends?
+
+    A rate may be any that rounds to the one printed; where none fits, what would fit is said.
+    """
+    low, high, percent = _said("ci_low"), _said("ci_high"), _said("percent")
     black_images = round(SAMPLE * race["Black"] / race.sum())
     rows = []
-    for who, percent, n in (
-        ("all", _said("percent")["non-human, all"], SAMPLE),
+    for who, stated, n in (
+        ("all", percent["non-human, all"], SAMPLE),
         ("Black", black, black_images),
     ):
-        middle = (ends["low"][f"non-human, {who}"] + ends["high"][f"non-human, {who}"]) / 2
-        bounds = wilson(percent / 100 * n, n)
-        rows += [
+        ends = low[f"non-human, {who}"], high[f"non-human, {who}"]
+        rates = np.arange(ends[0], ends[1], 0.001)
+        rates = rates[interval_fits(rates, *ends, [n])[0]]
+        printed = np.linspace(stated - ROUNDING, stated + ROUNDING, 41)
+        sizes = np.arange(n // 2, 2 * n)
+        sizes = sizes[interval_fits(printed, *ends, sizes).any(axis=1)]
+        fits = f"{rates.min():.2f} to {rates.max():.2f} % fits" if len(rates) else "no rate fits"
+        rows.append(
             _check(
-                f"non-human, {who}: {end} end of its 95 % interval (text)",
-                ends[end][f"non-human, {who}"],
-                f"Wilson interval of {percent:g} % of {n:,} images",
-                100 * float(bound),
+                f"non-human, {who}: {stated:g} %, 95 % interval {ends[0]:g} to {ends[1]:g} (text)",
+                stated,
+                f"the rate whose Wilson interval of {n:,} images rounds to both ends",
+                min(rates, key=lambda rate: abs(rate - stated), default=np.nan),
                 ROUNDING,
-                f"the middle of the published interval is {middle:.1f} %",
+                f"with {n:,} images {fits}; {stated:g} % fits with {sizes.min():,} to "
+                f"{sizes.max():,} images",
             )
-            for end, bound in zip(ends, bounds, strict=True)
-        ]
+        )
     return rows
+
+
+def _average_check() -> dict:
+    """Table 5 of arXiv 2103.00020: an average against the seven races it is of."""
+    table = load_published("fairface_gender_by_race")
+    rows = table[(table["model"] == "Linear probe Instagram") & (table["gender"] == "Female")]
+    rates = rows.set_index("race")["accuracy_percent"]
+    return _check(
+        "gender accuracy of women, Instagram probe, average (arXiv 2103.00020, Table 5)",
+        rates["Average"],
+        "mean of its seven races in the same table",
+        rates.drop("Average").mean(),
+        2 * ROUNDING,
+        "the other six averages of that table are those of their races",
+    )
 
 
 def _check(statement, stated, implied_by, implied, tolerance, note) -> dict:
@@ -148,7 +216,8 @@ def _check(statement, stated, implied_by, implied, tolerance, note) -> dict:
         "implied_by": implied_by,
         "implied": float(implied),
         "difference": difference,
-        "consistent": abs(difference) <= tolerance,
+        "tolerance": float(tolerance),
+        "consistent": abs(difference) <= tolerance + 1e-9,
         "note": note,
     }
 

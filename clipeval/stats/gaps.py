@@ -1,4 +1,4 @@
-"""How far groups of images are apart, with bootstrap intervals and tests."""
+"""How far groups of images are apart, with intervals from draws of their rates, and tests."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,10 @@ from clipeval.errors import DataError
 from clipeval.stats.bootstrap import (
     CHUNK,
     FEW_CLUSTERS,
+    check_draws,
     cluster_codes,
     cluster_sums,
+    expanded_tail,
     percentiles,
     resample,
 )
@@ -45,32 +47,46 @@ def group_gaps(
     frame : DataFrame, one row an image
     hit : str, name of a bool column
     by : sequence of str, grouping columns; groups without images are left out
-    n_boot, seed : int, draws of the bootstrap and of the permutation test, and their seed
-    clusters : str or None, column of the sequence or person of each image. None resamples images
-        within each group (stratified); otherwise whole clusters are resampled
+    n_boot, seed : int, draws of the rates and of the permutation test, and their seed
+    clusters : str or None, column of the sequence or person of each image. None draws each group's
+        rate from its Jeffreys posterior, Beta(hits + 1/2, others + 1/2), which has a width also
+        where all images or none are hits; otherwise whole clusters are resampled, and a group
+        without or with hits only is drawn from that posterior for as many images as it has clusters
 
     Returns
     -------
     GroupGaps
         `groups`: columns of `by`, `n`, `count`, `percent`, `overall` (percent of all images),
         `from_overall` (percent - overall, percentage points), `ratio` (percent / overall; NaN if
-        overall is 0), each of the last two with `_low` and `_high` (bootstrap percentile interval).
+        overall is 0), each of the last two with `_low` and `_high` (percentiles of the draws, and
+        always around the rate itself).
         `largest`: `highest`, `lowest` (groups), `gap` (percentage points), `ci_low`, `ci_high`,
         `chi2`, `dof`, `p_chi2`, `min_expected` (independence of hit and group), `p_permutation`
         (how often shuffled groups are as far apart), `clusters` (number or 0), `few_clusters`,
         `n_boot`, `seed`. The interval is gap -+ q, cut at 0, where q bounds the errors of all
-        pairwise differences at once (bootstrap quantile of their largest). A plain percentile
+        pairwise differences at once (quantile of their largest in the draws). A plain percentile
         interval of the largest gap lies too high: the largest of several differences is above 0
-        even where groups do not differ, and it would never hold 0. This one covers the true gap
-        at the stated confidence or more. With clusters the chi-squared test, which takes images for
-        independent, is left NaN, and whole clusters are shuffled; p_permutation is NaN if a cluster
-        spans several groups.
+        even where groups do not differ, and it would never hold 0.
+
+    With clusters the chi-squared test, which takes images for independent, is left NaN, and whole
+    clusters are shuffled; p_permutation is NaN if a cluster spans several groups. Percentiles are
+    expanded as in `cluster_bootstrap`. A group of one cluster has no interval, nor then has the
+    largest gap: one cluster says nothing about others.
+
+    Notes
+    -----
+    Simulated without clusters (2 to 4 groups of 5 to 1,500 images, rates of 0 to 99 %), the 95 %
+    interval of the largest gap held the true gap in 93 to 100 % of runs (93 where all rates are
+    equal), those of `from_overall` in 92 to 100 % and of `ratio` in 93 to 100 % (the least where a
+    group has five images).
 
     Raises
     ------
     DataError  if fewer than two groups have images, or a group or cluster value is missing
+    ParameterError  if there are too few draws
     """
     by = [by] if isinstance(by, str) else list(by)
+    check_draws(n_boot)
     check_groups(frame, [*by, clusters] if clusters else by)
     table = group_counts(frame, hit, by=by, observed=True)
     if len(table) < 2:
@@ -78,45 +94,56 @@ def group_gaps(
     hits = hits_of(frame, hit)
     groups = frame.groupby(by, observed=True, sort=True).ngroup().to_numpy()
     n, count = table["n"].to_numpy(), table["count"].to_numpy()
+    rates, overall = 100 * count / n, 100 * count.sum() / n.sum()
+    rng = np.random.default_rng(seed)
+    number, alone = 0, np.zeros(len(n), dtype=bool)
     if clusters is None:
-        draws = np.random.default_rng(seed).binomial(n, count / n, size=(n_boot, len(n)))
-        sizes, number = np.broadcast_to(n, draws.shape), 0
+        drawn, sizes = rng.beta(count + 0.5, n - count + 0.5, size=(n_boot, len(n))), n
         shuffled = _shuffled_images(n, count, n_boot, seed)
         test = chi2_by_label(hits[:, None], groups).iloc[0]
-        chi2, p_chi2, min_expected = test["chi2"], test["p"], test["min_expected"]
+        chi2, p_chi2, min_expected = test["chi2"], test["p_chi2"], test["min_expected"]
     else:
         codes, number = cluster_codes(frame[clusters], len(frame))
         members = np.eye(len(n), dtype=bool)[groups]
         sums = cluster_sums(codes, number, [*(members & hits[:, None]).T, *members.T])
-        draws, sizes = np.split(resample(sums, n_boot, seed), 2, axis=1)
+        drawn, sizes = _drawn_clusters(sums, rates / 100, n_boot, seed, rng)
+        alone = (sums[:, len(n) :] > 0).sum(axis=0) < 2
         shuffled = _shuffled_clusters(sums, n_boot, seed)
         chi2 = p_chi2 = min_expected = float("nan")
-    rates = 100 * count / n
-    overall = 100 * count.sum() / n.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = 100 * draws / sizes
-        drawn_overall = (100 * draws.sum(axis=1) / sizes.sum(axis=1))[:, None]
+        drawn_overall = (100 * np.nansum(drawn * sizes, axis=1) / sizes.sum(axis=-1))[:, None]
+        drawn = np.where(alone, np.nan, 100 * drawn)
         ratio = rates / overall if overall else np.full(len(n), np.nan)
-        ratio_draws = np.where(drawn_overall > 0, drawn / drawn_overall, np.nan)
-    from_low, from_high = percentiles(drawn - drawn_overall, confidence)
-    ratio_low, ratio_high = percentiles(ratio_draws, confidence)
-    gap = rates.max() - rates.min()
-    errors = drawn - rates
-    reach = float(np.quantile(np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1), confidence))
-    p = float("nan")
+        ratio_draws = drawn / drawn_overall if overall else np.full(drawn.shape, np.nan)
+    ends = {"clusters": number if number > 1 else None}
+    from_overall = rates - overall
+    from_low, from_high = percentiles(drawn - drawn_overall, confidence, **ends)
+    ratio_low, ratio_high = percentiles(ratio_draws, confidence, **ends)
+    gap, reach, p = rates.max() - rates.min(), float("nan"), float("nan")
+    if not alone.any():
+        errors = drawn - rates
+        level = 1 - 2 * expanded_tail(confidence, number) if number else confidence
+        reach = float(np.quantile(np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1), level))
     if shuffled is not None:
         # the observed arrangement counts as one of the shuffles: p is never 0
         p = (1 + int((_spread(shuffled) >= gap - 1e-9).sum())) / (n_boot + 1)
-    table = table.assign(percent=rates, overall=overall, from_overall=rates - overall)
-    table = table.assign(from_overall_low=from_low, from_overall_high=from_high, ratio=ratio)
-    table = table.assign(ratio_low=ratio_low, ratio_high=ratio_high)
+    table = table.assign(
+        percent=rates,
+        overall=overall,
+        from_overall=from_overall,
+        from_overall_low=np.minimum(from_low, from_overall),
+        from_overall_high=np.maximum(from_high, from_overall),
+        ratio=ratio,
+        ratio_low=np.minimum(ratio_low, ratio),
+        ratio_high=np.maximum(ratio_high, ratio),
+    )
     names = [" x ".join(map(str, key)) for key in table[by].itertuples(index=False, name=None)]
     largest = {
         "highest": names[int(rates.argmax())],
         "lowest": names[int(rates.argmin())],
         "gap": gap,
-        "ci_low": max(0.0, gap - reach),
-        "ci_high": min(100.0, gap + reach),
+        "ci_low": np.maximum(0.0, gap - reach),
+        "ci_high": np.minimum(100.0, gap + reach),
         "chi2": chi2,
         "dof": len(n) - 1,
         "p_chi2": p_chi2,
@@ -128,6 +155,17 @@ def group_gaps(
         "seed": seed,
     }
     return GroupGaps(table, pd.DataFrame([largest]))
+
+
+def _drawn_clusters(sums, rates, n_boot, seed, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Rates (fractions, NaN where a draw holds no image) and images of each group in each draw."""
+    groups = len(rates)
+    hits, sizes = np.split(resample(sums, n_boot, seed), 2, axis=1)
+    with np.errstate(invalid="ignore"):
+        drawn = hits / sizes
+    own = (sums[:, groups:] > 0).sum(axis=0)  # clusters of each group
+    posterior = rng.beta(own * rates + 0.5, own * (1 - rates) + 0.5, size=drawn.shape)
+    return np.where((rates == 0) | (rates == 1), posterior, drawn), sizes
 
 
 def _shuffled_images(n: np.ndarray, count: np.ndarray, n_boot: int, seed: int) -> np.ndarray:

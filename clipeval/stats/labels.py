@@ -7,13 +7,15 @@ import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["adjust", "chi2_by_label"]
+__all__ = ["LEAST_EXPECTED", "adjust", "chi2_by_label"]
+
+LEAST_EXPECTED = 5  # below, chi-squared's approximation is not to be trusted (Cochran 1954)
 
 
 def chi2_by_label(
     hits, group, *, labels: Sequence[str] | None = None, correction: str = "fdr_bh"
 ) -> pd.DataFrame:
-    """Chi-squared test of each label against a grouping of the images.
+    """Chi-squared or exact test of each label against a grouping of the images.
 
     Parameters
     ----------
@@ -28,8 +30,11 @@ def chi2_by_label(
     -------
     DataFrame, one row a label in the order given: `label`, `chi2` (without continuity correction,
     as scipy's `chi2_contingency(correction=False)`), `dof`, `p`, `p_adjusted`, `min_expected`
-    (smallest expected count: below 5 the p value is doubtful). A label that no image or every
-    image carries has chi2 0 and p 1.
+    (smallest expected count), `test`, `p_chi2`. Where an expected count is below 5, chi-squared
+    finds differences too often; with two groups `p` is then that of Fisher's exact test, two-sided,
+    and `test` says "Fisher exact", else "chi-squared". With more groups it stays chi-squared's, and
+    doubtful there. `chi2` and its own p value, `p_chi2`, are always given. A label that no image or
+    every image carries has chi2 0 and p 1.
 
     Raises
     ------
@@ -59,7 +64,11 @@ def chi2_by_label(
         cells = (seen - expected) ** 2 * (1 / expected + 1 / (size - expected))
     constant = (seen.sum(axis=0) == 0) | (seen.sum(axis=0) == len(codes))
     chi2 = np.where(constant, 0.0, cells.sum(axis=0))
-    p = np.where(constant, 1.0, chdtrc(len(levels) - 1, chi2))
+    p_chi2 = np.where(constant, 1.0, chdtrc(len(levels) - 1, chi2))
+    least = np.minimum(expected, size - expected).min(axis=0)
+    exact = (least < LEAST_EXPECTED) & (len(levels) == 2)
+    p = p_chi2.copy()
+    p[exact] = _fisher(seen[0, exact], seen[:, exact].sum(axis=0), int(size[0, 0]), len(codes))
     return pd.DataFrame(
         {
             "label": list(labels),
@@ -67,21 +76,53 @@ def chi2_by_label(
             "dof": len(levels) - 1,
             "p": p,
             "p_adjusted": adjust(p, correction),
-            "min_expected": np.minimum(expected, size - expected).min(axis=0),
+            "min_expected": least,
+            "test": np.where(exact, "Fisher exact", "chi-squared").astype(object),
+            "p_chi2": p_chi2,
         }
     )
 
 
+def _fisher(first: np.ndarray, hits: np.ndarray, size: int, n: int) -> np.ndarray:
+    """Fisher's exact test, two-sided: p values of `first` hits in a group of `size` of n images.
+
+    Labels that equally many images carry (`hits`) share one hypergeometric distribution. From
+    scipy.special, as importing scipy.stats takes longer than a whole study.
+    """
+    from scipy.special import gammaln
+
+    def log_choose(a, b):
+        return gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
+
+    p = np.empty(len(hits))
+    for total in np.unique(hits):
+        of_total = hits == total
+        least = max(0, total - (n - size))
+        k = np.arange(least, min(total, size) + 1)
+        chance = np.exp(
+            log_choose(size, k) + log_choose(n - size, total - k) - log_choose(n, total)
+        )
+        seen = chance[(first[of_total] - least).astype(int)]
+        # tables as likely as the one seen count too, whatever the last digits of a sum
+        p[of_total] = (chance * (chance <= seen[:, None] * (1 + 1e-7))).sum(axis=1)
+    return p.clip(max=1)
+
+
 def adjust(p, correction: str = "fdr_bh") -> np.ndarray:
-    """P values (m,) corrected for their number.
+    """P values (m,) corrected for their number; missing ones (NaN) stay so and do not count.
 
     "fdr_bh" (Benjamini and Hochberg 1995) and "holm" (Holm 1979) are computed here, as importing statsmodels
     takes longer than a whole study; any other method is statsmodels' `multipletests`.
     """
-    p = np.asarray(p, float)
+    p = np.array(p, float)
+    known = ~np.isnan(p)
+    if known.any():
+        p[known] = _adjusted(p[known], correction)
+    return p
+
+
+def _adjusted(p: np.ndarray, correction: str) -> np.ndarray:
     m = len(p)
-    if m == 0:
-        return p
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(m)
     if correction == "fdr_bh":

@@ -9,7 +9,7 @@ from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
 from clipeval.stats.rates import group_counts, hits_of, wilson
 
-__all__ = ["mcnemar_models", "paired_change", "paired_changes"]
+__all__ = ["mcnemar_models", "newcombe_paired", "paired_change", "paired_changes"]
 
 
 def paired_change(before, after, *, confidence: float = 0.95) -> dict:
@@ -69,7 +69,7 @@ def paired_changes(
         counts = part.drop(columns="count") if counts is None else counts
         counts[kind] = part["count"]
     n, both, lost, won = (counts[c].to_numpy() for c in ("n", *kinds))
-    low, high = _newcombe_paired(both, won, lost, n, confidence)
+    low, high = newcombe_paired(both, won, lost, n, confidence)
     tests = [_mcnemar(*cells) for cells in zip(lost, won, n, strict=True)]
     with np.errstate(invalid="ignore"):
         rates = {"before": 100 * (both + lost) / n, "after": 100 * (both + won) / n}
@@ -114,7 +114,7 @@ def mcnemar_models(
     return table
 
 
-def _newcombe_paired(both, first, second, n, confidence) -> tuple[np.ndarray, np.ndarray]:
+def newcombe_paired(both, first, second, n, confidence) -> tuple[np.ndarray, np.ndarray]:
     """Newcombe's method 10 for p1 - p2, fractions; `first`, `second`: hits in one of them only."""
     both, first, second, n = (np.asarray(x, float) for x in (both, first, second, n))
     neither = n - both - first - second

@@ -25,18 +25,32 @@ from clipeval.multilabel import (
 from clipeval.published import load_published, with_published
 from clipeval.stats import group_rates
 from clipeval.studies.congress_findings import findings_summary, published_findings
+from clipeval.studies.congress_views import (
+    figure_notes,
+    limits,
+    set_names,
+    show_categories,
+    show_top,
+    threshold_lines,
+)
 
 __all__ = [
     "SOURCE",
     "Parameters",
     "categories",
+    "figure_notes",
     "findings_summary",
     "gender_accuracy",
     "label_categories",
     "labels_by_gender",
+    "limits",
     "outcomes",
     "predict",
     "published_findings",
+    "set_names",
+    "show_categories",
+    "show_top",
+    "threshold_lines",
     "threshold_note",
     "thresholds",
     "top_gendered",
@@ -246,7 +260,8 @@ def labels_by_gender(
     DataFrame
         label_set, threshold, label, category, gender, n, count, metric, percent, ci_low, ci_high
         (Wilson, 95 %), published (NaN: the paper prints no rates), difference, chi2 (without
-        continuity correction), p, p_adjusted, min_expected (below 5 the p value is doubtful).
+        continuity correction), p, p_adjusted, min_expected, test (of p: Fisher's exact one where
+        min_expected is below 5).
 
     Raises
     ------

@@ -54,8 +54,8 @@ def published_findings(
     -------
     DataFrame
         statement, label_set, threshold, label, gender, n, count, metric, percent, ci_low, ci_high,
-        published, difference, chi2, p, p_adjusted, min_expected, holds: "yes" (in this direction,
-        and corrected p < 0.05; for labels that lead, among the most frequent of both genders),
+        published, difference, chi2, p, p_adjusted, min_expected, test (of p), holds: "yes" (in this
+        direction, and corrected p < 0.05; for labels that lead, among the most frequent of both genders),
         "direction only", "no", or "not measured" (the label was not offered). The row "any other
         occupation" counts the labels of an occupation category that go more to women, of n such.
     """
@@ -89,7 +89,7 @@ def _measured(finding: Finding, table: pd.DataFrame | None) -> pd.DataFrame:
     found["threshold"] = pd.Series([finding.threshold] * len(found), dtype=object)
     columns = ["statement", "label_set", "threshold", "label", "gender", "n", "count", "metric"]
     columns += ["percent", "ci_low", "ci_high", "published", "difference"]
-    columns += ["chi2", "p", "p_adjusted", "min_expected", "holds"]
+    columns += ["chi2", "p", "p_adjusted", "min_expected", "test", "holds"]
     return found.reindex(columns=columns)
 
 

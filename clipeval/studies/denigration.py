@@ -11,8 +11,9 @@ from clipeval import parameters
 from clipeval.classsets import ClassSet, load_class_set
 from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
-from clipeval.statements import AGE_GROUPS, audit, published_rates, side_by_side
-from clipeval.stats import group_gaps, group_rates
+from clipeval.statements import AGE_GROUPS, age_groups, audit, published_rates, side_by_side
+from clipeval.stats import adjust, group_gaps, group_rates
+from clipeval.studies.denigration_views import in_words, show_rates
 
 __all__ = [
     "AGE_GROUPS",
@@ -27,11 +28,13 @@ __all__ = [
     "harm_categories",
     "harm_classes",
     "harm_rates",
+    "in_words",
     "need_groups",
     "outcomes",
     "predict",
     "published_rates",
     "rates_by",
+    "show_rates",
     "side_by_side",
     "top_labels",
 ]
@@ -59,7 +62,13 @@ def predict(session) -> pd.DataFrame:
 
 
 def need_groups(images: pd.DataFrame, groups: Sequence[str], study: str) -> None:
-    """DataError if the images carry no label for a grouping that the study reports."""
+    """DataError if the images carry no label for a grouping that the study reports, or one only."""
+    for name in groups:
+        if name in images and images[name].nunique() == 1:
+            raise DataError(
+                f"{images.attrs['name']}: all images are of {name} {images[name].iloc[0]}; "
+                f"{study} compares groups, and a comparison needs two."
+            )
     missing = [name for name in groups if name not in images.attrs["groups"]]
     if missing:
         raise DataError(
@@ -125,23 +134,6 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     if "age" in top:
         top["age_group"] = age_groups(top["age"])
     return top
-
-
-def age_groups(ages: pd.Series) -> pd.Categorical:
-    """The paper's four age groups for FairFace's age bins.
-
-    Raises
-    ------
-    DataError  if an age is no FairFace bin
-    """
-    group = {age: name for name, bins in AGE_GROUPS.items() for age in bins}
-    ages = ages.astype(object)
-    if len(unknown := sorted(set(ages.dropna()) - set(group))):
-        raise DataError(
-            f'age "{unknown[0]}" is none of FairFace\'s bins ({", ".join(group)}); '
-            "the age groups of the paper are made of these, so relabel the ages."
-        )
-    return pd.Categorical(ages.map(group), categories=list(AGE_GROUPS), ordered=True)
 
 
 def harm_rates(
@@ -309,19 +301,19 @@ def gaps(
     ----------
     predictions : DataFrame, as `predict` returns them
     by : sequence of str, groupings; each is looked at alone
-    n_boot, seed : draws of the bootstrap and of the permutation test, and their seed
+    n_boot, seed : draws of the rates and of the permutation test, and their seed
 
     Returns
     -------
     Gaps
         `from_overall`: grouping, group, category, n, count, metric ("difference to all images"),
-        percent (percentage points), ci_low, ci_high (stratified bootstrap), published, difference,
+        percent (percentage points), ci_low, ci_high (posterior draws), published, difference,
         rate (percent), overall (percent), ratio, ratio_low, ratio_high (NaN where the overall rate
         is 0). Groups without images are left out.
         `largest`: grouping, category, highest, lowest (groups, or "all equal"), n (all images),
-        metric ("largest gap"), percent (percentage points), ci_low, ci_high (bootstrap), published,
-        difference, chi2, dof, p_chi2, min_expected, p_permutation. Methods:
-        `clipeval.stats.group_gaps`.
+        metric ("largest gap"), percent (percentage points), ci_low, ci_high (posterior draws),
+        published, difference, chi2, dof, p_chi2, min_expected, p_permutation, p_adjusted (the
+        latter by Holm, for all rows of this table). Methods: `clipeval.stats.group_gaps`.
 
     Raises
     ------
@@ -343,7 +335,9 @@ def gaps(
             )
             groups.append(_from_overall(found.groups, grouping, category))
             largest.append(_largest(found, grouping, category))
-    return Gaps(pd.concat(groups, ignore_index=True), pd.DataFrame(largest))
+    found = pd.DataFrame(largest)
+    found["p_adjusted"] = adjust(found["p_permutation"], "holm")
+    return Gaps(pd.concat(groups, ignore_index=True), found)
 
 
 def _from_overall(g: pd.DataFrame, grouping: str, category: str) -> pd.DataFrame:
