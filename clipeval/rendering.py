@@ -55,7 +55,7 @@ def _markdown(text: str) -> str:
     return mistune.create_markdown(escape=True, plugins=["table"])(text)
 
 
-def blocks(notebook: dict, *, study: str, base: str = "") -> Iterator[Block]:
+def blocks(notebook: dict, *, study: str, base: str = "", failed: bool = False) -> Iterator[Block]:
     """The pieces of a notebook's page, in order.
 
     Parameters
@@ -63,6 +63,7 @@ def blocks(notebook: dict, *, study: str, base: str = "") -> Iterator[Block]:
     notebook : an executed notebook, as JSON holds it
     study : goes before the ids of tables and figures, so that one page can show several studies
     base : from the page to the study's folder: "" or, say, "fairface/"
+    failed : whether to stop where the notebook did, as the text after it speaks of results there are none of
     """
     section = ""
     for cell in notebook["cells"]:
@@ -77,11 +78,15 @@ def blocks(notebook: dict, *, study: str, base: str = "") -> Iterator[Block]:
             continue
         if cell["cell_type"] != "code" or not source.strip():
             continue
+        if failed and not cell.get("execution_count"):
+            return
         yield Block("code", _code(source, tags), section=section)
         for output in cell.get("outputs", []):
             block = _output(output, study, base)
             if block:
                 yield Block(**{**vars(block), "section": section})
+            if failed and output["output_type"] == "error":
+                return
 
 
 def _sections(source: str) -> Iterator[tuple[str, str]]:
