@@ -6,7 +6,7 @@ can be told apart by the colour-blind and come with marker shapes or hatches for
 intervals are bars, published values open diamonds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,9 @@ from clipeval.canvas import (
     Rows,
     add_axes,
     color,
+    light,
     new_picture,
+    percent_axis,
     rows_picture,
     styled,
     text_inches,
@@ -45,6 +47,12 @@ __all__ = [
 _MARKERS = "os^vPX<"
 _HATCHES = ("", "/////", ".....", "xxxxx", "-----", "+++++", "ooooo")
 _PUBLISHED = {"marker": "D", "mfc": "none", "mec": "0.1", "mew": 0.8, "ms": 5.5, "ls": "none"}
+
+
+def dot_style(slot: int) -> dict:
+    """Marker of the i-th group, in a tint of its colour."""
+    tint = {"mfc": light(color(slot)), "mec": color(slot), "mew": 0.7, "ms": 4}
+    return {"marker": _MARKERS[slot % 7], "color": color(slot), **tint}
 
 
 def _unique(table: pd.DataFrame, column: str | None) -> list:
@@ -82,19 +90,24 @@ def _errors(cells: list[dict]) -> np.ndarray:
     return np.vstack([np.maximum(percent - low, 0), np.maximum(high - percent, 0)])
 
 
-def _range(table: pd.DataFrame, *, zero: bool = False) -> tuple[float, float]:
-    """Limits that hold every percent, interval and published value, within what a percent can be.
+def _span(table: pd.DataFrame, *, zero: bool = False) -> tuple[float, float]:
+    """Least and largest of every percent, interval and published value.
 
-    They start at zero for bars, and for dots unless that would squeeze them into a small part.
+    It starts at zero for bars, and for dots unless that would squeeze them into a small part.
     """
     values = np.concatenate([_numbers(table, name) for name in _VALUES[:4]])
     values = values[~np.isnan(values)]
     low, high = (values.min(), values.max()) if len(values) else (0.0, 100.0)
     if low >= 0 and (zero or low < 0.4 * high):
         low = 0.0
+    return low, high
+
+
+def _range(table: pd.DataFrame) -> tuple[float, float]:
+    """Limits that hold all that is drawn, within what a percent can be."""
+    low, high = _span(table, zero=True)
     margin = 0.04 * (high - low) or 1.0
-    bottom = low if low == 0 and zero else low - margin
-    return (bottom if low < 0 else max(bottom, -margin * 0.5)), min(high + margin, 100 + margin / 2)
+    return (0.0 if low == 0 else low - margin), min(high + margin, 100 + margin / 2)
 
 
 def _count(value) -> str:
@@ -130,7 +143,7 @@ def _has_published(table: pd.DataFrame) -> bool:
 def _dot_legend(table: pd.DataFrame, hues: list) -> tuple[list, list]:
     published = _has_published(table)
     handles = [
-        Line2D([], [], marker=_MARKERS[i % 7], color=color(i), ls="-", lw=1)
+        Line2D([], [], **dot_style(i), ls="-", lw=1.2)
         for i, h in enumerate(hues)
         if h is not None or published
     ]
@@ -186,15 +199,16 @@ def interval_plot(
     rows, hues, names, cells = _panels(table, y, hue, panel)
     legend = _dot_legend(table, hues)
     fig = rows_picture(rows, width=width, xlabel=xlabel, legend=legend)
-    limits = xlim or _range(table)
+    limits = xlim or _span(table)
     for p in rows:
-        p.axes.set_xlim(limits)
+        percent_axis(p.axes, *limits, fig.get_figwidth() * p.axes.get_position().width)
         if np.nanmin(_numbers(table, "percent"), initial=0.0) < 0:
             p.axes.axvline(0, color="0.4", lw=0.6, zorder=1)
 
     def dot(ax: Axes, found: list[dict], at: list[float], slot: int) -> None:
-        style = {"marker": _MARKERS[slot % 7], "color": color(slot), "ls": "none", "lw": 1.1}
         percents = [c["percent"] for c in found]
+        # an interval narrower than its marker is seen on it
+        style = dot_style(slot) | {"ls": "none", "elinewidth": 1.2, "barsabove": True}
         ax.errorbar(percents, at, xerr=_errors(found), **style, zorder=3, clip_on=False)
 
     _draw(rows, names, hues, cells, dot)
@@ -238,7 +252,8 @@ def grouped_bars(
         labels.append("published")
     fig = rows_picture(rows, width=width, xlabel=xlabel, legend=(handles, labels))
     for p in rows:
-        p.axes.set_xlim(_range(table, zero=True))
+        inches = fig.get_figwidth() * p.axes.get_position().width
+        percent_axis(p.axes, *_span(table, zero=True), inches)
         p.axes.axvline(0, color="black", lw=0.6)
 
     def bar(ax: Axes, found: list[dict], at: list[float], slot: int) -> None:
@@ -300,12 +315,14 @@ def line_by(
     """
     hues = _unique(table, hue)
     handles, labels = _dot_legend(table, hues)
+    if len(hues) > 1 and _has_published(table):
+        labels[-1] = "published (in its line's colour)"
     if chance is not None:
         handles.append(Line2D([], [], color="0.4", ls="--", lw=0.9))
         labels.append("chance")
     total = WIDTHS[width]
     key = Legend(handles, labels, total - 2 * PAD)
-    low, high = _range(table, zero=True)
+    low, high = _range(table)
     left, foot = PAD + 0.42, 0.4
     fig = new_picture(width, PAD + key.height + 0.06 + height + foot)
     ax = add_axes(fig, left, foot, total - left - 0.14, height)
@@ -343,13 +360,17 @@ def alt_text(
     hue: str | None = None,
     panel: str | None = None,
     what: str = "percent of images",
+    names: Mapping[str, str] | None = None,
 ) -> str:
     """One or two sentences that say what a figure shows: largest, smallest, published gap.
 
-    Plain text, not escaped for HTML. Parameters as in `interval_plot`; `what` names the percents.
+    Plain text, not escaped for HTML. Parameters as in `interval_plot`; `what` names the percents,
+    `names` the columns where their own names do not read well.
     """
     keys = [k for k in (panel, y, hue) if k is not None]
-    start = f"{what[:1].upper()}{what[1:]} by {', '.join(k.replace('_', ' ') for k in keys)}"
+    *first, last = [(names or {}).get(k, k.replace("_", " ")) for k in keys]
+    by = f"{', '.join(first)} and {last}" if first else last
+    start = f"{what[:1].upper()}{what[1:]} by {by}"
     cells = _cells(table, *keys)
     measured = {key: c for key, c in cells.items() if not np.isnan(c["percent"])}
     if not measured:
@@ -357,9 +378,9 @@ def alt_text(
 
     def say(key):
         cell = measured[key]
-        ends = f" (interval {cell['ci_low']:.1f} to {cell['ci_high']:.1f})"
+        ends = f" (interval {_tenths(cell['ci_low'])} to {_tenths(cell['ci_high'])})"
         known = not np.isnan(cell["ci_low"])
-        return f"{', '.join(map(str, key))}, {cell['percent']:.1f}{ends if known else ''}"
+        return f"{', '.join(map(str, key))}, {_tenths(cell['percent'])}{ends if known else ''}"
 
     largest = max(measured, key=lambda k: measured[k]["percent"])
     smallest = min(measured, key=lambda k: measured[k]["percent"])
@@ -370,8 +391,14 @@ def alt_text(
     gaps = {k: gap for k, gap in gaps.items() if not np.isnan(gap)}
     if gaps:
         key = max(gaps, key=gaps.get)
-        text += (
-            f" Farthest from its published value: {', '.join(map(str, key))}, "
-            f"{measured[key]['percent']:.1f} measured, {measured[key]['published']:.1f} published."
-        )
+        found, known = (_tenths(measured[key][name]) for name in ("percent", "published"))
+        if found != known:
+            text += (
+                f" Farthest from its published value: {', '.join(map(str, key))}, "
+                f"{found} measured, {known} published."
+            )
     return text
+
+
+def _tenths(percent: float) -> str:
+    return f"{round(percent, 1) + 0.0:.1f}"  # no -0.0
