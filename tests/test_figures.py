@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from clipeval import canvas, figures
@@ -415,6 +416,21 @@ def test_ticks_span_what_is_drawn(low, high, inches, ticks):
     canvas.styled(canvas.percent_axis)(ax, low, high, inches)
     assert np.allclose(ax.get_xticks(), ticks)
     assert np.allclose(ax.get_xlim(), (ticks[0], ticks[-1]))
+
+
+def test_texts_stand_out_by_the_formula_of_wcag():
+    def light(color):
+        parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color]
+        return np.dot(parts, (0.2126, 0.7152, 0.0722))
+
+    for fig in [draw() for draw in FIGURES.values()]:
+        for text in fig.findobj(matplotlib.text.Text):
+            behind = (1.0, 1.0, 1.0)
+            if text.axes is not None and text.axes.images and text in text.axes.texts:
+                image, (column, row) = text.axes.images[0], map(int, text.get_position())
+                behind = image.to_rgba(image.get_array())[row, column, :3]
+            a, b = sorted((light(to_rgb(text.get_color())), light(behind)))
+            assert (b + 0.05) / (a + 0.05) >= 4.5, text
 
 
 def test_an_interval_narrower_than_its_marker_is_seen_on_it():

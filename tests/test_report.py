@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -288,6 +290,45 @@ def test_headings_in_fenced_code_are_no_sections():
     other = {"cell_type": "markdown", "metadata": {}, "source": "## Two\ntext\n\n### Three\n#no"}
     found = list(blocks({"cells": [cell, other]}, study="fairface"))
     assert [block.section for block in found] == ["One", "Two", "Three"]
+
+
+def test_colours_of_the_page_stand_out_by_the_formula_of_wcag():
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]+);", report._asset("style.css")))
+
+    def light(name):
+        digits = (
+            colours[name][1:]
+            if len(colours[name]) == 7
+            else "".join(c * 2 for c in colours[name][1:])
+        )
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for text in ("ink", "soft", "accent", "bad"):
+        for behind in ("paper", "shade"):
+            assert (light(behind) + 0.05) / (light(text) + 0.05) >= 4.5, (text, behind)
+
+
+def test_what_a_box_says_to_cite_passes_bibtex(tmp_path):
+    if not (shutil.which("pdflatex") and shutil.which("bibtex")):
+        pytest.skip("pdflatex and bibtex are not installed")
+    boxes = _soup("fairface/report.html").select("details.cite pre")
+    entry = boxes[0].get_text()
+    figure, paper = re.findall(r"@\w+\{([^,]+),", entry)
+    (tmp_path / "cited.bib").write_text(entry)
+    (tmp_path / "paper.tex").write_text(
+        f"\\documentclass{{article}}\\begin{{document}}\\cite{{{figure}}}, \\cite{{{paper}}}"
+        "\\bibliographystyle{plain}\\bibliography{cited}\\end{document}"
+    )
+    for command in ("pdflatex -halt-on-error", "bibtex", "pdflatex -halt-on-error", "pdflatex"):
+        done = subprocess.run([*command.split(), "paper"], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert "undefined" not in log.split("(./paper.aux)")[-1]
+    record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
+    assert "Study fairface, id" in entry and "; parameters " in entry
+    assert not record["code"]["commit"] or record["code"]["commit"] in entry
 
 
 def test_a_page_is_light():
