@@ -109,6 +109,12 @@ def light(color: str) -> tuple[float, float, float]:
     return tuple(0.6 + 0.4 * part for part in to_rgb(color))
 
 
+def legible(behind) -> str:
+    """Black or white, whichever stands out more on a colour: by the luminance that WCAG 2 defines."""
+    parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(behind)]
+    return "black" if 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] > 0.179 else "white"
+
+
 def color(i: int) -> str:
     """Colour of the i-th group."""
     colors = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
