@@ -23,6 +23,7 @@ __all__ = ["FONT", "PAD", "WIDTHS", "Picture", "Rows", "plain", "styled", "text_
 WIDTHS = {"single": 3.35, "double": 6.9}  # inches: a journal's column and page
 SIZE = 7.0  # points, the size of labels
 LINE = 0.118  # inches a line of such text takes
+MARKERS = "os^vPX<"
 PAD = 0.05  # inches kept free at the edges
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 # Left as the session has them: what chooses a window system or belongs to the machine.
@@ -107,6 +108,12 @@ def wrapped(text: object, inches: float, size: float = SIZE, lines: int = 4) -> 
 def light(color: str) -> tuple[float, float, float]:
     """A tint of a colour, on which the colour itself is seen."""
     return tuple(0.6 + 0.4 * part for part in to_rgb(color))
+
+
+def dot_style(slot: int) -> dict:
+    """Marker of the i-th group, in a tint of its colour."""
+    tint = {"mfc": light(color(slot)), "mec": color(slot), "mew": 0.7, "ms": 4}
+    return {"marker": MARKERS[slot % 7], "color": color(slot), **tint}
 
 
 def legible(behind) -> str:

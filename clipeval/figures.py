@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from clipeval.canvas import (
+    MARKERS,
     PAD,
     WIDTHS,
     Legend,
@@ -22,7 +23,7 @@ from clipeval.canvas import (
     Rows,
     add_axes,
     color,
-    light,
+    dot_style,
     new_picture,
     percent_axis,
     rows_picture,
@@ -44,15 +45,8 @@ __all__ = [
     "save_figure",
 ]
 
-_MARKERS = "os^vPX<"
 _HATCHES = ("", "/////", ".....", "xxxxx", "-----", "+++++", "ooooo")
 _PUBLISHED = {"marker": "D", "mfc": "none", "mec": "0.1", "mew": 0.8, "ms": 5.5, "ls": "none"}
-
-
-def dot_style(slot: int) -> dict:
-    """Marker of the i-th group, in a tint of its colour."""
-    tint = {"mfc": light(color(slot)), "mec": color(slot), "mew": 0.7, "ms": 4}
-    return {"marker": _MARKERS[slot % 7], "color": color(slot), **tint}
 
 
 def _unique(table: pd.DataFrame, column: str | None) -> list:
@@ -337,7 +331,7 @@ def line_by(
         points = sorted(((at, c) for (h, at), c in cells.items() if h == value), key=lambda p: p[0])
         measured = [(at, c) for at, c in points if not np.isnan(c["percent"])]
         if measured:
-            style = {"color": color(slot), "marker": _MARKERS[slot % 7], "elinewidth": 1}
+            style = {"color": color(slot), "marker": MARKERS[slot % 7], "elinewidth": 1}
             at, found = zip(*measured, strict=True)
             percents = [c["percent"] for c in found]
             ax.errorbar(at, percents, yerr=_errors(found), **style, zorder=3, clip_on=False)

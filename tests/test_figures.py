@@ -473,7 +473,7 @@ def test_drawing_needs_neither_seaborn_nor_pyplot_nor_scipy():
 
 def test_palette_can_be_told_apart_in_grey_or_by_shape():
     colors = canvas._style()["axes.prop_cycle"].by_key()["color"]
-    assert len(set(colors)) == 7 == len(set(figures._MARKERS)) == len(set(figures._HATCHES))
+    assert len(set(colors)) == 7 == len(set(canvas.MARKERS)) == len(set(figures._HATCHES))
 
 
 def test_a_figure_drawn_before_is_taken_from_the_store(tmp_path, monkeypatch):

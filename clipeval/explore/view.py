@@ -56,8 +56,8 @@ def figure(explorer):
 def _draw(explorer, names: list[str], labels: list[str]):
     from matplotlib.lines import Line2D
 
-    from clipeval.canvas import Rows, percent_axis, rows_picture
-    from clipeval.figures import alt_text, dot_style
+    from clipeval.canvas import Rows, dot_style, percent_axis, rows_picture
+    from clipeval.figures import alt_text
 
     rates = explorer.rates.assign(group=_labels(explorer.rates, explorer.choice.by))
     sizes = rates.groupby("group")["n"].first()
