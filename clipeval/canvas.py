@@ -3,6 +3,7 @@
 import base64
 import functools
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import matplotlib
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ft2font import LoadFlags
 
@@ -21,6 +23,7 @@ __all__ = ["FONT", "PAD", "WIDTHS", "Picture", "Rows", "plain", "styled", "text_
 WIDTHS = {"single": 3.35, "double": 6.9}  # inches: a journal's column and page
 SIZE = 7.0  # points, the size of labels
 LINE = 0.118  # inches a line of such text takes
+MARKERS = "os^vPX<"
 PAD = 0.05  # inches kept free at the edges
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 # Left as the session has them: what chooses a window system or belongs to the machine.
@@ -102,6 +105,23 @@ def wrapped(text: object, inches: float, size: float = SIZE, lines: int = 4) -> 
     return "\n".join(broken)
 
 
+def light(color: str) -> tuple[float, float, float]:
+    """A tint of a colour, on which the colour itself is seen."""
+    return tuple(0.6 + 0.4 * part for part in to_rgb(color))
+
+
+def dot_style(slot: int) -> dict:
+    """Marker of the i-th group, in a tint of its colour."""
+    tint = {"mfc": light(color(slot)), "mec": color(slot), "mew": 0.7, "ms": 4}
+    return {"marker": MARKERS[slot % 7], "color": color(slot), **tint}
+
+
+def legible(behind) -> str:
+    """Black or white, whichever stands out more on a colour: by the luminance that WCAG 2 defines."""
+    parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(behind)]
+    return "black" if 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] > 0.179 else "white"
+
+
 def color(i: int) -> str:
     """Colour of the i-th group."""
     colors = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
@@ -179,6 +199,7 @@ class Rows:
 
 
 SLOT = 0.125  # inches between two slots of a row
+GAP = 0.15  # inches between two panels
 
 
 def rows_picture(
@@ -207,7 +228,8 @@ def rows_picture(
 
     lefts, rights = [], []
     for i, p in enumerate(panels):
-        lefts.append(widest(texts[i]) + 0.07 if i == 0 or not shared else 0.08)
+        lefts.append(widest(texts[i]) + 0.1 if i == 0 or not shared else 0.0)
+        lefts[i] += GAP if i else 0.0
         notes = p.notes if i == across - 1 or not same_notes else []
         rights.append(widest([t for row in notes for t in row]) + 0.08 if notes else 0.06)
     inner = (total - 2 * PAD - sum(lefts) - sum(rights)) / across
@@ -234,7 +256,7 @@ def rows_picture(
         p.centers = [(a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)]
         ax.set_ylim(body, 0)
         ax.set_yticks(p.centers, texts[i] if i == 0 or not shared else [""] * len(p.labels))
-        ax.tick_params(axis="y", length=0, pad=3)
+        ax.tick_params(axis="y", length=0, pad=5)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x")
         if titles[i]:
@@ -248,6 +270,35 @@ def rows_picture(
     fig.text(at / total, 0.04 / fig.get_figheight(), below, ha="center", va="bottom", size=7.5)
     key.draw(fig, PAD)
     return fig
+
+
+def percent_axis(ax: Axes, low: float, high: float, inches: float) -> None:
+    """Limits at round numbers that hold both, and ticks from one to the other: 3 to 8, as many as fit.
+
+    Parameters
+    ----------
+    ax : whose x axis it is
+    low, high : least and largest value shown, percents
+    inches : width of the axes
+    """
+    for step in _STEPS:
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        last = max(last, first + 2)
+        if last * step > 100 + 1e-9:  # no percent is larger
+            last = round(100 / step)
+            first = min(first, last - 2)
+        if last - first > 7:
+            continue
+        ticks = [step * i for i in range(first, last + 1)]
+        labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
+        if (last - first) * (max(map(text_inches, labels)) + 0.08) <= inches:
+            break
+    ax.set_xticks(ticks, labels)
+    ax.set_xlim(ticks[0], ticks[-1])
+
+
+# of a percent axis, in percentage points
+_STEPS = [m * 10.0**k for k in (-3, -2, -1, 0, 1) for m in (1, 2, 2.5, 5)]
 
 
 def _over(ax: Axes):

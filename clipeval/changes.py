@@ -14,7 +14,16 @@ import pandas as pd
 
 from clipeval.provenance import HOW
 
-__all__ = ["causes", "compare_study", "effects", "forget", "kept_before", "sentences", "set_aside"]
+__all__ = [
+    "causes",
+    "compare_study",
+    "effects",
+    "forget",
+    "kept_before",
+    "sentences",
+    "set_aside",
+    "summary",
+]
 
 #: where the results of the run before wait
 BEFORE = ".before"
@@ -244,6 +253,14 @@ def compare_study(before: Path, after: Path) -> dict:
     }
 
 
+def summary(changes: dict) -> str:
+    """Whether results differ from the run before and in which studies: one sentence; see `sentences`."""
+    moved = [study for study, found in changes.items() if _effects(found)]
+    if not moved:
+        return "Since the run before no number and no label changed."
+    return f"Since the run before results changed in {', '.join(moved)}."
+
+
 def sentences(changes: dict) -> list[str]:
     """`compare_study` of each study, as sentences; what is the same for several is said once.
 
@@ -278,6 +295,18 @@ def _cause(cause: dict) -> str:
     return f"{cause['what'].capitalize()}: {cause['before']} became {cause['after']}"
 
 
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def _move(points: float | None) -> str:
+    if points is None:
+        return "from or to no value"
+    if abs(points) < 0.005:
+        return "by less than 0.01 points"
+    return f"by {points:+.2f} points".replace("-", "−")
+
+
 def _effects(found: dict) -> list[str]:
     """What moved in one study, a sentence a table."""
     lines = []
@@ -286,11 +315,9 @@ def _effects(found: dict) -> list[str]:
         if table["moved"]:
             top = table["largest"]
             row = ", ".join(top["row"].values())
-            move = "from or to no value" if top["by"] is None else f"by {top['by']:+.4g} points"
-            parts.append(
-                f"{table['moved']} of {table['rows']} rows moved, the largest {move} ({row})"
-            )
-        parts += [f"{table[what]} rows {what}" for what in ("added", "removed") if table[what]]
+            rows = f"{table['moved']:,} of {_rows(table['rows'])}"
+            parts.append(f"{rows} moved, the largest {_move(top['by'])} ({row})")
+        parts += [f"{_rows(table[what])} {what}" for what in ("added", "removed") if table[what]]
         lines.append(
             f"table {name}: {'; '.join(parts) or 'the percents are the same, other columns differ'}."
         )

@@ -90,7 +90,7 @@ def _shown(id: str, table: pd.DataFrame) -> list[str]:
 
 def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[tuple]:
     """(id, caption, alt) of the overview and of each study's own figure."""
-    from clipeval.figures import interval_plot, save_figure
+    from clipeval.figures import alt_text, interval_plot, save_figure
 
     measured = found.rates[found.rates["n"].notna()]
     text = "Headline numbers of each model over all images."
@@ -104,10 +104,12 @@ def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[
             plan.append((name, rows, "images_of", "method" if several else None, text))
     written = []
     for id, table, y, panel, text in plan:
-        shown = interval_plot(table, y=y, hue="model", panel=panel, width="double")
+        how = {"y": y, "hue": "model", "panel": panel}
+        shown = interval_plot(table, **how, width="double")
+        alt = alt_text(table, **how, names={"what": "quantity", "images_of": "group"})
         said = caption(text, about, intervals=how, published_source=_sources(found, table))
-        save_figure(shown, out / "figures", id, said, about)
-        written.append((id, said, shown.alt))
+        save_figure(shown, out / "figures", id, said, about, alt=alt)
+        written.append((id, said, alt))
     return written
 
 
@@ -122,6 +124,7 @@ def _slug(text: str) -> str:
 
 
 def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) -> str:
+    from clipeval.rendering import framed_table
     from clipeval.report import page
     from clipeval.tables import table_html
 
@@ -138,12 +141,24 @@ def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) ->
         notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
         head.append(f"<h2>What is not compared</h2><ul>{notes}</ul>")
     head.append(f"<h2>What may be concluded</h2><p>{escape(MAY)}</p>")
+    head.append('<h2 id="figures">Figures</h2>')
     for id, said, alt in pictures:
         head.append(
-            f'<figure><img src="figures/{id}.png" alt="{escape(alt)}" style="max-width:100%">'
-            f"<figcaption>{escape(said)}</figcaption></figure>"
+            f'<figure id="compare-figure-{id}"><div class="scroll wide" tabindex="0" role="region" '
+            f'aria-label="Figure"><img src="figures/{id}.svg" alt="{escape(alt)}" '
+            f'style="width:894px;max-width:100%"></div><figcaption>{escape(said)}</figcaption></figure>'
         )
+    head.append('<h2 id="tables">Tables</h2>')
     for id, table in {"compare": found.rates, "paired": found.paired}.items():
-        shown = table_html(table, texts[id], id=id, extra=[*_shown(id, table), *MORE[id]])
-        head.append(f'<div style="overflow-x:auto" tabindex="0">{shown}</div>')
-    return page(f"{title} – clipeval", "\n".join(head))
+        extra = [*_shown(id, table), *MORE[id]]
+        shown = table_html(table, texts[id], id=f"table-{id}", extra=extra)
+        head.append(framed_table(shown, id, "compare"))
+        files = ", ".join(
+            f'<a href="tables/{id}.{end}">{end.upper()}</a>' for end in ("csv", "tex")
+        )
+        head.append(f"<p>Files: {files}.</p>")
+    links = "".join(
+        f'<li><a href="#{id}">{id.capitalize()}</a></li>' for id in ("figures", "tables")
+    )
+    nav = f'<nav aria-label="Parts"><ul>{links}</ul></nav>\n'
+    return page(f"{title} – clipeval", "\n".join(head), nav)

@@ -9,6 +9,11 @@ COLUMN, PAGE = 219.0, 448.0  # points: the narrower of article's a4 and letter t
 HEIGHT = 500.0  # points a float may take
 LINE = 9.7  # points a line of \footnotesize takes
 _SEP = 8.0  # points between two columns, set by \tabcolsep below
+_HELD = (
+    12  # floats that LaTeX keeps back before it must print them; it fails at 18, since 2015 at 52
+)
+# size of the letters: width of a letter, as a part of what it is in \footnotesize
+_SIZES = {"footnotesize": 1.0, "scriptsize": 0.94, "tiny": 0.82}
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -165,22 +170,26 @@ def _cell(lines: Sequence[str], align: str, valign: str = "t") -> str:
     )
 
 
-def _layout(header, rows, numeric) -> tuple[str, list[float]]:
-    """Environment and width of every column: one column of the page if that fits, else both."""
+def _layout(header, rows, numeric) -> tuple[str, str, list[float]]:
+    """Environment, size and width of every column: one column of the page if that fits, else both.
+
+    Where even the page is too narrow the letters become smaller. Widths are those that the text would
+    have in \\footnotesize.
+    """
     columns = range(len(header))
     words = [max(map(text_width, header[i].split()), default=0) for i in columns]
     natural = [max([words[i], *(text_width(row[i]) for row in rows)]) for i in columns]
     text = [i for i in columns if i not in numeric]
-    for layout in (("table", COLUMN), ("table*", PAGE)):
-        environment, across = layout
-        room = across - _SEP * (len(header) - 1) - sum(natural[i] for i in numeric)
+    layouts = [("table", COLUMN, "footnotesize"), *(("table*", PAGE, size) for size in _SIZES)]
+    for environment, across, size in layouts:
+        room = across / _SIZES[size] - _SEP * (len(header) - 1) - sum(natural[i] for i in numeric)
         shared = _share([natural[i] for i in text], max(room, 40.0 * len(text)))
         readable = all(w >= min(natural[i], 65.0) for i, w in zip(text, shared, strict=True))
-        if sum(shared) <= room and readable:
+        if sum(shared) <= room and (readable or environment == "table*"):
             break
     for i, width in zip(text, shared, strict=True):
         natural[i] = width
-    return environment, natural
+    return environment, size, natural
 
 
 def _pages(rows: list[tuple[int, str]], room: float):
@@ -214,11 +223,11 @@ def booktabs(
 
     Returns
     -------
-    str: one `table` (or `table*` where a column of the page is too narrow); more rows than a page
-    holds go on in further floats under the same number
+    str: one `table` (or `table*` where a column of the page is too narrow, in smaller letters where
+    the page is too); more rows than a page holds go on in further floats under the same number
     """
     rows = [[str(cell) for cell in row] for row in rows]
-    environment, widths = _layout(header, rows, numeric)
+    environment, size, widths = _layout(header, rows, numeric)
     align = ["r" if i in numeric else "l" for i in range(len(header))]
     heads = [wrap(h, widths[i]) for i, h in enumerate(header)]
     head = " & ".join(_cell(h, align[i], "b") for i, h in enumerate(heads))
@@ -235,12 +244,13 @@ def booktabs(
     for number, page in enumerate(_pages(body, max(room, 10 * LINE))):
         text = caption if number == 0 else "(continued)"
         parts += [
+            *([r"\clearpage"] if number and number % _HELD == 0 else []),
             rf"\begin{{{environment}}}[tp]",
             *([r"\addtocounter{table}{-1}"] if number else []),
             r"\centering",
             rf"\caption{{{escape(text)}}}\vspace{{4pt}}",
             *([] if number else [rf"\label{{{label}}}"]),
-            rf"\footnotesize\setlength{{\tabcolsep}}{{{_SEP / 2:g}pt}}",
+            rf"\{size}\setlength{{\tabcolsep}}{{{_SEP * _SIZES[size] / 2:.3g}pt}}",
             rf"\begin{{tabular}}{{@{{}}{''.join(align)}@{{}}}}",
             r"\toprule",
             head + r" \\",

@@ -15,6 +15,7 @@ from clipeval.canvas import (
     Rows,
     add_axes,
     color,
+    legible,
     new_picture,
     plain,
     rows_picture,
@@ -115,7 +116,9 @@ def confusion(
     fig = new_picture(width, PAD + tall * len(rows) + foot)
     ax = add_axes(fig, left, foot, cell * len(columns), tall * len(rows))
     largest = np.nanmax(values) if values.size and np.nanmax(values) > 0 else 1.0
-    ax.imshow(values, cmap="Blues", vmin=0, vmax=largest, aspect="auto", interpolation="none")
+    cells = ax.imshow(
+        values, cmap="Blues", vmin=0, vmax=largest, aspect="auto", interpolation="none"
+    )
     ax.set_xticks(range(len(columns)), columns, rotation=90 if turned else 0)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
@@ -124,10 +127,9 @@ def confusion(
     size = min(SIZE, SIZE * (cell - 0.02) / max(map(text_inches, texts)))
     for (i, j), v in np.ndenumerate(values):
         if v > 0:
-            dark = v > 0.6 * largest
             ax.text(
                 j, i, f"{v:,.{decimals}f}", ha="center", va="center", size=size,
-                color="white" if dark else "black",
+                color=legible(cells.to_rgba(v)),
             )  # fmt: skip
     w, h = fig.get_size_inches()
     below = wrapped(f"{xlabel}; numbers: {unit}", total - 2 * PAD, lines=1)

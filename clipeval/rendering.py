@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Block", "blocks"]
+__all__ = ["Block", "blocks", "framed_table"]
 
 _TABLE = re.compile(r'<table class="clipeval" data-sortable id="table-(\w+)">')
 _FIGURE = re.compile(r'<figure id="figure-(\w+)">')
@@ -55,7 +55,7 @@ def _markdown(text: str) -> str:
     return mistune.create_markdown(escape=True, plugins=["table"])(text)
 
 
-def blocks(notebook: dict, *, study: str, base: str = "") -> Iterator[Block]:
+def blocks(notebook: dict, *, study: str, base: str = "", failed: bool = False) -> Iterator[Block]:
     """The pieces of a notebook's page, in order.
 
     Parameters
@@ -63,6 +63,7 @@ def blocks(notebook: dict, *, study: str, base: str = "") -> Iterator[Block]:
     notebook : an executed notebook, as JSON holds it
     study : goes before the ids of tables and figures, so that one page can show several studies
     base : from the page to the study's folder: "" or, say, "fairface/"
+    failed : whether to stop where the notebook did, as the text after it speaks of results there are none of
     """
     section = ""
     for cell in notebook["cells"]:
@@ -77,11 +78,15 @@ def blocks(notebook: dict, *, study: str, base: str = "") -> Iterator[Block]:
             continue
         if cell["cell_type"] != "code" or not source.strip():
             continue
+        if failed and not cell.get("execution_count"):
+            return
         yield Block("code", _code(source, tags), section=section)
         for output in cell.get("outputs", []):
             block = _output(output, study, base)
             if block:
                 yield Block(**{**vars(block), "section": section})
+            if failed and output["output_type"] == "error":
+                return
 
 
 def _sections(source: str) -> Iterator[tuple[str, str]]:
@@ -116,7 +121,7 @@ def _output(output: dict, study: str, base: str) -> Block | None:
     if shown := data.get("text/html"):
         if found := _TABLE.match(shown):
             rows = shown.count("<tr>") - 1
-            return Block("table", _table(shown, found[1], study), id=found[1], rows=rows)
+            return Block("table", framed_table(shown, found[1], study), id=found[1], rows=rows)
         if found := _FIGURE.match(shown):
             return Block("figure", _figure(shown, found[1], study, base), id=found[1])
         return Block("output", _safe(shown)) if "<td" in shown or "<table" not in shown else None
@@ -164,8 +169,8 @@ def _framed(html: str) -> str:
     return re.sub(r"<table\b.*?</table>", lambda found: f"{box}{found[0]}</div>", html, flags=re.S)
 
 
-def _table(html: str, id: str, study: str) -> str:
-    """A session's table; its caption stands outside the box that scrolls."""
+def framed_table(html: str, id: str, study: str) -> str:
+    """A table as of `tables.table_html`; its caption stands outside the box that scrolls."""
     name = f"{study}-table-{id}"
     caption = found[1] if (found := _CAPTION.search(html)) else escape(id)
     html = _INLINE.sub("", _CAPTION.sub("", html, count=1))  # the page has a style sheet

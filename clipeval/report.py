@@ -16,6 +16,7 @@ __all__ = ["page", "write_index", "write_study"]
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"figure": ("pdf", "svg", "png"), "table": ("csv", "tex")}
 _LONG = 60  # rows; a longer table is linked on the index, and shown whole on its study's page
+_SINCE = "Since the run before"
 _FOLDED = 15  # rows; a longer table is folded on the index
 
 
@@ -91,11 +92,13 @@ def write_study(folder: Path, error: str = "") -> Path | None:
     body = [_replay(record)]
     if error:
         body.append(f'<p class="failed">This study failed: {escape(error)}</p>\n')
-    parts = list(blocks(notebook, study=study.id))
+    parts = list(blocks(notebook, study=study.id, failed=bool(error)))
     if not any(part.html.startswith("<h1") for part in parts):
         body.append(f"<h1>{escape(study.title)}</h1>\n")
     for part in parts:
         body += [part.html, _cite(part, study.id, record)]
+    if error:
+        body.append("<p>The rest of the notebook was not run, and is left out here.</p>\n")
     body.append(_provenance(record, "<h2>Provenance</h2>"))
     title = study.title + (" (replay on test cards)" if record.get("test_cards") else "")
     nav = '<nav aria-label="Run"><a href="../index.html">All studies of this run</a></nav>\n'
@@ -195,21 +198,27 @@ def write_index(out: Path) -> Path:
     title = "Characterization of a CLIP-like model" + (
         " (replay on test cards)" if test_cards else ""
     )
-    body = [f"<h1>{title}</h1>", _replay({"test_cards": test_cards}), _summary(run, records)]
+    changes = _json(out / "changes.json")
+    body = [
+        f"<h1>{title}</h1>",
+        _replay({"test_cards": test_cards}),
+        _summary(run, records, changes),
+    ]
     body += [_study(out, name, records.get(name, {}), failed.get(name, "")) for name in shown]
-    body.append(_changes(_json(out / "changes.json")))
-    links = "".join(
-        f'<li><a href="#{name}">{escape(STUDIES[name].title)}</a>{" (failed)" if name in failed else ""}</li>'
-        for name in shown
-    )
+    body.append(_changes(changes))
+    titles = {name: STUDIES[name].title + (" (failed)" if name in failed else "") for name in shown}
+    titles |= {"changes": _SINCE} if changes else {}
+    links = "".join(f'<li><a href="#{id}">{escape(text)}</a></li>' for id, text in titles.items())
     nav = f'<nav aria-label="Studies"><ul>{links}</ul></nav>\n'
     path = out / "index.html"
     path.write_text(page(f"{title} – clipeval", "\n".join(body), nav), "utf-8")
     return path
 
 
-def _summary(run: dict, records: dict) -> str:
-    """What was run, in a line or two."""
+def _summary(run: dict, records: dict, changes: dict) -> str:
+    """What was run, and whether results differ from the run before, in a few lines."""
+    from clipeval.changes import summary
+
     models = dict.fromkeys(
         f"{r['model']['model']} {r['model']['pretrained']}".strip()
         for r in records.values()
@@ -227,7 +236,10 @@ def _summary(run: dict, records: dict) -> str:
         stopped = (
             '<p class="failed">This run has not finished; the same command goes on from here.</p>'
         )
-    return stopped + _listed(rows)
+    moved = (
+        f'<p>{escape(summary(changes))} <a href="#changes">What changed</a></p>' if changes else ""
+    )
+    return stopped + _listed(rows) + moved
 
 
 def _study(out: Path, name: str, record: dict, error: str) -> str:
@@ -243,13 +255,14 @@ def _study(out: Path, name: str, record: dict, error: str) -> str:
             f'<a href="{name}/report.html">page</a> shows how far it came.</p>'
         )
     conclusions = []
-    for part in blocks(_json(out / name / "notebook.ipynb"), study=name, base=f"{name}/"):
+    notebook = _json(out / name / "notebook.ipynb")
+    for part in blocks(notebook, study=name, base=f"{name}/", failed=bool(error)):
         if part.kind in ("figure", "table"):
             cite = _cite(part, name, record, f"{name}/")
             parts += [_shortened(part, name, record) if part.kind == "table" else part.html, cite]
         elif part.section.startswith("What may") and part.kind in ("text", "output"):
             conclusions.append(_lowered(part.html))
-    parts += conclusions
+    parts += conclusions if not error else []
     if record:
         parts.append(
             f'<details class="more"><summary>Provenance</summary>{_provenance(record)}</details>'
@@ -265,13 +278,14 @@ def _study(out: Path, name: str, record: dict, error: str) -> str:
 
 
 def _shortened(part: Block, name: str, record: dict) -> str:
-    """A long table folded, a very long one linked."""
+    """A long table folded, a very long one linked; under the id that the box below it names."""
     if part.rows <= _FOLDED or name == "card":
         return part.html
-    text = next((e["text"] for e in record.get("tables", []) if e["id"] == part.id), part.id)
-    title = f"Table: {escape(text)} ({part.rows} rows)"
+    entry = next((e for e in record.get("tables", []) if e["id"] == part.id), {})
+    title = f"Table: {escape(entry.get('text', part.id))} ({entry.get('rows', part.rows):,} rows)"
     if part.rows > _LONG:
-        return f'<p><a href="{name}/report.html#{name}-table-{part.id}">{title}</a></p>'
+        id = f"{name}-table-{part.id}"
+        return f'<p id="{id}"><a href="{name}/report.html#{id}">{title}</a></p>'
     return f'<details class="more"><summary>{title}</summary>{part.html}</details>'
 
 
@@ -290,4 +304,4 @@ def _changes(changes: dict) -> str:
     from clipeval.changes import sentences
 
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences(changes))
-    return f'<section id="changes"><h2>Since the run before</h2><ul>{items}</ul></section>'
+    return f'<section id="changes" class="study"><h2>{_SINCE}</h2><ul>{items}</ul></section>'

@@ -16,14 +16,12 @@ from clipeval.parameters import Parameters, parse, refuse_cards
 from clipeval.provenance import Provenance, bibtex, caption, code_version, package_versions
 from clipeval.runfolder import check_out, write_json, write_run
 from clipeval.studies import get_study
-from clipeval.tables import table_html, write_table
+from clipeval.tables import SHOWN, shown_of, table_html, write_table
 
 __all__ = ["Session", "as_markdown", "start"]
 
 #: what the runner did for this process's study before its notebook started; see `Inputs.work`
 work_before: dict = {}
-#: rows of a table that a notebook shows; the file has them all
-SHOWN = 120
 
 
 def start(study: str, values: dict) -> "Session":
@@ -237,9 +235,8 @@ class Session(Inputs):
             caption(text, self.provenance, kind="table", **how),
             extra=extra,
         )
-        shown = self._keep("tables", id, text, kind="table", **how)
-        if len(table) > SHOWN:
-            shown += f" The first {SHOWN} of {len(table):,} rows; all of them are in {id}.csv."
+        shown = self._keep("tables", id, text, kind="table", **how) + shown_of(table, id)
+        self._kept["tables"][-1]["rows"] = len(table)
         return HTML(table_html(table[:SHOWN], caption=shown, id=f"table-{id}", extra=extra))
 
     def figure(self, id: str, figure, text: str, *, alt: str = "", **how):

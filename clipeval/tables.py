@@ -18,14 +18,17 @@ from clipeval.errors import DataError
 from clipeval.latex import booktabs
 
 __all__ = [
+    "SHOWN",
     "TABLE_COLUMNS",
     "check_table",
     "group_columns",
+    "shown_of",
     "table_html",
     "write_table",
 ]
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
+SHOWN = 120  # rows that are printed; the CSV holds all
 _PERCENTS = TABLE_COLUMNS[2:]
 _DECIMALS = (
     8  # of a percent in a file: enough to check it, far above what another machine's sums change
@@ -88,6 +91,13 @@ def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
         raise DataError(f"table column {name} holds something that is no number: {error}") from None
 
 
+def shown_of(table: pd.DataFrame, id: str) -> str:
+    """Sentence for the caption of a table that is printed in part; "" if all of it is."""
+    if len(table) <= SHOWN:
+        return ""
+    return f" The first {SHOWN} of {len(table):,} rows; all of them are in {id}.csv."
+
+
 def write_table(
     table: pd.DataFrame,
     folder: str | Path,
@@ -108,8 +118,9 @@ def write_table(
 
     Returns
     -------
-    dict of "csv" and "tex" to path. The CSV holds all columns, percents to 4 decimals and other
-    numbers to 6 digits; the LaTeX floats fit a two-column page and need the package booktabs alone.
+    dict of "csv" and "tex" to path. The CSV holds all columns, percents to 8 decimals, other
+    numbers to 11 digits and p values to 6; the LaTeX floats hold the first `SHOWN` rows, fit a two-column page and need
+    the package booktabs alone.
 
     Raises
     ------
@@ -121,7 +132,8 @@ def write_table(
     paths = {suffix: folder / f"{id}.{suffix}" for suffix in ("csv", "tex")}
     text = _rounded(table).to_csv(index=False, lineterminator="\n")
     paths["csv"].write_text(text, encoding="utf-8", newline="\n")
-    header, rows, numeric = _display(table, extra)
+    header, rows, numeric = _display(table[:SHOWN], extra)
+    caption += shown_of(table, id)
     short = {"published": "publ.", "difference": "diff."}  # so that more tables fit one column
     header = [short.get(name, name) for name in header]
     tex = booktabs(header, rows, numeric=numeric, caption=caption, label=f"tab:{id}")

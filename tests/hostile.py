@@ -34,7 +34,8 @@ def site() -> Path:
         patch.setenv("CLIPEVAL_CACHE", str(folder / "cache"))
         manifest, class_set = _hostile(folder)
         notebooks = tiny.write_notebooks(
-            folder / "notebooks", denigration=[*tiny.STUDY[:5], f"raise ValueError({SCRIPT!r})"]
+            folder / "notebooks",
+            denigration=[*tiny.STUDY[:5], f"raise ValueError({SCRIPT!r})", *tiny.STUDY[5:]],
         )
         for name in ("01_fairface", "07_card"):
             shutil.copy(NOTEBOOKS / f"{name}.ipynb", notebooks)

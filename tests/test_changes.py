@@ -164,6 +164,32 @@ def test_sentences_name_causes_once_and_effects_by_study(tmp_path):
     assert changes.sentences({"fairface": same})[-1] == "Every number and label is the same."
 
 
+def test_a_summary_names_the_studies_whose_results_changed(tmp_path):
+    before = _study(tmp_path / "a")
+    same = changes.compare_study(before, _study(tmp_path / "b"))
+    moved = changes.compare_study(before, _study(tmp_path / "c", percents=(50.0, 60.0, 71.0)))
+    assert changes.summary({"fairface": same}).endswith("no number and no label changed.")
+    both = {"fairface": same, "congress": moved}
+    assert changes.summary(both) == "Since the run before results changed in congress."
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ([50.0], [49.875], "1 of 1 row moved, the largest by −0.12 points (Indian, accuracy)."),
+        ([50.0], [62.0], "1 of 1 row moved, the largest by +12.00 points (Indian, accuracy)."),
+        ([50.0], [50.001], "1 of 1 row moved, the largest by less than 0.01 points (Indian, accuracy)."),
+        ([50.0], [50.0, 60.0], "1 row added."),
+        ([50.0, 60.0, 70.0], [50.0], "2 rows removed."),
+    ],
+)  # fmt: skip
+def test_rows_and_points_read_well(before, after, said):
+    races = ["Indian", "White", "Black"]
+    old, new = (_table(p, races[: len(p)]) for p in (before, after))
+    found = {"tables": {"t": changes.effects(old, new)}, "new_tables": [], "lost_tables": []}
+    assert changes._effects(found | {"labels": None}) == [f"table t: {said}"]
+
+
 def test_only_what_a_run_wrote_is_set_aside(tmp_path):
     _study(tmp_path / "fairface")
     (tmp_path / "fairface" / "notes.md").write_text("mine")

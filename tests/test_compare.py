@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from clipeval import compare, headlines, outcomes
 from clipeval.compare import compare_runs, label_runs, paired_tests, read_run, sign_flip
@@ -191,6 +192,17 @@ def test_written_tables_figures_and_page(runs, tmp_path):
     object.__setattr__(found, "notes", ["<script>alert(1)</script>"])
     page = write_comparison(found, tmp_path / "out", folders).read_text("utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+    soup = BeautifulSoup(page, "html.parser")
+    for link in [
+        tag[key] for key in ("href", "src") for tag in soup.main.find_all(attrs={key: True})
+    ]:
+        assert link.startswith("..") or (tmp_path / "out" / link).is_file(), link  # but to the runs
+    for link in soup.nav.find_all("a"):
+        assert soup.find(id=link["href"].removeprefix("#"))
+    assert all("by what" not in image["alt"] for image in soup.find_all("img"))
+    assert all(
+        soup.find(id=table["aria-labelledby"]).name == "figcaption" for table in soup("table")
+    )
     for name in ("compare", "paired"):
         assert (tmp_path / "out" / "tables" / f"{name}.tex").is_file()
     rates = pd.read_csv(tmp_path / "out" / "tables" / "compare.csv")

@@ -329,6 +329,7 @@ def test_a_saved_class_set_asks_the_same(explorer, tmp_path):
     assert class_set.categories == {"good": ["yes", "Bär, 1"], "bad": ["Bär, 1"]}
     assert class_set.name == "my_words" and "denigration v" in class_set.source
     again = Explorer(session_of("denigration", limit=LIMIT, class_set=str(saved.class_set)))
+    explorer.set(counted=["good", "bad"])  # "no", just typed, was shown beside them
     assert again.rates.equals(explorer.rates) and again.choice.classes == explorer.choice.classes
     assert saved.templates == "photo" and "templates" not in saved.command
 
@@ -386,7 +387,7 @@ def test_a_study_runs_with_what_was_saved(explorer, tmp_path, monkeypatch):
     page = explorer.run(explorer.save("with_child"))
     assert page == tmp_path / "explore" / "with_child" / "index.html" and page.is_file()
     table = pd.read_csv(page.parent / "denigration" / "tables" / "overall.csv")
-    mine = explorer.rates.set_index("metric")["percent"]
+    mine = explorer.rates.set_index("metric")["percent"].drop("child")
     theirs = table.set_index("metric")["percent"]
     assert theirs[list(mine.index)].tolist() == pytest.approx(mine.tolist(), abs=1e-4)
     assert set(table["n"]) == {LIMIT}
@@ -404,7 +405,8 @@ def test_widgets_pass_on_what_is_chosen(explorer):
     assert "<img" in first and not panel.classes.continuous_update
     panel.classes.value += "\nchild"
     assert "child" in explorer.items and "child" in panel.counted.options
-    assert panel.counted.value == ("non-human", "crime-related")
+    assert panel.counted.value == ("non-human", "crime-related", "child")
+    assert "child" in panel.result.value
     panel.counted.value = ("child",)
     assert explorer.choice.counted == ("child",)
     panel.by.value = ("gender",)
@@ -417,6 +419,46 @@ def test_widgets_pass_on_what_is_chosen(explorer):
     panel.templates.value = "a picture of a {}"
     assert explorer.templates.templates == ("a picture of a {}",)
     assert panel.result.value != first and panel.message.value == ""
+
+
+def test_a_class_just_typed_joins_what_is_shown(explorer):
+    words = explorer.choice.classes
+    explorer.set(classes=words + "\nchild\nvandal [crime-related]")
+    assert explorer.counted == ["non-human", "crime-related", "child"]
+    assert "child" in set(explorer.rates["metric"])
+    assert explorer.set(classes=words).counted == ["non-human", "crime-related"]
+    explorer.set(counted=["crime-related", "thief"])
+    explorer.set(classes=words + "\nchild")
+    assert explorer.counted == ["crime-related", "thief", "child"]
+    explorer.set(classes=words + "\nchild\n" + "\n".join(f"word {i}" for i in range(9)))
+    assert len(explorer.counted) == view.COLOURS and explorer.figure()
+
+
+def test_colours_stay_with_the_categories(explorer):
+    def colours():
+        texts, handles = (
+            explorer.figure().legends[0].get_texts(),
+            explorer.figure().legends[0].legend_handles,
+        )
+        return {t.get_text(): h.get_color() for t, h in zip(texts, handles, strict=True)}
+
+    first = colours()
+    lines = explorer.choice.classes.splitlines()
+    explorer.set(classes=[*lines[::-1], "child"])
+    assert {name: colours()[name] for name in first} == first
+    assert len(set(colours().values())) == 3
+    explorer.set(counted=["thief", "crime-related"])
+    assert colours()["crime-related"] == first["crime-related"] != colours()["thief"]
+    assert explorer.slots == [0, 1]
+
+
+def test_it_is_said_that_the_model_is_loading(explorer):
+    panel, said = explorer.panel(), []
+    panel.message.observe(lambda change: said.append(change["new"]), "value")
+    panel.by.value = ("gender",)
+    assert said == []
+    panel.classes.value += "\nnobody ever said this"
+    assert len(said) == 2 and "loads the model" in said[0] and said[1] == ""
 
 
 def test_a_mistake_is_a_sentence_and_the_last_result_stays(explorer):

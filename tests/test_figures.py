@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from PIL import Image
 
-from clipeval import canvas, figures
+from clipeval import canvas, cells, figures
 from clipeval.errors import ParameterError
 from clipeval.provenance import TEST_CARDS, Provenance, caption
 
@@ -398,6 +399,92 @@ def test_alt_text_says_largest_smallest_and_gap():
     assert "nothing measured" in figures.alt_text(empty, y="race")
 
 
+def test_alt_text_names_no_gap_that_rounds_away_and_no_negative_zero():
+    data = pd.DataFrame(
+        [("a", 9, -0.01, -0.04, 0.02, 0.01), ("b", 9, 20.0, 19.0, 21.0, 20.02)],
+        columns=["at", "n", "percent", "ci_low", "ci_high", "published"],
+    ).assign(kind="x")
+    assert figures.alt_text(data, y="at", hue="kind", names={"at": "threshold"}) == (
+        "Percent of images by threshold and kind: largest for b, x, 20.0 (interval 19.0 to 21.0); "
+        "smallest for a, x, 0.0 (interval 0.0 to 0.0)."
+    )
+
+
+def test_published_values_of_lines_are_drawn_as_their_legend_says():
+    def legend(fig):
+        return [text.get_text() for text in fig.legends[0].get_texts()]
+
+    several = figures.line_by(by_names(model=["A", "B"]), x="names", hue="model")
+    assert [text.split(" (n")[0] for text in legend(several)] == ["A", "B", "published"]
+    edges = {x.get_mec() for x in several.axes[0].get_lines() if x.get_marker() == "D"}
+    assert edges == {cells.PUBLISHED["mec"]}
+    assert legend(figures.line_by(by_names(), x="names")) == ["measured", "published"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "inches", "ticks"),
+    [
+        (54.3, 97.7, 0.9, [40, 60, 80, 100]),
+        (54.3, 97.7, 3.0, [50, 60, 70, 80, 90, 100]),
+        (0.0, 34.0, 2.0, [0, 5, 10, 15, 20, 25, 30, 35]),
+        (-27.2, 0.3, 2.0, [-30, -25, -20, -15, -10, -5, 0, 5]),
+        (99.9, 100.0, 1.0, [99.9, 99.95, 100]),
+        (100.0, 100.0, 1.0, [99.998, 99.999, 100]),
+        (0.0, 0.0, 1.0, [0, 0.001, 0.002]),
+        (-100.0, 100.0, 0.1, [-100, -50, 0, 50, 100]),
+    ],
+)
+def test_ticks_span_what_is_drawn(low, high, inches, ticks):
+    ax = canvas.add_axes(canvas.new_picture("single", 1), 0, 0, 1, 1)
+    canvas.styled(canvas.percent_axis)(ax, low, high, inches)
+    assert np.allclose(ax.get_xticks(), ticks)
+    assert np.allclose(ax.get_xlim(), (ticks[0], ticks[-1]))
+
+
+def test_texts_stand_out_by_the_formula_of_wcag():
+    def light(color):
+        parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color]
+        return np.dot(parts, (0.2126, 0.7152, 0.0722))
+
+    for fig in [draw() for draw in FIGURES.values()]:
+        for text in fig.findobj(matplotlib.text.Text):
+            behind = (1.0, 1.0, 1.0)
+            if text.axes is not None and text.axes.images and text in text.axes.texts:
+                image, (column, row) = text.axes.images[0], map(int, text.get_position())
+                behind = image.to_rgba(image.get_array())[row, column, :3]
+            a, b = sorted((light(to_rgb(text.get_color())), light(behind)))
+            assert (b + 0.05) / (a + 0.05) >= 4.5, text
+
+
+def test_an_interval_narrower_than_its_marker_is_seen_on_it():
+    data = table(race=RACES).assign(percent=50.0, ci_low=49.6, ci_high=50.4, published=np.nan)
+    fig = figures.interval_plot(data, y="race", xlim=(0, 100))
+    agg = FigureCanvasAgg(fig)
+    canvas.styled(agg.draw)()
+    ax = fig.axes[0]
+    x, y = ax.transData.transform((50.0, ax.get_yticks()[0]))
+    pixels = np.asarray(agg.buffer_rgba())[:, :, :3].astype(int)
+    row = len(pixels) - 1 - round(y)
+    at_center, off_center = pixels[row, round(x)], pixels[row - 2, round(x)]
+    assert np.abs(at_center - off_center).sum() > 60
+
+
+def test_panels_stay_apart():
+    """The n or the ticks of a panel do not run into the row labels of the next."""
+    names = {"a": ["gender accuracy", "age accuracy"], "b": ["crime-related or non-human", "other"]}
+    parts = [table(panel=[key], y=rows).assign(n=10_954) for key, rows in names.items()]
+    data = pd.concat(parts).assign(percent=90.0, ci_low=1.0, ci_high=100.0)
+    data = pd.concat([data.assign(kind="x"), data.assign(kind="y", n=77_777)])
+    for draw, inches in ((figures.interval_plot, 0.145), (figures.grouped_bars, 0.1)):
+        fig = draw(data, y="y", hue="kind", panel="panel", width="double")
+        agg = FigureCanvasAgg(fig)
+        canvas.styled(agg.draw)()
+        left, right = fig.axes
+        ends = [t.get_window_extent().x1 for t in (*left.texts, *left.get_xticklabels())]
+        starts = [t.get_window_extent().x0 for t in right.get_yticklabels()]
+        assert min(starts) - max(ends) >= inches * fig.dpi
+
+
 def test_drawing_needs_neither_seaborn_nor_pyplot_nor_scipy():
     code = (
         "import sys; import clipeval.figures;"
@@ -409,7 +496,7 @@ def test_drawing_needs_neither_seaborn_nor_pyplot_nor_scipy():
 
 def test_palette_can_be_told_apart_in_grey_or_by_shape():
     colors = canvas._style()["axes.prop_cycle"].by_key()["color"]
-    assert len(set(colors)) == 7 == len(set(figures._MARKERS)) == len(set(figures._HATCHES))
+    assert len(set(colors)) == 7 == len(set(canvas.MARKERS)) == len(set(figures._HATCHES))
 
 
 def test_a_figure_drawn_before_is_taken_from_the_store(tmp_path, monkeypatch):

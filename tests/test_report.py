@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -59,19 +61,44 @@ def test_every_page_is_whole(soup):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_somewhere(name):
-    soup, folder = _soup(name), (site() / name).parent
+    assert _follow_links(site() / name) >= 3
+
+
+def _follow_links(path: Path) -> int:
+    """Number of links of a page; each leads to a file, and to a place in it where it names one."""
+    soup, folder = BeautifulSoup(path.read_text("utf-8"), "html.parser"), path.parent
     found = [tag[key] for key in ("href", "src") for tag in soup.find_all(attrs={key: True})]
-    assert len(found) >= 3
     for link in found:
         parts = urlsplit(link)
         if parts.scheme == "data":
             continue
         assert not parts.scheme and not parts.netloc, link
-        target = folder / unquote(parts.path) if parts.path else site() / name
+        target = folder / unquote(parts.path) if parts.path else path
         assert target.is_file(), link
         if parts.fragment:
             page = BeautifulSoup(target.read_text("utf-8"), "html.parser")
             assert page.find(id=parts.fragment), link
+    return len(found)
+
+
+def test_links_to_a_table_too_long_for_the_index_lead_to_its_place(tmp_path):
+    folder = tmp_path / "fairface"
+    (folder / "tables").mkdir(parents=True)
+    rows = "".join(f'<tr><th scope="row">{i}</th></tr>' for i in range(61))
+    table = '<table class="clipeval" data-sortable id="table-long"><thead><tr><th scope="col">a</th></tr>'
+    output = {"output_type": "display_data", "metadata": {}}
+    output["data"] = {"text/html": f"{table}</thead><tbody>{rows}</tbody></table>"}
+    (folder / "notebook.ipynb").write_text(json.dumps(_cells(output)))
+    entry = {"id": "long", "text": "A long table.", "rows": 1234, "bibtex": ""}
+    record = {"tables": [entry], "figures": []}
+    (folder / "study.json").write_text(json.dumps(record))
+    (tmp_path / "run.json").write_text(json.dumps({"studies": {"fairface": record}}))
+    for end in FILES["tables"]:
+        (folder / "tables" / f"long.{end}").touch()
+    report.write_study(folder)
+    index = report.write_index(tmp_path)
+    assert "A long table. (1,234 rows)" in index.read_text() and "<table" not in index.read_text()
+    assert "#fairface-table-long" in index.read_text() and _follow_links(index) > 5
 
 
 def test_names_from_data_stay_text(soup):
@@ -159,6 +186,44 @@ def test_a_failed_study_keeps_its_error_in_place():
     assert "(failed)" in _soup("index.html").nav.get_text()
 
 
+def test_what_a_failed_study_would_have_concluded_is_left_out():
+    page = _soup("denigration/report.html")
+    assert page.main.find_all(True, recursive=False)[-1].get_text() == (
+        "The rest of the notebook was not run, and is left out here."
+    )
+    assert "What may" in _soup("index.html").find(id="fairface").get_text()
+    for part in (page, _soup("index.html").find(id="denigration")):
+        assert "Accuracy of gender by race" in part.get_text() and "What may" not in part.get_text()
+
+
+def test_a_study_whose_process_died_shows_what_had_run():
+    cells = [
+        {"cell_type": "code", "source": "a = 1", "metadata": {}, "outputs": [], "execution_count": 1},
+        {"cell_type": "markdown", "source": "## Then", "metadata": {}},
+        {"cell_type": "code", "source": "b = 1", "metadata": {}, "outputs": [], "execution_count": None},
+        {"cell_type": "markdown", "source": "## What may be concluded", "metadata": {}},
+    ]  # fmt: skip
+    for failed, kinds in ((True, ["code", "text"]), (False, ["code", "text", "code", "text"])):
+        found = blocks({"cells": cells}, study="fairface", failed=failed)
+        assert [block.kind for block in found] == kinds
+
+
+def test_changes_since_the_run_before_are_told_on_top(tmp_path):
+    effects = {"rows": 3, "moved": 1, "added": 0, "removed": 0}
+    effects["largest"] = {"row": {"race": "Black"}, "by": -1.5}
+    found = {"causes": [], "tables": {"t": effects}, "new_tables": [], "lost_tables": []}
+    found |= {"labels": None, "unsure": False}
+    (tmp_path / "changes.json").write_text(json.dumps({"congress": found}))
+    soup = BeautifulSoup(report.write_index(tmp_path).read_text("utf-8"), "html.parser")
+    assert soup.nav.find("a", href="#changes").get_text() == "Since the run before"
+    told = soup.find("a", href="#changes", string="What changed").parent
+    assert told.get_text() == "Since the run before results changed in congress. What changed"
+    assert told.find_previous("h1") and not told.find_previous("h2")
+    assert "1 of 3 rows moved, the largest by −1.50 points" in soup.find(id="changes").get_text()
+    (tmp_path / "changes.json").unlink()
+    assert "changes" not in report.write_index(tmp_path).read_text("utf-8").split("</style>")[1]
+
+
 def test_the_index_holds_the_card_first_then_each_study():
     index = _soup("index.html")
     assert [s["id"] for s in index.select("section.study")] == ["card", "fairface", "denigration"]
@@ -225,6 +290,45 @@ def test_headings_in_fenced_code_are_no_sections():
     other = {"cell_type": "markdown", "metadata": {}, "source": "## Two\ntext\n\n### Three\n#no"}
     found = list(blocks({"cells": [cell, other]}, study="fairface"))
     assert [block.section for block in found] == ["One", "Two", "Three"]
+
+
+def test_colours_of_the_page_stand_out_by_the_formula_of_wcag():
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]+);", report._asset("style.css")))
+
+    def light(name):
+        digits = (
+            colours[name][1:]
+            if len(colours[name]) == 7
+            else "".join(c * 2 for c in colours[name][1:])
+        )
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for text in ("ink", "soft", "accent", "bad"):
+        for behind in ("paper", "shade"):
+            assert (light(behind) + 0.05) / (light(text) + 0.05) >= 4.5, (text, behind)
+
+
+def test_what_a_box_says_to_cite_passes_bibtex(tmp_path):
+    if not (shutil.which("pdflatex") and shutil.which("bibtex")):
+        pytest.skip("pdflatex and bibtex are not installed")
+    boxes = _soup("fairface/report.html").select("details.cite pre")
+    entry = boxes[0].get_text()
+    figure, paper = re.findall(r"@\w+\{([^,]+),", entry)
+    (tmp_path / "cited.bib").write_text(entry)
+    (tmp_path / "paper.tex").write_text(
+        f"\\documentclass{{article}}\\begin{{document}}\\cite{{{figure}}}, \\cite{{{paper}}}"
+        "\\bibliographystyle{plain}\\bibliography{cited}\\end{document}"
+    )
+    for command in ("pdflatex -halt-on-error", "bibtex", "pdflatex -halt-on-error", "pdflatex"):
+        done = subprocess.run([*command.split(), "paper"], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert "undefined" not in log.split("(./paper.aux)")[-1]
+    record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
+    assert "Study fairface, id" in entry and "; parameters " in entry
+    assert not record["code"]["commit"] or record["code"]["commit"] in entry
 
 
 def test_a_page_is_light():

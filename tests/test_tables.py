@@ -2,15 +2,18 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from clipeval import latex
 from clipeval.errors import DataError
 from clipeval.latex import booktabs, escape, text_width, wrap
 from clipeval.tables import TABLE_COLUMNS, check_table, group_columns, table_html, write_table
 
+COMMITTED = Path(__file__).resolve().parents[1] / "reports" / "demo"
 NASTY = (
     r"""a_b 100 % & # {x} ~ ^ \ $5$ <script>alert("1")</script> | [y] *z -- '' ` é Å ł ğ 中 😀"""
 )
@@ -225,18 +228,43 @@ def test_tables_compile_in_a_two_column_paper(tmp_path):
     several["p_value"] = 1e-12
     long = study_table([f"label number {i} & more" for i in range(300)])
     long.insert(0, "gender", "Female")
-    tables = {"simple": simple, "nasty": nasty, "several": several, "long": long}
+    wide = several.assign(label_set="occupations", threshold=0.5, label="a person of note")
+    wide = wide[["label_set", "threshold", "label", *several.columns]].assign(
+        holds="direction only"
+    )
+    tables = {"simple": simple, "nasty": nasty, "several": several, "long": long, "wide": wide}
     caption = f"Images by race, and what a caption may hold: {NASTY} " * 2
     body = ""
     for id, table in tables.items():
-        extra = ["p_value"] if "p_value" in table else []
+        extra = [name for name in ("p_value", "holds") if name in table]
         body += f"\\input{{{id}.tex}}\nSee table~\\ref{{tab:{id}}}.\n"
         write_table(table, tmp_path, id, caption, extra=extra)
     log = compile_tex(tmp_path, body + "\\clearpage\n")
     assert re.search(r"Output written on paper.pdf \((\d+) pages", log)
     assert "\\begin{table}" in (tmp_path / "simple.tex").read_text()
     assert "\\begin{table*}" in (tmp_path / "several.tex").read_text()
-    assert (tmp_path / "long.tex").read_text().count("(continued)") >= 5
+    assert "footnotesize" in (tmp_path / "several.tex").read_text()
+    assert "footnotesize" not in (tmp_path / "wide.tex").read_text()
+    text = (tmp_path / "long.tex").read_text()
+    assert "The first 120 of 300 rows; all of them are in long.csv." in text
+    assert "number 119" in text and "number 120" not in text and text.count("(continued)") >= 2
+    assert len(pd.read_csv(tmp_path / "long.csv")) == 300
+
+
+def test_a_table_of_many_pages_compiles(tmp_path):
+    rows = [[f"label number {i}", str(i)] for i in range(3000)]
+    text = booktabs(["label", "n"], rows, numeric={1}, caption="C", label="tab:many")
+    floats = text.count(r"\begin{table}")
+    assert floats > 60 and text.count(r"\clearpage") == (floats - 1) // 12
+    log = compile_tex(tmp_path, text)
+    assert re.search(r"Output written on paper.pdf \((\d+) pages", log)
+
+
+@pytest.mark.parametrize("study", sorted(path.name for path in COMMITTED.glob("*/")))
+def test_every_committed_table_compiles_in_a_two_column_paper(tmp_path, study):
+    files = sorted((COMMITTED / study / "tables").glob("*.tex"))
+    assert files
+    compile_tex(tmp_path, "\\clearpage\n".join(path.read_text("utf-8") for path in files))
 
 
 def test_text_width_is_never_below_what_tex_sets(tmp_path):
@@ -256,6 +284,17 @@ def test_text_width_is_never_below_what_tex_sets(tmp_path):
     assert len(widths) == len(texts)
     for text, width in zip(texts, widths, strict=True):
         assert width <= text_width(text) <= 1.6 * width, (text, width, text_width(text))
+
+
+@pytest.mark.parametrize("size", latex._SIZES)
+def test_smaller_letters_are_as_narrow_as_the_layout_takes_them_for(tmp_path, size):
+    text = "Southeast Asian 58.3 images with the label"
+    boxes = "".join(
+        f"\\sbox0{{\\{font} {text}}}\\typeout{{WIDTH \\the\\wd0}}"
+        for font in ("footnotesize", size)
+    )
+    full, small = map(float, re.findall(r"WIDTH ([\d.]+)pt", compile_tex(tmp_path, boxes)))
+    assert small / full == pytest.approx(latex._SIZES[size], abs=0.015)
 
 
 def test_booktabs_needs_no_numeric_column():

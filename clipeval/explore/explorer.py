@@ -32,7 +32,8 @@ class Choice:
     where : group column -> values whose images are kept; a column without values keeps all
     sample, seed : a seeded random sample of that many of them; 0 for all
     counted : classes and categories whose rates are shown; () for the categories, or where there
-        are none for the classes that come out on top most often
+        are none for the classes that come out on top most often. A class that is typed anew without a
+        category joins them, while there are fewer than `view.COLOURS`.
     """
 
     classes: str
@@ -134,6 +135,8 @@ class Explorer:
     groups : list of str, columns that images can be grouped by
     items : list of str, categories and classes that can be counted
     class_set, templates : as typed
+    before_encoding : called with the number of new prompts before they are encoded, which loads the
+        model if none was encoded before
     images : DataFrame, the images chosen: those of the session with `top` (class)
     probabilities : DataFrame, images chosen x classes, fractions
     scores : DataFrame, one row an image and counted item: image_id, groups, counted, prob
@@ -162,6 +165,7 @@ class Explorer:
         self._all = read.reset_index()
         self._matrix = embeddings.matrix
         self._texts: dict[str, np.ndarray] = {}
+        self.before_encoding = lambda count: None
         self.choice = Choice(
             classes=class_lines(session.class_set, self.task),
             templates="\n".join(session.templates.templates),
@@ -187,7 +191,12 @@ class Explorer:
         class_set, templates = self._read(choice)
         items = list(dict.fromkeys([*class_set.categories, *class_set.classes()]))
         if "counted" not in changes:  # what is no longer there is no longer counted
-            choice = replace(choice, counted=tuple(n for n in choice.counted if n in items))
+            counted = [name for name in choice.counted if name in items]
+            if counted:
+                counted += [name for name in _free(class_set) if name not in self.items]
+            choice = replace(
+                choice, counted=tuple(counted[: max(len(choice.counted), view.COLOURS)])
+            )
         self._check(choice, items)
         chosen = self._select(choice)
         weights = zeroshot.class_weights(prompts_for(class_set, templates), self._encode)
@@ -256,6 +265,7 @@ class Explorer:
     def _encode(self, prompts: list[str]) -> np.ndarray:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if new:
+            self.before_encoding(len(new))
             self._texts.update(zip(new, self.session.encode(new), strict=True))
         return np.stack([self._texts[prompt] for prompt in prompts])
 
@@ -267,10 +277,22 @@ class Explorer:
         names, most = list(self.probabilities.columns), view.COLOURS
         if self.choice.counted:
             return list(self.choice.counted)
+        known = self.session.class_set
+        new = [name for name in _free(self.class_set) if name not in known.classes(self.task)]
         if self.class_set.categories:
-            return list(self.class_set.categories)[:most]
-        often = self.images["top"].value_counts().index[:most]
+            first = [name for name in known.categories if name in self.class_set.categories]
+            return list(dict.fromkeys([*first, *self.class_set.categories, *new]))[:most]
+        often = list(dict.fromkeys([*new, *self.images["top"].value_counts().index]))[:most]
         return [name for name in names if name in often or len(names) <= most]
+
+    @property
+    def slots(self) -> list[int]:
+        """Number of the colour and marker of each counted item; a category keeps its own."""
+        known = [*self.session.class_set.categories, *self.class_set.categories]
+        own = {name: i for i, name in enumerate(dict.fromkeys(known)) if i < view.COLOURS}
+        own = {name: own[name] for name in self.counted if name in own}
+        free = iter(i for i in range(len(self.counted)) if i not in own.values())
+        return [own[name] if name in own else next(free) for name in self.counted]
 
     def _score(self) -> pd.DataFrame:
         softmax, parts = self.session.info.score == "softmax", []
@@ -318,6 +340,12 @@ class Explorer:
     def run(self, saved: keep.Saved, out: str = ""):
         """Run the session's study with a saved class set; see `keep.run`."""
         return keep.run(self, saved, out)
+
+
+def _free(class_set: ClassSet) -> list[str]:
+    """Classes that are in no category."""
+    within = {name for members in class_set.categories.values() for name in members}
+    return [name for name in class_set.classes() if name not in within]
 
 
 def _normal(changes: dict) -> dict:

@@ -27,6 +27,7 @@ class Panel(w.VBox):
         self.explorer = explorer
         self.saved = None
         self._filling = False
+        explorer.before_encoding = self._wait
         choice, area = explorer.choice, {"continuous_update": False, "style": WIDE}
         wide = w.Layout(width="98%")
         self.classes = w.Textarea(
@@ -117,6 +118,12 @@ class Panel(w.VBox):
         self.message.value = ""
         self.gallery.value = ""  # its images may no longer be those chosen
         self._show()
+
+    def _wait(self, count: int) -> None:
+        what = "a new prompt" if count == 1 else f"{count:,} new prompts"
+        self.message.value = (
+            f'<p role="status">Encoding {what}; the first of a session loads the model ...</p>'
+        )
 
     def _show(self) -> None:
         self._filling = True  # what is set here is no wish of the user

@@ -19,7 +19,6 @@ CAUTION = (
 )
 COLOURS = 7  # items that a figure can tell apart
 ROWS = 40  # groups that a page can hold
-MARKERS = "os^vPX<"
 POINTS = 120  # images drawn in each group
 
 
@@ -57,7 +56,7 @@ def figure(explorer):
 def _draw(explorer, names: list[str], labels: list[str]):
     from matplotlib.lines import Line2D
 
-    from clipeval.canvas import Rows, color, rows_picture
+    from clipeval.canvas import Rows, dot_style, percent_axis, rows_picture
     from clipeval.figures import alt_text
 
     rates = explorer.rates.assign(group=_labels(explorer.rates, explorer.choice.by))
@@ -65,8 +64,8 @@ def _draw(explorer, names: list[str], labels: list[str]):
     notes = [[f"{sizes[label]:,}"] for label in labels]
     left = Rows(labels, "probability (dots: images; bar: mean)", slots=len(names))
     right = Rows(labels, "images with it as top class", slots=len(names), notes=notes)
-    marks = [{"marker": MARKERS[i], "color": color(i)} for i in range(len(names))]
-    handles = [Line2D([], [], ls="-", lw=1, **mark) for mark in marks]
+    marks = [dot_style(slot) for slot in explorer.slots]
+    handles = [Line2D([], [], ls="-", lw=1.2, **mark) for mark in marks]
     replay = explorer.session.images.attrs.get("planted")
     xlabel = "percent (replay of planted rates on test cards, no finding)" if replay else "percent"
     fig = rows_picture([left, right], width="double", xlabel=xlabel, legend=(handles, names))
@@ -77,11 +76,10 @@ def _draw(explorer, names: list[str], labels: list[str]):
         bar = {"ls": "none", "marker": "|", "ms": 6, "mew": 1.1, "color": "black"}
         left.axes.plot(cells["probability"], y, **bar, zorder=4, clip_on=False)
         ends = [cells["percent"] - cells["ci_low"], cells["ci_high"] - cells["percent"]]
-        style = {"ls": "none", "elinewidth": 1.1, "zorder": 3, "clip_on": False}
+        style = {"ls": "none", "elinewidth": 1.2, "zorder": 3, "clip_on": False, "barsabove": True}
         right.axes.errorbar(cells["percent"], y, xerr=np.maximum(ends, 0), **style, **marks[i])
-    end = rates["ci_high"].max()
-    left.axes.set_xlim(-2, 106)  # so that 100 does not touch the 0 beside it
-    right.axes.set_xlim(-0.02 * end, min(1.04 * end, 102))
+    for panel, end in ((left, 100.0), (right, rates["ci_high"].max())):
+        percent_axis(panel.axes, 0.0, end, fig.get_figwidth() * panel.axes.get_position().width)
     what = "percent of images with it as top class"
     fig.alt = alt_text(rates, y="group", hue="metric", what=what)
     return fig
@@ -111,7 +109,7 @@ def _strip(explorer, panel, names: list[str]) -> None:
             y=y,
             hue=np.repeat(names, len(picked)),
             hue_order=names,
-            palette=[color(i) for i in range(len(names))],
+            palette=[color(slot) for slot in explorer.slots],
             orient="h",
             native_scale=True,
             jitter=0.045 / unit,

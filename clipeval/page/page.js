@@ -7,20 +7,23 @@ const value = (row, column) => {
   return cell ? (cell.dataset.value ?? cell.textContent).trim() : "";
 };
 
-const sort = (body, column, down) => {
-  const rows = [...body.rows].map((row) => [value(row, column), row]);
+const sorted = (all, column, down) => {
+  const rows = all.map((row) => [value(row, column), row]);
   const numeric = rows.every(([text]) => empty(text) || !Number.isNaN(number(text)));
   rows.sort(([a], [b]) => {
     if (empty(a) || empty(b)) return empty(a) - empty(b); // what is missing stays last
-    return (numeric ? number(a) - number(b) : a.localeCompare(b)) * (down ? -1 : 1);
+    // bins of ages by their numbers: 3-9 before 20-29
+    const order = numeric ? number(a) - number(b) : a.localeCompare(b, "en", { numeric: true });
+    return order * (down ? -1 : 1);
   });
-  body.append(...rows.map(([, row]) => row));
+  return rows.map(([, row]) => row);
 };
 
 document.querySelectorAll("table").forEach((table) => {
   const heads = table.tHead ? [...table.tHead.rows[table.tHead.rows.length - 1].cells] : [];
   const body = table.tBodies[0];
   if (!body || body.rows.length < 2) return;
+  const given = [...body.rows];
   heads.forEach((head, column) => {
     if (!head.textContent.trim()) return;
     const button = document.createElement("button");
@@ -28,10 +31,11 @@ document.querySelectorAll("table").forEach((table) => {
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
+      // up, then down, then as the table was
+      const next = { null: "ascending", ascending: "descending" }[head.getAttribute("aria-sort")];
       heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      sort(body, column, down);
+      if (next) head.setAttribute("aria-sort", next);
+      body.append(...(next ? sorted(given, column, next === "descending") : given));
     });
   });
 });
