@@ -47,7 +47,7 @@ def main() -> None:
         _fail(error.format_message())
     if code == 130:  # some releases of typer make an Exit of Ctrl-C, others an Abort
         print(
-            "\nstopped; what was embedded is kept, and the same command goes on from there.",
+            "\nstopped; what was embedded or fetched is kept, and the same command goes on from there.",
             file=sys.stderr,
         )
     sys.exit(code or 0)
@@ -296,7 +296,9 @@ def data_get(
 @data_app.command("check")
 def data_check(
     name: Annotated[str, typer.Argument(help="Data set.")],
-    folder: Annotated[str, typer.Argument(help="Its folder, file or hub id.")],
+    folder: Annotated[
+        str, typer.Argument(help="Its folder, file or hub id; none for where `get` puts it.")
+    ] = "",
     parameter: Given = None,
 ) -> None:
     """Verify what is there: labels, columns, counts, and a sample of the images."""

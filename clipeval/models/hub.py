@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clipeval.errors import ModelError
 
-__all__ = ["first_line", "hub_file", "hub_ref"]
+__all__ = ["first_line", "hub_file", "hub_ref", "reachable"]
 
 
 def hub_ref(path: Path) -> list[Path]:
@@ -13,7 +13,7 @@ def hub_ref(path: Path) -> list[Path]:
     return [ref] if ref.is_file() else []
 
 
-def _reachable() -> bool:
+def reachable() -> bool:
     """Say whether the hub may answer, at once: its own client tries for half a minute."""
     import socket
     from urllib.parse import urlsplit
@@ -57,7 +57,7 @@ def hub_file(
             continue
         except HFValidationError:
             raise ModelError(f"{what} is no hub id; write hf-hub:organisation/name.") from None
-    if _reachable():
+    if reachable():
         return _download(repository, names, revision, what)
     raise ModelError(_unreachable(what, repository))
 
