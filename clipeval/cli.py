@@ -122,10 +122,21 @@ def run(
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
     folder = Path(_default_out("pack" if pack else profile, out))
+    if expect and not pack:
+        from clipeval.errors import ParameterError
+
+        raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
+        from clipeval.packfile import open_pack
         from clipeval.replay import plan_pack
 
         plan = plan_pack(pack, studies or [], _values(parameter), folder, expect, models=models)
+        if not expect:
+            print(
+                f"clipeval: the manifest of {Path(pack).name} is taken on trust; if its sha256 was "
+                f"published, compare it, or give it as --expect: {open_pack(pack).sha256}",
+                file=sys.stderr,
+            )
         plans = {folder: plan}
     elif models:
         from clipeval.many import plan_models
@@ -139,11 +150,18 @@ def run(
     given |= {k: v for k, v in {"models": models, "pack": Path(pack).name}.items() if v}
     failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
     if len(plans) > 1:
-        _compare(list(plans), folder / "compare")
+        try:
+            _compare(list(plans), folder / "compare")
+        except ClipevalError as error:
+            if not any(failed):
+                raise
+            print(f"clipeval: {error}", file=sys.stderr)
     if pack:
         from clipeval.replay import compare_tables
 
-        print(compare_tables(pack, folder))
+        said, as_expected = compare_tables(pack, folder, changed=bool(parameter))
+        print(said, file=sys.stdout if as_expected else sys.stderr)
+        failed.append(not as_expected)
     if any(failed):
         raise typer.Exit(1)
 

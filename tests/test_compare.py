@@ -185,6 +185,17 @@ def test_folders_that_are_no_runs_are_refused(runs, tmp_path):
         read_run(tmp_path)
 
 
+def test_a_run_in_which_nothing_finished_is_noted_while_two_are_left(runs, tmp_path):
+    (tmp_path / "run.json").write_text('{"studies": {}, "state": "failed"}')
+    found = compare_runs([runs["a"], tmp_path, runs["b"]])
+    whole = compare_runs([runs["a"], runs["b"]])
+    pd.testing.assert_frame_equal(found.rates, whole.rates)
+    pd.testing.assert_frame_equal(found.paired, whole.paired)
+    assert found.notes[0] == f"no study of {tmp_path} finished; run it again, then compare."
+    with pytest.raises(DataError, match=f"no study of {tmp_path} finished"):
+        compare_runs([runs["a"], tmp_path])
+
+
 def test_written_tables_figures_and_page(runs, tmp_path):
     folders = [runs["a"], runs["b"]]
     found = compare_runs(folders)
