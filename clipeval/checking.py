@@ -94,7 +94,7 @@ def _model(session) -> str:
         return f"{session.info.model} {session.info.pretrained}: its embeddings are in the pack"
     if p.model == "testcard":
         return _testcard(session)
-    from clipeval.models.load import is_registered
+    from clipeval.models.load import find_loader, is_registered
 
     if p.device not in ("auto", "cpu"):
         from clipeval.models.device import choose_device
@@ -112,7 +112,7 @@ def _model(session) -> str:
 
         return check_backbone(p.model, p.pretrained or None)
     if is_registered(p.model):
-        return p.model
+        return find_loader(p.model)[2]
     return _previewed(p)[2]
 
 
