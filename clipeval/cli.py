@@ -267,15 +267,38 @@ def _report_check(plan, *, quiet: bool) -> int:
 
 
 @app.command()
-def embed(studies: Studies = None, profile: Profile = "demo", parameter: Given = None) -> None:
+def embed(
+    studies: Studies = None,
+    profile: Profile = "demo",
+    parameter: Given = None,
+    part: Annotated[
+        str, typer.Option(help="I/N: of the images every N-th shard only, for N jobs at once.")
+    ] = "",
+    ray: Annotated[bool, typer.Option("--ray", help="Parts as tasks of a Ray cluster.")] = False,
+) -> None:
     """Embed the images and prompts of studies into the store, and no more."""
     from clipeval.session import Session
 
     plan = _plan(studies, profile, parameter, "")
+    if part or ray:
+        from clipeval import cluster
+        from clipeval.errors import ParameterError
+
+        if part and ray:
+            raise ParameterError("--part and --ray exclude each other: Ray runs every part.")
+        chosen = cluster.parse_part(part) if part else None
     if _report_check(plan, quiet=True):
         raise typer.Exit(2)
+    if ray:
+        for study, encoded in cluster.embed_by_ray(plan).items():
+            print(f"{study}: {encoded:,} images encoded by Ray")
+        return
     for study, parameters in plan.items():
         if study == "card":
+            continue
+        if part:
+            encoded = cluster.embed_parts(study, parameters, chosen)
+            print(f"{study}: part {part}, {encoded:,} images encoded")
             continue
         session = Session(study, parameters)
         session.study.module.predict(session)
