@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipeval import compare, headlines, outcomes
+from clipeval import cli, compare, headlines, outcomes
 from clipeval.compare import compare_runs, label_runs, paired_tests, read_run, sign_flip
 from clipeval.compare_report import write_comparison
 from clipeval.errors import ClassSetError, DataError, ParameterError
@@ -305,8 +305,10 @@ def test_labels_say_as_much_as_tells_runs_apart(tmp_path):
 
 
 def test_lists_of_models():
-    assert parse_models("ViT-B-32@openai, local-dir:/a@b/c,hf-hub:x/y@main,testcard") == [
+    text = "ViT-B-32@openai, timm:resnet10t@c3_in1k, local-dir:/a@b/c,hf-hub:x/y@main,testcard"
+    assert parse_models(text) == [
         ("ViT-B-32", "openai"),
+        ("timm:resnet10t", "c3_in1k"),
         ("local-dir:/a@b/c", ""),
         ("hf-hub:x/y@main", ""),
         ("testcard", ""),
@@ -318,6 +320,7 @@ def test_lists_of_models():
         parse_models("a@b,a@b")
     assert model_slug("local-dir:/home/me/my model/") == "my-model"
     assert model_slug("ViT-B-32", "/data/epoch_3.pt") == "ViT-B-32_epoch_3"
+    assert model_slug("python:/home/me/mine.py:load:a") == "mine.py-load-a"
     assert model_slug("hf-hub:apple/MobileCLIP-S1") == "apple-MobileCLIP-S1"
 
 
@@ -358,6 +361,22 @@ def test_command_compare(runs, tmp_path, monkeypatch, capsys):
     assert code == 0 and "2 models compared" in said.out and (out / "index.html").is_file()
     code, said = command(monkeypatch, capsys, "compare", runs["a"], runs["photos"], "--out", out)
     assert code == 2 and "cannot be compared" in said.err and "Traceback" not in said.err
+
+
+def test_run_models_compares_those_that_finished(runs, tmp_path, monkeypatch, capsys):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "run.json").write_text('{"studies": {}, "state": "failed"}')
+    monkeypatch.setattr(cli, "_report_check", lambda plan, quiet: 0)
+    monkeypatch.setattr(cli, "_run", lambda plan, into, *how: int(into == bad))
+    for good, said in ((["a", "b"], "2 models compared"), (["a"], "")):
+        plans = {runs[name]: {} for name in good} | {bad: {}}
+        monkeypatch.setattr("clipeval.many.plan_models", lambda *a, plans=plans: plans)
+        out = ("--out", tmp_path / "out")
+        code, told = command(monkeypatch, capsys, "run", "fairface", "--models", "a,b,c", *out)
+        assert code == 1 and said in told.out
+        assert f"clipeval: no study of {bad} finished; run it again" in told.err
+        assert (tmp_path / "out" / "compare" / "index.html").is_file()
 
 
 @pytest.mark.slow
