@@ -1,5 +1,6 @@
 """What would fail in hour three, said in second three: checks before any image is embedded."""
 
+import functools
 from dataclasses import dataclass
 
 from clipeval.errors import ClipevalError, ModelError
@@ -32,6 +33,7 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
     list of Finding, in the order of the studies
     """
     findings = []
+    _preview.cache_clear()
     for study, parameters in plan.items():
         session = Session(study, parameters, progress=False)
         steps = [("run folder", _run_folder, ())]
@@ -91,7 +93,7 @@ def _model(session) -> str:
     p = session.parameters
     if session.pack:
         return f"{session.info.model} {session.info.pretrained}: its embeddings are in the pack"
-    from clipeval.models.load import is_registered
+    from clipeval.models.load import find_loader, is_registered
 
     if p.device not in ("auto", "cpu"):
         from clipeval.models.device import choose_device
@@ -106,15 +108,31 @@ def _model(session) -> str:
         )
     if info := _known(session):
         return f"{info.model} {info.pretrained}: known, weights {info.weights_sha256[:12]}"
-    if p.model.startswith("hf-hub:"):
-        return f"{p.model}: from the hub, or from its cache on this disk"
     if p.model.startswith("timm:"):
-        from clipeval.models.backbones import full_name
+        from clipeval.models.backbones import check_backbone
 
-        return f"timm:{full_name(p.model.removeprefix('timm:'), p.pretrained or None)}"
+        return check_backbone(p.model, p.pretrained or None)
     if is_registered(p.model):
-        return p.model
-    return _config(p)[1]
+        return find_loader(p.model)[2]
+    return _previewed(p)[2]
+
+
+def _previewed(p) -> tuple:
+    found, error = _preview(p.model, p.pretrained or None)
+    if error:
+        raise error
+    return found
+
+
+@functools.lru_cache
+def _preview(model: str, pretrained: str | None) -> tuple:
+    """What `preview` returned or raised, asked once for all studies."""
+    from clipeval.models.preview import preview
+
+    try:
+        return preview(model, pretrained), None
+    except ModelError as error:
+        return None, error
 
 
 def _known(session):
@@ -150,23 +168,6 @@ def _testcard(session) -> str:
     return "testcard"
 
 
-def _config(p) -> tuple[dict, str]:
-    """open_clip configuration of a built-in model, a folder or a file, and what to say of it."""
-    from pathlib import Path
-
-    from clipeval.models.registry import plan
-    from clipeval.models.sources import find_source
-
-    folder_or_file = p.model.startswith("local-dir:") or p.model.endswith(".json")
-    if p.pretrained and not folder_or_file and not Path(p.pretrained).expanduser().is_file():
-        found = plan(p.model, p.pretrained)
-        source = found.hub or found.url
-        return found.config, f"{found.model} {found.tag}: {found.activation}, weights from {source}"
-    found = find_source(p.model, p.pretrained or None)
-    activation = found.activation or "own"
-    return found.config, f"{found.model}: {found.weights_name}, {activation} activation"
-
-
 def _prompts(session) -> str | None:
     """No prompt would be truncated, as far as the tokenizer is at hand; stored ones were not."""
     from clipeval.classsets import prompts_for
@@ -183,8 +184,8 @@ def _prompts(session) -> str | None:
         shelf = session.store.shelf(info, "texts-float32")
         stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}
         flat = [prompt for prompt in flat if prompt not in stored]
-    if not flat or p.model.startswith(("hf-hub:", "timm:")):
-        return None  # encoding refuses a truncation anyhow
+    if not flat or p.model.startswith("timm:"):
+        return None
     if p.model == "testcard":
         from clipeval.testcards.model import CONTEXT_LENGTH, WordTokenizer
 
@@ -192,8 +193,9 @@ def _prompts(session) -> str | None:
     elif is_registered(p.model):
         return None
     else:
-        text = _config(p)[0].get("text_cfg", {})
-        if text.get("hf_tokenizer_name"):
-            return None  # may have to be downloaded
-        check_texts(build_tokenizer(text), flat, text.get("context_length", 77))
+        config, folder, _ = _previewed(p)
+        text = (config or {}).get("text_cfg", {})
+        if config is None or (text.get("hf_tokenizer_name") and folder is None):
+            return None  # still on the hub; encoding refuses a truncation anyhow
+        check_texts(build_tokenizer(text, folder), flat, text.get("context_length", 77))
     return f"{len(flat):,} not sent before, none too long"

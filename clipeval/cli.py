@@ -47,7 +47,7 @@ def main() -> None:
         _fail(error.format_message())
     if code == 130:  # some releases of typer make an Exit of Ctrl-C, others an Abort
         print(
-            "\nstopped; what was embedded is kept, and the same command goes on from there.",
+            "\nstopped; what was embedded or fetched is kept, and the same command goes on from there.",
             file=sys.stderr,
         )
     sys.exit(code or 0)
@@ -122,10 +122,21 @@ def run(
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
     folder = Path(_default_out("pack" if pack else profile, out))
+    if expect and not pack:
+        from clipeval.errors import ParameterError
+
+        raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
+        from clipeval.packfile import open_pack
         from clipeval.replay import plan_pack
 
         plan = plan_pack(pack, studies or [], _values(parameter), folder, expect, models=models)
+        if not expect:
+            print(
+                f"clipeval: the manifest of {Path(pack).name} is taken on trust; if its sha256 was "
+                f"published, compare it, or give it as --expect: {open_pack(pack).sha256}",
+                file=sys.stderr,
+            )
         plans = {folder: plan}
     elif models:
         from clipeval.many import plan_models
@@ -139,11 +150,18 @@ def run(
     given |= {k: v for k, v in {"models": models, "pack": Path(pack).name}.items() if v}
     failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
     if len(plans) > 1:
-        _compare(list(plans), folder / "compare")
+        try:
+            _compare(list(plans), folder / "compare")
+        except ClipevalError as error:
+            if not any(failed):
+                raise
+            print(f"clipeval: {error}", file=sys.stderr)
     if pack:
         from clipeval.replay import compare_tables
 
-        print(compare_tables(pack, folder))
+        said, as_expected = compare_tables(pack, folder, changed=bool(parameter))
+        print(said, file=sys.stdout if as_expected else sys.stderr)
+        failed.append(not as_expected)
     if any(failed):
         raise typer.Exit(1)
 
@@ -249,15 +267,38 @@ def _report_check(plan, *, quiet: bool) -> int:
 
 
 @app.command()
-def embed(studies: Studies = None, profile: Profile = "demo", parameter: Given = None) -> None:
+def embed(
+    studies: Studies = None,
+    profile: Profile = "demo",
+    parameter: Given = None,
+    part: Annotated[
+        str, typer.Option(help="I/N: of the images every N-th shard only, for N jobs at once.")
+    ] = "",
+    ray: Annotated[bool, typer.Option("--ray", help="Parts as tasks of a Ray cluster.")] = False,
+) -> None:
     """Embed the images and prompts of studies into the store, and no more."""
     from clipeval.session import Session
 
     plan = _plan(studies, profile, parameter, "")
+    if part or ray:
+        from clipeval import cluster
+        from clipeval.errors import ParameterError
+
+        if part and ray:
+            raise ParameterError("--part and --ray exclude each other: Ray runs every part.")
+        chosen = cluster.parse_part(part) if part else None
     if _report_check(plan, quiet=True):
         raise typer.Exit(2)
+    if ray:
+        for study, encoded in cluster.embed_by_ray(plan).items():
+            print(f"{study}: {encoded:,} images encoded by Ray")
+        return
     for study, parameters in plan.items():
         if study == "card":
+            continue
+        if part:
+            encoded = cluster.embed_parts(study, parameters, chosen)
+            print(f"{study}: part {part}, {encoded:,} images encoded")
             continue
         session = Session(study, parameters)
         session.study.module.predict(session)
@@ -296,7 +337,9 @@ def data_get(
 @data_app.command("check")
 def data_check(
     name: Annotated[str, typer.Argument(help="Data set.")],
-    folder: Annotated[str, typer.Argument(help="Its folder, file or hub id.")],
+    folder: Annotated[
+        str, typer.Argument(help="Its folder, file or hub id; none for where `get` puts it.")
+    ] = "",
     parameter: Given = None,
 ) -> None:
     """Verify what is there: labels, columns, counts, and a sample of the images."""

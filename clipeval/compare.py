@@ -75,12 +75,17 @@ class Comparison:
     test_cards: bool
 
 
+class Unfinished(DataError):
+    """A run folder in which no study finished."""
+
+
 def read_run(folder: str | Path) -> Run:
     """Read a run folder's record.
 
     Raises
     ------
-    DataError  if it is no run folder, or no study of it finished
+    DataError  if it is no run folder
+    Unfinished  if no study of it finished
     """
     folder = Path(folder).expanduser().resolve()
     try:
@@ -93,7 +98,7 @@ def read_run(folder: str | Path) -> Run:
     except ValueError:
         raise DataError(f"{folder / 'run.json'} is no JSON; run the studies again.") from None
     if not record.get("studies"):
-        raise DataError(f"no study of {folder} finished; run it again, then compare.")
+        raise Unfinished(f"no study of {folder} finished; run it again, then compare.")
     return Run(folder, folder.name, record)
 
 
@@ -129,7 +134,7 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
 
     Parameters
     ----------
-    folders : paths of finished run folders
+    folders : paths of run folders; those in which no study finished are noted, while two are left
     seed : of every bootstrap
 
     Returns
@@ -143,13 +148,21 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
 
     Raises
     ------
-    DataError  if fewer than two different folders are named, one is no run folder, or no study has
-        two runs that match
+    DataError  if fewer than two different finished runs are named, one is no run folder, or no
+        study has two runs that match
     """
-    runs = [read_run(folder) for folder in folders]
+    runs, unfinished = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except Unfinished as error:
+            unfinished.append(error)
+    if unfinished and len(runs) < 2:
+        raise unfinished[0]
     if len({run.folder for run in runs}) < max(2, len(runs)):
         raise DataError("a comparison needs two or more run folders, each named once; name others.")
-    labels, notes, rates, paired, test_cards = label_runs(runs), [], [], [], False
+    labels, rates, paired, test_cards = label_runs(runs), [], [], False
+    notes = [str(error) for error in unfinished]
     for study in STUDIES:
         entries = _entries(study, runs, labels, notes)
         for group in _matching(study, entries, notes):

@@ -12,19 +12,33 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from clipeval.errors import DataError
 
-__all__ = ["download"]
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+__all__ = ["Refused", "download"]
 
 _CHUNK = 1 << 18
 _BUSY = (429, 500, 502, 503, 504)
 #: a connection that gives less is as good as none, bytes per second over `timeout`
 SLOWEST = 512
+
+
+class Refused(DataError):
+    """The server does not give the file to this user; `status` is 401 or 403."""
+
+    def __init__(self, sentence: str, status: int):
+        super().__init__(sentence)
+        self.status = status
 
 
 class _Cut(Exception):
@@ -48,6 +62,7 @@ def download(
     target: str | Path,
     *,
     sha256: str = "",
+    headers: Mapping[str, str] | None = None,
     timeout: float = 20.0,
     tries: int = 4,
     patience: float = 60.0,
@@ -55,11 +70,14 @@ def download(
 ) -> Path:
     """Fetch `url` into the file `target`; what an interrupted call left in TARGET.part is continued.
 
+    Where another process fetches the same file, it is waited for.
+
     Parameters
     ----------
     url : http or https
     target : file; made with its folders. Where it is there with the right sha256, nothing is done
     sha256 : of the whole file, hex; "" where it is not known
+    headers : sent to the host of `url` alone, and to none that it redirects to (a token, say)
     timeout : seconds without an answer, or with hardly a byte, after which a connection is given up
     tries : attempts in a row that bring hardly anything before it is given up; where the server
         cannot be reached at all, there is one
@@ -71,19 +89,22 @@ def download(
     DataError  in one sentence, if it cannot be had; `target` is then as it was before
     """
     target = Path(target).expanduser().absolute()
-    if target.is_file() and (not sha256 or _sha256(target) == sha256):
+    if _is_whole(target, sha256):
         return target
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _attempts(url, part, timeout, tries, patience, progress)
-        if sha256 and (found := _sha256(part)) != sha256:
+        with _alone(part):
+            if not _is_whole(target, sha256):  # else another process was at it
+                _attempts(url, part, headers or {}, timeout, tries, patience, progress)
+                if sha256 and (found := _sha256(part)) != sha256:
+                    _forget(part)
+                    raise DataError(
+                        f"{url} has sha256 {found} and not {sha256}, so it was changed or damaged; "
+                        "nothing of it was kept: try again, or get the file elsewhere."
+                    )
+                os.replace(part, target)
             _forget(part)
-            raise DataError(
-                f"{url} has sha256 {found} and not {sha256}, so it was changed or damaged; nothing "
-                "of it was kept: try again, or get the file elsewhere."
-            )
-        os.replace(part, target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mend = "free some space and run again: what is there is continued."
@@ -91,11 +112,36 @@ def download(
             mend = "name a folder that you may write to."
         reason = error.strerror or error
         raise DataError(f"{url} cannot be written to {target} ({reason}); {mend}") from None
-    _forget(part)
     return target
 
 
-def _attempts(url, part: Path, timeout, tries, patience, progress) -> None:
+def _is_whole(target: Path, sha256: str) -> bool:
+    return target.is_file() and (not sha256 or _sha256(target) == sha256)
+
+
+@contextmanager
+def _alone(part: Path):
+    """Hold the lock of `part`, so that no other process appends to it; leave no empty one behind."""
+    held = None
+    try:
+        while fcntl and held is None:
+            held = open(part, "ab")
+            with suppress(OSError):  # some network file systems know no locks
+                fcntl.flock(held, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(held.fileno()), part.stat()):
+                    break
+            held.close()  # it was finished meanwhile, under another name
+            held = None
+        yield
+    finally:
+        if not _size(part):
+            _forget(part)
+        if held:
+            held.close()
+
+
+def _attempts(url, part: Path, headers, timeout, tries, patience, progress) -> None:
     from tqdm.auto import tqdm
 
     failed, waited, reached = 0, 0.0, False
@@ -105,7 +151,7 @@ def _attempts(url, part: Path, timeout, tries, patience, progress) -> None:
         while True:
             before = _size(part)
             try:
-                return _fetch(url, part, timeout, bar)
+                return _fetch(url, part, headers, timeout, bar)
             except _Busy as busy:
                 reached = True
                 pause = busy.seconds if busy.seconds is not None else min(2.0**failed, patience)
@@ -120,13 +166,13 @@ def _attempts(url, part: Path, timeout, tries, patience, progress) -> None:
                 failed = 0 if _size(part) > before + SLOWEST * timeout else failed + 1
                 reason, pause = str(cut), min(0.2 * 2**failed, 5.0)
             if failed >= tries or not reached:  # without a network, say so at once
-                kept = f"; {_size(part):,} bytes are kept and will be continued" * part.exists()
+                kept = f"; {_size(part):,} bytes are kept and will be continued" * bool(_size(part))
                 raise DataError(f"{url} cannot be fetched ({reason}){kept}: try again later.")
             waited += pause
             time.sleep(pause)
 
 
-def _fetch(url: str, part: Path, timeout: float, bar) -> None:
+def _fetch(url: str, part: Path, own: Mapping, timeout: float, bar) -> None:
     """One attempt: append to `part` what is missing, or begin anew where it cannot be continued."""
     have, tag = _size(part), _tag(part)
     headers = {"User-Agent": "clipeval", "Accept-Encoding": "identity"}
@@ -134,6 +180,8 @@ def _fetch(url: str, part: Path, timeout: float, bar) -> None:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
     try:
         request = urllib.request.Request(url, headers=headers)
+        for name, value in own.items():
+            request.add_unredirected_header(name, value)
         opener = urllib.request.build_opener()  # with the proxies of now
         with opener.open(request, timeout=timeout) as answer:
             resumed = answer.status == 206 and _start(answer) == have
@@ -182,9 +230,10 @@ def _refused(url: str, error: urllib.error.HTTPError, part: Path) -> Exception:
     """What an answer other than success means."""
     host, status = urlsplit(url).hostname, error.code
     if status in (401, 403):
-        return DataError(
+        return Refused(
             f"{url} was refused by {host} ({status}); it needs a permission that you may have to "
-            "ask its owner for, so fetch it in a browser."
+            "ask its owner for, so fetch it in a browser.",
+            status,
         )
     if status in (404, 410):
         return DataError(f"{url} is not there ({status}); look for it on the data set's own page.")
@@ -213,8 +262,10 @@ def _start(answer) -> int:
 
 
 def _need_space(part: Path, missing: int) -> None:
-    if missing > shutil.disk_usage(part.parent).free:
-        raise OSError(errno.ENOSPC, f"it needs {missing / 1e6:,.0f} MB more than there is")
+    if missing > (free := shutil.disk_usage(part.parent).free):
+        raise OSError(
+            errno.ENOSPC, f"it needs {missing / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free"
+        )
 
 
 def _tag_file(part: Path) -> Path:

@@ -18,7 +18,7 @@ from clipeval.errors import DataError, ParameterError
 from clipeval.loading import Photos, load_batches, split_preprocess
 from clipeval.store import COLUMNS, image_keys
 
-__all__ = ["Embeddings", "dataset_hash", "embed_images", "embed_texts", "unit_rows"]
+__all__ = ["Embeddings", "dataset_hash", "embed_images", "embed_part", "embed_texts", "unit_rows"]
 
 TEXT_BATCH = 256
 
@@ -107,13 +107,41 @@ def embed_images(
     ParameterError  if a parameter makes no sense
     StoreError      if the store cannot be written
     """
-    if len(images) == 0:
-        raise DataError("there are no images to embed; check the data folder, split and limit.")
     if dtype not in ("float32", "float16"):
         raise ParameterError(f"dtype {dtype!r} is not known; use float32 or float16.")
-    if batch_size < 1 or shard_size < 1 or (workers or 0) < 0:
-        raise ParameterError("batch_size and shard_size must be at least 1, workers at least 0.")
+    rows, shelf, first, codes, absent = _open_rows(images, info, store, features, dtype)
+    how = {"features": features, "batch_size": batch_size, "shard_size": shard_size}
+    how |= {"workers": workers, "progress": progress}
+    opened, encoded = _encode_missing(images.iloc[first], rows, shelf, get_model, **how)
+    return rows.embeddings(images, codes, absent, opened, encoded)
 
+
+def embed_part(
+    images: pd.DataFrame, part: tuple[int, int], *, info, get_model: Callable, store, **how
+) -> int:
+    """Put part I of N of the images into the store: every N-th shard, from the I-th.
+
+    Whoever embeds all images afterwards gets the same matrix, bit for bit, as without parts.
+
+    Parameters
+    ----------
+    part : (I, N), I from 1 to N
+    images, info, get_model, store : as in `embed_images`
+    how : `features`, `batch_size`, `workers`, `progress`, `shard_size`, as there
+
+    Returns
+    -------
+    images that were encoded
+    """
+    features = how.get("features", "projected")
+    rows, shelf, first, _, _ = _open_rows(images, info, store, features, "float32")
+    return _encode_missing(images.iloc[first], rows, shelf, get_model, part=part, **how)[1]
+
+
+def _open_rows(images, info, store, features, dtype):
+    """Rows of the different images, filled from the store; its shelf; where each row is from."""
+    if len(images) == 0:
+        raise DataError("there are no images to embed; check the data folder, split and limit.")
     keys, absent = image_keys(images)
     codes, unique = pd.factorize(np.array(keys, dtype=object))  # absent images get code -1
     first = pd.Series(codes).drop_duplicates()
@@ -123,15 +151,30 @@ def embed_images(
     if shelf is not None:
         for positions, stored, matrix in shelf.read(unique):
             rows.put(positions, stored, matrix)
+    return rows, shelf, first, codes, absent
 
-    opened = encoded = 0
-    shards = _plan(rows.missing(), batch_size, shard_size)
-    if shards:
-        photos = Photos(images.iloc[first], None)
-        opened, encoded = _encode(
-            shards, photos, rows, get_model(), shelf, features, workers, progress
-        )
-    return rows.embeddings(images, codes, absent, opened, encoded)
+
+def _encode_missing(
+    images,
+    rows,
+    shelf,
+    get_model,
+    *,
+    features="projected",
+    batch_size=64,
+    workers=None,
+    progress=True,
+    shard_size=1024,
+    part=(1, 1),
+) -> tuple[int, int]:
+    """Encode what the store lacks; returns how many images were opened and encoded."""
+    if batch_size < 1 or shard_size < 1 or (workers or 0) < 0:
+        raise ParameterError("batch_size and shard_size must be at least 1, workers at least 0.")
+    shards = _plan(rows.missing(), batch_size, shard_size, part)
+    if not shards:
+        return 0, 0
+    photos = Photos(images, None)
+    return _encode(shards, photos, rows, get_model(), shelf, features, workers, progress)
 
 
 def embed_texts(prompts, *, info, get_model: Callable, store=None) -> np.ndarray:
@@ -209,11 +252,14 @@ def _plain(value):
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def _plan(missing: np.ndarray, batch_size: int, shard_size: int) -> list[list[np.ndarray]]:
+def _plan(
+    missing: np.ndarray, batch_size: int, shard_size: int, part: tuple[int, int] = (1, 1)
+) -> list[list[np.ndarray]]:
     """Shards of batches of positions; borders lie at fixed positions, not where a run stopped."""
     step = batch_size * max(1, shard_size // batch_size)
+    i, n = part
     shards = []
-    for start in range(0, len(missing), step):
+    for start in range((i - 1) * step, len(missing), n * step):
         todo = start + np.flatnonzero(missing[start : start + step])
         if len(todo):
             shards.append([todo[i : i + batch_size] for i in range(0, len(todo), batch_size)])

@@ -12,7 +12,7 @@ __all__ = ["COMPARE", "model_slug", "parse_models", "plan_models"]
 
 #: folder of the comparison beside the models' run folders
 COMPARE = "compare"
-_PREFIXES = ("local-dir:", "hf-hub:", "timm:")  # whose rest may hold an @ of its own
+_PREFIXES = ("local-dir:", "hf-hub:", "python:")  # whose rest may hold an @ of its own
 
 
 def parse_models(text: str) -> list[tuple[str, str]]:
@@ -38,8 +38,8 @@ def parse_models(text: str) -> list[tuple[str, str]]:
 
 def model_slug(model: str, pretrained: str = "") -> str:
     """Folder name for a model: its name without prefix and path, and its tag or weight file."""
-    name = re.sub(r"^(local-dir|hf-hub|timm):", "", model).rstrip("/")
-    if model.startswith("local-dir:"):
+    name = re.sub(r"^(local-dir|hf-hub|timm|python):", "", model).rstrip("/")
+    if model.startswith(("local-dir:", "python:")):
         name = Path(name).name
     words = [name, Path(pretrained).stem] if pretrained else [name]
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words)).strip("-._")

@@ -33,6 +33,7 @@ from clipeval.parameters import parse
 from clipeval.paths import DATA, cache_dir
 from clipeval.provenance import INCIDENTAL, pathless
 from clipeval.replay import plan_pack
+from clipeval.runfolder import check_writable
 from clipeval.sensitivity import ranges
 from clipeval.session import Session
 from clipeval.studies import STUDIES, get_study
@@ -101,9 +102,11 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
     ------
     DataError  if the folder holds no finished study, none may be shared, the run cannot be
         repeated as it stands there, or a path of this machine would be given away
+    ParameterError  if nothing can be written where `out` is
     """
     run = Path(run).expanduser().resolve()
     out = Path(out).expanduser().resolve() if out else run.with_name(f"{run.name}.clipeval.zip")
+    check_writable("out", out.parent)
     members: dict[str, bytes] = {}
     studies, models, held, left_out = {}, {}, {}, {}
     texts: dict[str, dict[str, np.ndarray]] = {}
@@ -290,7 +293,9 @@ def _write(out: Path, members: dict[str, bytes], run: Path, predictions: dict) -
                 _refuse_change(_stored(found), predictions[study], run, study, reason)
         os.replace(beside, out)
     except OSError as error:
-        raise DataError(f"{out} cannot be written ({error.strerror or error}).") from None
+        raise DataError(
+            f"{out} cannot be written ({error.strerror or error}); name another with --out."
+        ) from None
     except ClipevalError as error:
         raise type(error)(str(error).replace(beside.name, out.name)) from None
     finally:

@@ -12,12 +12,14 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import DataError, ModelError, ParameterError
+from clipeval.errors import ClipevalError, DataError, ModelError, ParameterError
 from clipeval.paths import cache_dir
 from clipeval.provenance import pathless
 
@@ -57,6 +59,10 @@ def open_pack(path: str | Path, expect: str = "") -> "Pack":
         status = path.stat()
     except OSError:
         raise DataError(f"{path} does not exist; give a file that `clipeval pack` wrote.") from None
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder; give the file that `clipeval pack` wrote of it (it ends in .zip)."
+        )
     pack = _open(path, status.st_size, status.st_mtime_ns, cache_dir())
     if expect and expect.lower() != pack.sha256:
         raise DataError(
@@ -71,7 +77,8 @@ def _open(path: Path, size: int, changed: int, cache: Path) -> "Pack":
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpack(archive, path, cache / "packs")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    # zipfile has a RuntimeError for members that are encrypted
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise DataError(f"{path} is no whole pack ({error}); {_AGAIN}.") from None
     except OSError as error:
         raise DataError(
@@ -89,7 +96,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
     try:
         manifest = json.loads(text)
         kind, members = manifest["format"], dict(manifest["members"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{path}: {MANIFEST} is damaged; {_AGAIN}.") from None
     if kind != FORMAT:
         raise DataError(
@@ -97,6 +104,8 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
             "use the version of clipeval that wrote it."
         )
     _same_names(path, names, members)
+    if not _is_sound(manifest):
+        raise DataError(f"{path}: {MANIFEST} is damaged or was edited; {_AGAIN}.")
     digest = hashlib.sha256(text).hexdigest()
     root = packs / digest
     beside = None
@@ -126,11 +135,37 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
     return Pack(path, root, digest, manifest)
 
 
+def _is_sound(manifest: dict) -> bool:
+    """Whether the manifest says of every study what is read from it."""
+    from clipeval.models.info import ModelInfo
+    from clipeval.studies import STUDIES
+
+    try:
+        assert isinstance(manifest["left_out"], dict) and isinstance(manifest["clipeval"], str)
+        for info in manifest["models"].values():
+            ModelInfo.from_json(info)
+        for study, entry in manifest["studies"].items():
+            assert study in STUDIES
+            assert isinstance(entry["parameters"], dict) and isinstance(entry["tables"], dict)
+            if study != "card":
+                assert entry["model"] in manifest["models"] and isinstance(entry["images"], dict)
+                assert {"model", "pretrained", "dataset"} <= set(entry["parameters"])
+                named = [*entry["images"].values()]
+                named = [f"{name}.{end}" for name in named for end in ("parquet", "json")]
+                assert set(named) | set(entry["files"].values()) <= set(manifest["members"])
+    except (AssertionError, AttributeError, KeyError, TypeError):
+        return False
+    return True
+
+
 def _same_names(path: Path, names: list[str], members: dict[str, str]) -> None:
     for name, sha256 in members.items():
         parts = PurePosixPath(name).parts
-        if not name or name[0] == "/" or ".." in parts or re.search(r"[\\:\0]", name):
+        odd = ".." in parts or "/".join(parts) != name  # "./a", "a//b", "a/"
+        if not name or name[0] == "/" or odd or re.search(r"[\\:\0]", name):
             raise DataError(f'{path}: member "{name}" would be written elsewhere; {_AGAIN}.')
+        if clash := [str(p) for p in PurePosixPath(name).parents if str(p) in members]:
+            raise DataError(f"{path}: {clash[0]} is both a file and a folder; {_AGAIN}.")
         if not _HASH.fullmatch(str(sha256)):
             raise DataError(f"{path}: the manifest has no sha256 for {name}; {_AGAIN}.")
     listed = {MANIFEST, *members}
@@ -172,6 +207,19 @@ class Pack:
                 )
             self._whole.add(name)
         return path
+
+    @contextmanager
+    def _reading(self, name: str):
+        """Whatever a library says of members that do not belong together is the pack's fault."""
+        try:
+            yield
+        except ClipevalError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:150] or type(error).__name__
+            raise DataError(
+                f"{self.path}: {name} is not what `clipeval pack` writes ({reason}); {_AGAIN}."
+            ) from None
 
     def study(self, study: str) -> dict:
         """What the manifest says of a study.
@@ -222,11 +270,12 @@ class Pack:
                 f"{' and '.join(tables)}); leave these parameters as they were."
             )
         name = tables[key]
-        table = pd.read_parquet(self.file(f"{name}.parquet"))
-        about = json.loads(self.file(f"{name}.json").read_text("utf-8"))
-        table = table.astype({c: object for c in about["objects"]})
-        table.insert(1, "file", table["image_id"])
-        table.attrs = about["attrs"] | {"packed": name}
+        with self._reading(name):
+            table = pd.read_parquet(self.file(f"{name}.parquet"))
+            about = json.loads(self.file(f"{name}.json").read_text("utf-8"))
+            table = table.astype({c: object for c in about["objects"]})
+            table.insert(1, "file", table["image_id"])
+            table.attrs = about["attrs"] | {"packed": name}
         if folder := table.attrs.get("planted"):
             for member in self.manifest["members"]:
                 if member.startswith(f"{folder}/"):
@@ -245,9 +294,13 @@ class Pack:
                 f"{self.path.name} holds no {features} embeddings of these images; leave the "
                 "parameters as they were, or run on the images."
             )
+        with self._reading(f"{name}.npy"):
+            return Embeddings(**self._rows(name, images))
+
+    def _rows(self, name: str, images: pd.DataFrame) -> dict:
         rows = pd.read_parquet(self.file(f"{name}.parquet")).astype(object)
-        matrix = np.load(self.file(f"{name}.npy"))
         read = rows["reason"].isna()
+        matrix = self._matrix(f"{name}.npy", int(read.sum()))
         place = pd.Series(np.where(read, read.cumsum() - 1, -1), index=rows["image_id"])
         if len(rows) != len(images) or (rows["image_id"] != images["image_id"].to_numpy()).any():
             rows = rows.set_index("image_id").loc[images["image_id"]].reset_index()
@@ -257,7 +310,14 @@ class Pack:
         lost.insert(1, "file", lost["image_id"])
         columns = {c: known[c].to_numpy(object) for c in ("image_id", "sha256", "notes")}
         lost = lost[["image_id", "file", "reason", "sha256"]].infer_objects()
-        return Embeddings(matrix=matrix, unreadable=lost, **columns)
+        return {"matrix": matrix, "unreadable": lost, **columns}
+
+    def _matrix(self, name: str, n: int) -> np.ndarray:
+        """A member's float32 matrix (n, d)."""
+        matrix = np.load(self.file(name), allow_pickle=False)
+        if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != n:
+            raise ValueError(f"{matrix.dtype} of shape {matrix.shape}, where {n} rows belong")
+        return matrix
 
     def encode(self, study: str, prompts: list[str]) -> np.ndarray:
         """Unit rows (n, d) float32 of prompts that the pack holds.
@@ -269,8 +329,9 @@ class Pack:
         model = self.study(study)["model"]
         if model not in self._texts:
             name = f"texts/{model[:12]}"
-            held = json.loads(self.file(f"{name}.json").read_text("utf-8"))
-            matrix = np.load(self.file(f"{name}.npy"))
+            with self._reading(f"{name}.npy"):
+                held = json.loads(self.file(f"{name}.json").read_text("utf-8"))
+                matrix = self._matrix(f"{name}.npy", len(held))
             self._texts[model] = {text: i for i, text in enumerate(held)}, matrix
         rows, matrix = self._texts[model]
         if missing := [prompt for prompt in prompts if prompt not in rows]:

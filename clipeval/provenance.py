@@ -72,6 +72,8 @@ def pathless(value: object) -> object:
         return {k: pathless(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [pathless(v) for v in value]
+    if isinstance(value, str) and value.startswith("python:"):  # a file, a function, perhaps a path
+        return ":".join(pathless(part) for part in value.split(":"))
     if isinstance(value, str | Path) and (found := _PATH.fullmatch(str(value))):
         return (found["kind"] or "") + re.split(r"[/\\]", str(value).rstrip("/\\"))[-1]
     return value

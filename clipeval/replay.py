@@ -7,6 +7,7 @@ from clipeval.classsets import load_class_set, load_templates
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.packfile import Pack, open_pack
 from clipeval.parameters import Parameters, parse
+from clipeval.provenance import package_versions
 from clipeval.studies import STUDIES, get_study
 
 __all__ = ["compare_tables", "plan_pack"]
@@ -80,21 +81,53 @@ def _files(pack: Pack, entry: dict) -> dict[str, str]:
     return found
 
 
-def compare_tables(path: str | Path, out: str | Path) -> str:
-    """One sentence: are the tables in run folder `out` those of the run that was packed?"""
-    total, changed = 0, []
-    for study, entry in open_pack(path).manifest["studies"].items():
-        folder = Path(out) / study
-        if not (folder / "study.json").is_file():
-            continue
-        for name, sha256 in entry["tables"].items():
-            file = folder / "tables" / f"{name}.csv"
+def compare_tables(path: str | Path, out: str | Path, changed: bool = False) -> tuple[str, bool]:
+    """Are the tables in run folder `out` those of the run that was packed?
+
+    Parameters
+    ----------
+    path : the pack
+    out : run folder of its replay
+    changed : whether it was run with parameters of the user's own
+
+    Returns
+    -------
+    one sentence, and whether the tables are what they are expected to be: the same, unless
+    parameters or versions are others
+    """
+    manifest = open_pack(path).manifest
+    there = [s for s in manifest["studies"] if (Path(out) / s / "study.json").is_file()]
+    if set(there) != set(manifest["studies"]):
+        there = [study for study in there if study != "card"]  # it draws on the others
+    total, differ = 0, []
+    for study in there:
+        for name, sha256 in manifest["studies"][study]["tables"].items():
+            file = Path(out) / study / "tables" / f"{name}.csv"
             same = file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
             total += 1
-            changed += [] if same else [f"{study}/{name}"]
+            differ += [] if same else [f"{study}/{name}"]
+    if not total:
+        return "No table could be compared with those of the run that was packed.", False
+    if not differ:
+        return f"All {total} tables equal those of the run that was packed, byte for byte.", True
+    said = f"{len(differ)} of {total} tables differ from those of the run that was packed: "
+    said += ", ".join(differ)
     if changed:
-        return (
-            f"{len(changed)} of {total} tables differ from those of the run that was packed: "
-            f"{', '.join(changed)}."
-        )
-    return f"All {total} tables equal those of the run that was packed, byte for byte."
+        return f"{said}; it ran with other parameters.", True
+    if versions := _other_versions(manifest):
+        return f"{said}; it was packed with other versions: {versions}.", True
+    return (
+        f"{said}. This pack does not reproduce its own tables, with the same parameters and "
+        "versions: something in it was changed; get it from its source again.",
+        False,
+    )
+
+
+def _other_versions(manifest: dict) -> str:
+    """Packages whose version is not that of the run that was packed, with both versions."""
+    ours, found = package_versions(), {}
+    for entry in manifest["studies"].values():
+        for name, theirs in entry.get("versions", {}).items():
+            if theirs != ours.get(name):
+                found[name] = f"{name} {theirs} (here {ours.get(name)})"
+    return ", ".join(found.values())

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 from PIL import Image
-from test_models import SMALL, save
+from test_models import SMALL, in_hub_cache, save
 
 from clipeval.checking import check_plan
 from clipeval.profiles import plan_run
@@ -39,13 +39,19 @@ def small(tmp_path):
     return folder
 
 
-def folder_of(model, **text):
-    """The same folder with another text tower; no weights are read in a check."""
-    path = model / "open_clip_config.json"
-    config = json.loads(path.read_text())
-    config["model_cfg"]["text_cfg"] |= text
-    path.write_text(json.dumps(config))
-    return f"local-dir:{model}"
+@pytest.fixture
+def on_the_hub(monkeypatch):
+    """A hub that has everything, and gives nothing during a check."""
+    monkeypatch.setattr("clipeval.models.preview.hub_check", lambda *a, **k: None)
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
 
 
 # -- all is well ---------------------------------------------------------------------------------
@@ -69,7 +75,7 @@ def test_a_folder_is_well(out, small):
     assert said["prompts"] == "18 not sent before, none too long"
 
 
-def test_a_built_in_says_where_its_weights_are(out):
+def test_a_built_in_says_where_its_weights_are(out, on_the_hub):
     given = {"model": "ViT-B-32-quickgelu", "pretrained": "openai"}
     said = {f.what: f.detail for f in check(given, out)}
     assert said["model"] == (
@@ -217,6 +223,66 @@ def test_a_model_that_would_fail(out, given, sentence):
     assert list(found) == ["model"] and sentence in found["model"]
 
 
+@pytest.mark.parametrize(
+    ("given", "repository"),
+    [
+        (
+            {"model": "ViT-B-32-quickgelu", "pretrained": "openai"},
+            "timm/vit_base_patch32_clip_224.openai",
+        ),
+        ({"model": "hf-hub:some/model"}, "some/model"),
+        ({"model": "timm:resnet10t"}, "timm/resnet10t.c3_in1k"),
+    ],
+)
+def test_weights_that_cannot_be_had(out, offline, given, repository):
+    """Exit code 2 before anything starts, and not a run that fails at its first image."""
+    found = problems(given, out)
+    assert list(found) == ["model"] and found["model"].endswith("as local-dir:PATH.")
+    assert f"the hub cannot be reached for {repository}; download it" in found["model"]
+
+
+def test_weights_of_another_architecture(out, small, tmp_path):
+    """Told by the file's header, by the rules of loading, without reading a weight."""
+    given = {"model": "ViT-B-32", "pretrained": str(small / "open_clip_model.safetensors")}
+    assert "does not fit the model's configuration: " in problems(given, out)["model"]
+    save(small, SMALL)
+    config = json.loads((small / "open_clip_config.json").read_text())
+    config["model_cfg"]["embed_dim"] = 24
+    (small / "open_clip_config.json").write_text(json.dumps(config))
+    found = problems({"model": f"local-dir:{small}"}, out)["model"]
+    assert "is (64, 16) and should be (64, 24)" in found
+    (small / "open_clip_model.safetensors").write_bytes(b"no weights at all")
+    found = problems({"model": f"local-dir:{small}"}, out)["model"]
+    assert "open_clip_model.safetensors cannot be read as weights" in found
+
+
+def test_parts_of_a_model_that_are_missing(out, offline, small):
+    text = SMALL["text_cfg"] | {"hf_tokenizer_name": "some/tokenizer"}
+    save_config(small, SMALL | {"text_cfg": text})
+    found = problems({"model": f"local-dir:{small}"}, out)["model"]
+    assert found == (
+        f"{small} holds no tokenizer, and its configuration names that of some/tokenizer; put its "
+        "tokenizer.json and tokenizer_config.json there."
+    )
+    in_hub_cache(offline, "some/model", sorted(small.iterdir()))
+    found = problems({"model": "hf-hub:some/model"}, out)["model"]
+    assert "the tokenizer some/tokenizer is not on this disk and the hub cannot be reach" in found
+    tower = {"hf_model_name": "some/bert", "hf_tokenizer_name": "some/tokenizer"}
+    save_config(small, SMALL | {"text_cfg": tower})
+    found = problems({"model": f"local-dir:{small}"}, out)["model"]
+    assert "the text tower some/bert is not on this disk and the hub cannot be reached" in found
+
+
+def save_config(folder, config):
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+
+
+def test_a_checkpoint_of_transformers_names_what_reads_it(out, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    found = problems({"model": f"local-dir:{tmp_path}"}, out)["model"]
+    assert "is a checkpoint of transformers and not of open_clip; load it by a loader" in found
+
+
 @pytest.mark.parametrize("kind", ["testcard", "folder"])
 def test_a_device_that_is_not_there(out, small, kind):
     import torch
@@ -280,7 +346,7 @@ def truncated(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["testcard", "folder", "built-in"])
-def test_a_label_that_would_be_truncated(out, small, truncated, kind):
+def test_a_label_that_would_be_truncated(out, small, truncated, kind, on_the_hub):
     model = {
         "testcard": {"model": "testcard"},
         "folder": {"model": f"local-dir:{small}"},
@@ -293,7 +359,8 @@ def test_a_label_that_would_be_truncated(out, small, truncated, kind):
 
 def test_the_models_own_length_counts(out, small):
     """Eight tokens are start, end and six more: "a photo of a Latino or Hispanic person." has nine."""
-    found = problems({"model": folder_of(small, context_length=8)}, out)
+    save(small, SMALL | {"text_cfg": SMALL["text_cfg"] | {"context_length": 8}})
+    found = problems({"model": f"local-dir:{small}"}, out)
     assert found["prompts"].endswith("and this model reads 8; shorten it.")
 
 

@@ -247,12 +247,13 @@ def test_embed_fills_the_store_once(clipeval, demo_cache, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_that_fails_is_exit_code_1(demo_cache, tmp_path):
-    """Weights that are no weights pass the check, which reads none; the study fails, its notebook is kept."""
+    """Weights by pickle pass the check, which reads no such file; the study fails, its notebook is kept."""
     from test_models import SMALL, WEIGHTS, save
 
     model = tmp_path / "model"
     save(model, SMALL)
-    (model / WEIGHTS).write_bytes(b"no weights at all")
+    (model / WEIGHTS).rename(model / "model.pt")
+    (model / "model.pt").write_bytes(b"no weights at all")
     given = ["-p", f"model=local-dir:{model}", "-p", "methods=zero-shot"]
     given += ["-p", "dataset=manifest", "-p", f"data={tiny.cards(tmp_path / 'cards')}"]
     done = subprocess.run(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from clipeval import compare, headlines, outcomes
+from clipeval import cli, compare, headlines, outcomes
 from clipeval.compare import compare_runs, label_runs, paired_tests, read_run, sign_flip
 from clipeval.compare_report import write_comparison
 from clipeval.errors import ClassSetError, DataError, ParameterError
@@ -184,6 +184,17 @@ def test_folders_that_are_no_runs_are_refused(runs, tmp_path):
     (tmp_path / "run.json").write_text('{"studies": {}}')
     with pytest.raises(DataError, match="no study of"):
         read_run(tmp_path)
+
+
+def test_a_run_in_which_nothing_finished_is_noted_while_two_are_left(runs, tmp_path):
+    (tmp_path / "run.json").write_text('{"studies": {}, "state": "failed"}')
+    found = compare_runs([runs["a"], tmp_path, runs["b"]])
+    whole = compare_runs([runs["a"], runs["b"]])
+    pd.testing.assert_frame_equal(found.rates, whole.rates)
+    pd.testing.assert_frame_equal(found.paired, whole.paired)
+    assert found.notes[0] == f"no study of {tmp_path} finished; run it again, then compare."
+    with pytest.raises(DataError, match=f"no study of {tmp_path} finished"):
+        compare_runs([runs["a"], tmp_path])
 
 
 def test_written_tables_figures_and_page(runs, tmp_path):
@@ -380,8 +391,10 @@ def test_labels_say_as_much_as_tells_runs_apart(tmp_path):
 
 
 def test_lists_of_models():
-    assert parse_models("ViT-B-32@openai, local-dir:/a@b/c,hf-hub:x/y@main,testcard") == [
+    text = "ViT-B-32@openai, timm:resnet10t@c3_in1k, local-dir:/a@b/c,hf-hub:x/y@main,testcard"
+    assert parse_models(text) == [
         ("ViT-B-32", "openai"),
+        ("timm:resnet10t", "c3_in1k"),
         ("local-dir:/a@b/c", ""),
         ("hf-hub:x/y@main", ""),
         ("testcard", ""),
@@ -393,6 +406,7 @@ def test_lists_of_models():
         parse_models("a@b,a@b")
     assert model_slug("local-dir:/home/me/my model/") == "my-model"
     assert model_slug("ViT-B-32", "/data/epoch_3.pt") == "ViT-B-32_epoch_3"
+    assert model_slug("python:/home/me/mine.py:load:a") == "mine.py-load-a"
     assert model_slug("hf-hub:apple/MobileCLIP-S1") == "apple-MobileCLIP-S1"
 
 
@@ -433,6 +447,22 @@ def test_command_compare(runs, tmp_path, monkeypatch, capsys):
     assert code == 0 and "2 models compared" in said.out and (out / "index.html").is_file()
     code, said = command(monkeypatch, capsys, "compare", runs["a"], runs["photos"], "--out", out)
     assert code == 2 and "cannot be compared" in said.err and "Traceback" not in said.err
+
+
+def test_run_models_compares_those_that_finished(runs, tmp_path, monkeypatch, capsys):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "run.json").write_text('{"studies": {}, "state": "failed"}')
+    monkeypatch.setattr(cli, "_report_check", lambda plan, quiet: 0)
+    monkeypatch.setattr(cli, "_run", lambda plan, into, *how: int(into == bad))
+    for good, said in ((["a", "b"], "2 models compared"), (["a"], "")):
+        plans = {runs[name]: {} for name in good} | {bad: {}}
+        monkeypatch.setattr("clipeval.many.plan_models", lambda *a, plans=plans: plans)
+        out = ("--out", tmp_path / "out")
+        code, told = command(monkeypatch, capsys, "run", "fairface", "--models", "a,b,c", *out)
+        assert code == 1 and said in told.out
+        assert f"clipeval: no study of {bad} finished; run it again" in told.err
+        assert (tmp_path / "out" / "compare" / "index.html").is_file()
 
 
 @pytest.mark.slow

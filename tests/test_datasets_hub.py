@@ -1,5 +1,6 @@
 """FairFace in the hub's layout: a folder, the hub's cache, a small server of its protocol."""
 
+import hashlib
 import io
 import json
 import os
@@ -216,10 +217,7 @@ class Hub(BaseHTTPRequestHandler):
         if self.status != 200:
             return self.reply(self.status, b"{}", body, error)
         if path.startswith(f"/api/datasets/{REPO}"):
-            tree = [
-                {"type": "file", "path": name, "size": p.stat().st_size, "oid": "0" * 40}
-                for name, p in files.items()
-            ]
+            tree = [self.entry(name, p.read_bytes()) for name, p in files.items()]
             siblings = [{"rfilename": name} for name in files]
             info = {
                 "id": REPO,
@@ -232,8 +230,16 @@ class Hub(BaseHTTPRequestHandler):
             return self.reply(200, json.dumps(reply).encode(), body, {})
         name = path.split(f"/{self.commit}/")[-1]
         data = files[name].read_bytes()
-        head = {"ETag": f'"{name.replace("/", "-")}-{len(data)}"', "X-Repo-Commit": self.commit}
-        return self.reply(200, data, body, head)
+        head = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": self.commit}
+        return self.reply(200, self.sent(data), body, head)
+
+    @staticmethod
+    def entry(name, data):
+        lfs = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+        return {"type": "file", "path": name, "size": len(data), "oid": "0" * 40, "lfs": lfs}
+
+    def sent(self, data):
+        return data
 
     def reply(self, status, data, body, headers):
         self.send_response(status)

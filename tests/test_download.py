@@ -4,6 +4,8 @@ import errno
 import hashlib
 import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -248,8 +250,8 @@ def test_no_server_and_no_address(server, tmp_path):
 def test_a_full_disk(server, get, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=10))
-        with pytest.raises(DataError, match="it needs 0 MB more than there is.; free some space"):
+        patch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+        with pytest.raises(DataError, match="it needs 0.3 MB and 0.1 MB are free.; free some"):
             get()
     # full while it is being written: what was written stays for the next call
 
@@ -277,3 +279,25 @@ def test_a_proxy_of_the_environment_is_used(server, get, monkeypatch):
     monkeypatch.setattr(server, "url", "http://data.example/faces.zip")
     assert get().read_bytes() == BODY
     assert server.asked[0]["Host"] == "data.example"
+
+
+def test_two_processes_do_not_write_into_one_file(server, tmp_path):
+    """The second waits for the first and finds the file there; one request, not two, was made."""
+    server.script = [{"cut": 150_000, "sleep": 1.0}]
+    code = (
+        "from clipeval.download import download\n"
+        f"print(download({server.url!r}, {str(tmp_path / 'data' / 'faces.zip')!r}, "
+        f"sha256={SHA256!r}, timeout=9, progress=False))"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1) for _ in range(2)]
+    assert [p.wait(timeout=30) for p in both] == [0, 0], [p.stderr.read() for p in both]
+    assert (tmp_path / "data" / "faces.zip").read_bytes() == BODY
+    assert left(tmp_path) == ["faces.zip"]
+    assert [asked.get("Range") for asked in server.asked] == [None, "bytes=150000-"]
+
+
+def test_a_token_is_for_the_named_host_alone(server, get):
+    there = f"http://localhost:{server.server_port}/elsewhere"
+    server.script = [{"status": 302, "headers": {"Location": there}}]
+    assert get(headers={"Authorization": "Bearer secret"}).read_bytes() == BODY
+    assert [asked.get("Authorization") for asked in server.asked] == ["Bearer secret", None]

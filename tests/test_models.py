@@ -583,6 +583,29 @@ def test_offline_and_not_on_disk_is_said_at_once(tmp_path, monkeypatch):
     assert time.perf_counter() - start < 1
 
 
+@pytest.mark.parametrize("network", ["switched off", "silent"])
+def test_tokenizers_and_text_towers_that_are_on_no_disk_are_said_at_once(
+    small, tmp_path, monkeypatch, network
+):
+    """transformers by itself tries for up to a minute, and ends in an error of its own."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", network == "switched off")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    text = {**TEXT, "hf_tokenizer_name": "some/tokenizer"}
+    (small / CONFIG).write_text(json.dumps({"model_cfg": {**SMALL, "text_cfg": text}}))
+    in_hub_cache(tmp_path / "hub", "some/siglip", [small / CONFIG, small / WEIGHTS])
+    began = time.perf_counter()
+    refused(f"{small} holds no tokenizer, .* names that of some/tokenizer", f"local-dir:{small}")
+    refused("the tokenizer some/tokenizer is not on this disk and the hub", "hf-hub:some/siglip")
+    refused("the text tower roberta-base is not on this", "roberta-ViT-B-32", str(small / WEIGHTS))
+    assert time.perf_counter() - began < 1
+
+
 def in_hub_cache(cache: Path, repository: str, files: list[Path]) -> Path:
     """Lay files out as the hub's client keeps them; return the note of the current commit."""
     root = cache / f"models--{repository.replace('/', '--')}"

@@ -1,6 +1,7 @@
 """A run shared without its photographs: the same numbers, and nothing that may not be shared."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -14,11 +15,13 @@ import pandas as pd
 import pytest
 from decks import shared_cache
 
+from clipeval import replay as replays
 from clipeval.classsets import load_class_set
 from clipeval.datasets import load_dataset, refusal_to_share
 from clipeval.datasets.congress import cloud_labels, label_categories, label_files
 from clipeval.embedding import dataset_hash
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
+from clipeval.members import to_npy
 from clipeval.pack import make_pack
 from clipeval.packfile import MANIFEST, open_pack
 from clipeval.replay import compare_tables, plan_pack
@@ -113,10 +116,21 @@ def same_numbers(run: Path, pack: Path, out: Path) -> None:
 def test_test_cards_from_a_pack_give_the_same_numbers(deck, tmp_path):
     root, packed = deck
     same_numbers(root / "run", packed.path, tmp_path / "out")
-    said = compare_tables(packed.path, tmp_path / "out")
-    assert said == "All 1 tables equal those of the run that was packed, byte for byte."
+    said = "All 1 tables equal those of the run that was packed, byte for byte."
+    assert compare_tables(packed.path, tmp_path / "out") == (said, True)
     (tmp_path / "out" / "class_design" / "tables" / "tops.csv").write_text("n\n1\n")
-    assert "1 of 1 tables differ" in compare_tables(packed.path, tmp_path / "out")
+    said, as_expected = compare_tables(packed.path, tmp_path / "out")
+    assert said.startswith("1 of 1 tables differ from those of the run that was packed: class_des")
+    assert "This pack does not reproduce its own tables" in said and not as_expected
+    said, as_expected = compare_tables(packed.path, tmp_path / "out", changed=True)
+    assert said.endswith("class_design/tops; it ran with other parameters.") and as_expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replays, "package_versions", lambda: {"numpy": "0.1"})
+        said, as_expected = compare_tables(packed.path, tmp_path / "out")
+    assert f"numpy {np.__version__} (here 0.1)" in said and as_expected
+    # where no study finished, nothing is equal
+    said = "No table could be compared with those of the run that was packed."
+    assert compare_tables(packed.path, tmp_path / "none") == (said, False)
 
 
 def test_planted_truth_comes_from_a_pack(deck, tmp_path, monkeypatch):
@@ -248,8 +262,50 @@ def _broken(members):
     return members | {MANIFEST: b"{"}, "manifest.json is damaged"
 
 
+def _without_studies(members):
+    manifest = json.loads(members[MANIFEST])
+    del manifest["studies"]
+    return members | {MANIFEST: json.dumps(manifest).encode()}, "manifest.json is damaged or was ed"
+
+
+def _of_no_model(members):
+    manifest = json.loads(members[MANIFEST])
+    manifest["studies"]["class_design"]["model"] = "zzz"
+    return members | {MANIFEST: json.dumps(manifest).encode()}, "manifest.json is damaged or was ed"
+
+
+def rehashed(members):
+    """What a forger does: the manifest fits the members again."""
+    manifest = json.loads(members[MANIFEST])
+    names = [name for name in members if name != MANIFEST]
+    manifest["members"] = {n: hashlib.sha256(members[n]).hexdigest() for n in names}
+    return members | {MANIFEST: json.dumps(manifest).encode()}
+
+
+def _file_and_folder(members):
+    more = {"foo": b"", "foo/bar": b"x"}
+    return rehashed(members | more), "foo is both a file and a folder; get the file from its source"
+
+
+def _unnormal(members):
+    return rehashed(members | {"./a": b""}), 'member "./a" would be written elsewhere'
+
+
 @pytest.mark.parametrize(
-    "change", [_changed, _missing, _extra, _escaping, _later, _headless, _broken]
+    "change",
+    [
+        _without_studies,
+        _of_no_model,
+        _file_and_folder,
+        _unnormal,
+        _changed,
+        _missing,
+        _extra,
+        _escaping,
+        _later,
+        _headless,
+        _broken,
+    ],
 )
 def test_a_tampered_pack_is_refused(deck, tmp_path, change):
     open_pack(deck[1].path)  # an unpacked copy must not cover up for a changed file
@@ -271,6 +327,51 @@ def test_a_flipped_bit_anywhere_is_refused(deck, tmp_path):
             assert "flipped.zip" in str(error)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="flipped.zip is no whole pack"):
+        open_pack(path)
+
+
+def _garbage(content):
+    return b"garbage"
+
+
+def _short(content):
+    return to_npy(np.load(io.BytesIO(content))[:-5])
+
+
+def _pickle(content):
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["embeddings", "texts"])
+@pytest.mark.parametrize("change", [_garbage, _short, _pickle])
+def test_members_that_do_not_belong_together_are_one_sentence(deck, tmp_path, change, kind):
+    members = contents(deck[1].path)
+    name = next(n for n in members if n.startswith(kind) and n.endswith(".npy"))
+    forged = rewrite(tmp_path / "forged.zip", rehashed(members | {name: change(members[name])}))
+    session = replay(forged, tmp_path)["class_design"]
+    with pytest.raises(DataError, match=f"forged.zip: {name} is not what `clipeval pack` writes"):
+        session.study.module.predict(session)
+
+
+@pytest.mark.parametrize("kind", ["compressed", "encrypted"])
+def test_damage_within_a_member_is_refused(deck, tmp_path, kind):
+    """The content of a compressed member, and the flag that says it is encrypted."""
+    members, path = contents(deck[1].path), tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    data, at = bytearray(path.read_bytes()), 0
+    if kind == "compressed":
+        biggest = max(zipfile.ZipFile(path).infolist(), key=lambda about: about.compress_size)
+        for i in range(biggest.header_offset + 200, biggest.header_offset + 260):
+            data[i] ^= 0xFF
+    while kind == "encrypted" and (at := data.find(b"PK\x01\x02", at)) >= 0:
+        data[at + 8] |= 1
+        at += 4
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="damaged.zip is no whole pack"):
         open_pack(path)
 
 
@@ -316,6 +417,13 @@ def test_no_such_file_and_no_zip(tmp_path):
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(DataError, match="is no whole pack"):
         open_pack(tmp_path / "text.zip")
+    with pytest.raises(DataError, match="is a folder; give the file that `clipeval pack` wrote"):
+        open_pack(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_said_first(deck):
+    with pytest.raises(ParameterError, match="^out=/proc cannot be written, .*; name another"):
+        make_pack(deck[0] / "run", "/proc/x.zip")
 
 
 def test_what_a_pack_cannot_answer(deck, tmp_path):
@@ -494,6 +602,8 @@ def test_the_command_line_packs_and_refuses(deck, tmp_path):
     members, said = _changed(contents(packed.path))
     done = clipeval("run", "--pack", rewrite(tmp_path / "q.zip", members), *out, cache=tmp_path)
     assert done.returncode == 2 and said in done.stderr and not (tmp_path / "out").exists()
+    done = clipeval("run", "cctv", "--expect", "ff", *out, cache=tmp_path)
+    assert done.returncode == 2 and "--expect is the sha256 of a pack's manifest" in done.stderr
 
 
 @pytest.mark.slow
@@ -514,3 +624,15 @@ def test_every_file_of_a_report_comes_out_of_a_pack_again(tmp_path):
         assert file.read_bytes() == (again / file.relative_to(run)).read_bytes(), file
     drawn = {path.parent.name for path in (tmp_path / "fresh").rglob("*.png")}
     assert drawn == {"figures"}  # kept figures, and not one card
+    assert f"{open_pack(tmp_path / 'p.zip').sha256}\n" in done.stderr  # as none was expected
+    # other embeddings, with a manifest to match: found out by the tables
+    members = contents(tmp_path / "p.zip")
+    entry = json.loads(members[MANIFEST])["studies"]["congress"]["images"]
+    stem = next(iter(entry.values())).replace("images/", "embeddings/")
+    name = next(n for n in members if n.startswith(stem) and n.endswith(".npy"))
+    forged = to_npy(np.roll(np.load(io.BytesIO(members[name])), 1, axis=0))
+    path = rewrite(tmp_path / "forged.zip", rehashed(members | {name: forged}))
+    out = ("--out", tmp_path / "forged")
+    done = clipeval("run", "congress", "--pack", path, *out, cache=tmp_path / "fresh")
+    assert done.returncode == 1 and "does not reproduce its own tables" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and "byte for byte" not in done.stdout

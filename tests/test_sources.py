@@ -1,9 +1,12 @@
 """Getting data sets, and saying of each where it comes from and what is here."""
 
+import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -69,15 +72,71 @@ def test_unknown_names_and_options(tmp_path, real):
         sources.check("congress", str(real / "congress_2017"), padding="0.25")
 
 
-def test_clips_are_fetched_from_pinned_addresses(tmp_path, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(
-        "clipeval.download.download", lambda url, target, **how: asked.update({url: target})
-    )
+def video(*, cut=0) -> bytes:
+    """The boxes of an MP4 file: a type, an index, and data with a length of eight bytes."""
+    boxes = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x0cmoov\0\0\0\0"
+    whole = boxes + b"\0\0\0\x01mdat" + (116).to_bytes(8) + b"x" * 100
+    return whole[: len(whole) - cut]
+
+
+def test_clips_are_fetched_from_pinned_addresses_and_checked(tmp_path, monkeypatch):
+    asked, content = {}, video()
+
+    def download(url, target, **how):
+        asked[url] = target
+        target.write_bytes(content)
+
+    monkeypatch.setattr("clipeval.download.download", download)
     said = sources.get("cctv-clips", tmp_path)
     assert "CC BY 4.0" in said and str(tmp_path) in said
     assert [path.name for path in asked.values()] == [url.rpartition("/")[2] for url in asked]
     assert all(len(url.split("/")[5]) == 40 for url in asked)  # a commit, not a branch
+    said = sources.check("cctv-clips", str(tmp_path))
+    assert said.startswith("cctv-clips: 2 clips\n  car-detection.mp4: 144 bytes, whole")
+    clip = tmp_path / "car-detection.mp4"
+    for content, reason in [(b"<html>log in</html>", "no MP4"), (video(cut=1), "no whole MP4")]:
+        clip.write_bytes(content)
+        with pytest.raises(DataError, match=f"{clip} is {reason} video"):
+            sources.check("cctv-clips", str(tmp_path))
+        with pytest.raises(DataError, match="delete it and fetch it again"):
+            sources.get("cctv-clips", tmp_path)
+        clip.unlink()
+        with pytest.raises(DataError, match=f"{tmp_path} lacks car-detection.mp4; run"):
+            sources.check("cctv-clips", str(tmp_path))
+        with pytest.raises(DataError, match=f"{clip} is {reason} video"):
+            sources.get("cctv-clips", tmp_path)
+        assert not clip.exists()  # what was fetched just now is not kept
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        (
+            "fairface",
+            {"foo": "1"},
+            '`data get fairface` has no option "foo"; it has padding, split',
+        ),
+        ("cctv-clips", {"split": "val"}, '`data get cctv-clips` has no option "split"; it has tim'),
+        ("congress", {"timeout": "1"}, '`data get congress` has no option "timeout"; it has none'),
+        ("cctv-clips", {"tries": "many"}, "tries=many is no number above 0"),
+        ("fairface", {"timeout": "-1"}, "timeout=-1 is no number above 0"),
+    ],
+)
+def test_options_of_get_are_known_and_numbers(tmp_path, name, options, said):
+    with pytest.raises(ParameterError, match=said):
+        sources.get(name, tmp_path, **options)
+
+
+def test_numbers_on_the_command_line_are_numbers(tmp_path, monkeypatch):
+    told = []
+
+    def download(url, target, **how):
+        told.append(how)
+        target.write_bytes(video())
+
+    monkeypatch.setattr("clipeval.download.download", download)
+    sources.get("cctv-clips", tmp_path, timeout="5", tries="2")
+    assert told == [{"timeout": 5.0, "tries": 2}] * 2
 
 
 # -- checking what is there ------------------------------------------------------------------------
@@ -146,10 +205,113 @@ def test_what_the_hub_refuses_is_one_sentence(server, tmp_path, status, said):  
     assert not list(to.rglob("*.parquet")) and not list((tmp_path / "hf").rglob("*.parquet"))
 
 
+class WrongHub(Hub):
+    """Sends as many bytes as it promises, four of them others; no client but ours looks."""
+
+    def sent(self, data):
+        return data[:1000] + b"ZZZZ" + data[1004:]
+
+
+def test_other_bytes_than_the_hub_promises_are_refused(server, hub, tmp_path):  # noqa: F811
+    server.RequestHandlerClass = type("Wrong", (WrongHub,), {"root": hub})
+    shard = next((hub / "0.25").glob("validation-*"))
+    sha256 = hashlib.sha256(shard.read_bytes()).hexdigest()
+    for to in ([], ["--to", tmp_path / "faces"]):
+        arguments = ("data", "get", "fairface", "-p", "split=val", *to)
+        done = clipeval(tmp_path, *arguments, endpoint=address(server))
+        assert done.returncode == 2 and f"and not {sha256}" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr and "is here" not in done.stdout
+        kept = [p for p in tmp_path.rglob("*") if p.is_file() and hub not in p.parents]
+        assert not [p for p in kept if "refs" not in p.parts]
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_anew(server, hub, tmp_path):  # noqa: F811
+    arguments = ("data", "get", "fairface", "-p", "split=val")
+    assert clipeval(tmp_path, *arguments, endpoint=address(server)).returncode == 0
+    shard = next((hub / "0.25").glob("validation-*")).read_bytes()
+    link = next((tmp_path / "hf").rglob("validation-*.parquet"))
+    assert link.is_symlink() and link.resolve().name == hashlib.sha256(shard).hexdigest()
+    link.resolve().write_bytes(shard[:-1] + b"?")
+    assert clipeval(tmp_path, *arguments, endpoint=address(server)).returncode == 0
+    assert link.read_bytes() == shard
+
+
+def test_the_cache_is_laid_out_as_the_hubs_client_does(server, tmp_path):  # noqa: F811
+    """What was fetched here, the hub's own client finds without a network."""
+    assert clipeval(tmp_path, "data", "get", "fairface", endpoint=address(server)).returncode == 0
+    code = (
+        "from huggingface_hub import hf_hub_download\n"
+        f"print(hf_hub_download({REPO!r}, '0.25/validation-00000-of-00001.parquet', "
+        "repo_type='dataset', local_files_only=True))"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert pq.read_table(done.stdout.strip()).num_rows == 11, done.stderr
+
+
+def test_a_hub_that_always_cuts_is_one_sentence_and_is_continued(
+    server,  # noqa: F811
+    hub,  # noqa: F811
+    tmp_path,
+):
+    shard = next((hub / "0.25").glob("validation-*"))
+    handler = type("Cut", (CutHub,), {"root": hub, "ranges": [], "cuts": 99, "part": 1000})
+    server.RequestHandlerClass = handler
+    arguments = ("data", "get", "fairface", "-p", "split=val", "-p", "tries=2")
+    done = clipeval(tmp_path, *arguments, endpoint=address(server))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "2,000 bytes are kept and will be continued" in done.stderr, done.stderr
+    handler.cuts = 0
+    done = clipeval(tmp_path, *arguments, endpoint=address(server))
+    assert done.returncode == 0 and handler.ranges == [None, "bytes=1000-", "bytes=2000-"]
+    there = next((tmp_path / "hf").rglob("validation-*.parquet"))
+    assert there.read_bytes() == shard.read_bytes()
+
+
+class SlowHub(Hub):
+    """Sends a few bytes, then nothing for long."""
+
+    def reply(self, status, data, body, headers):
+        if not (body and self.path.endswith(".parquet")):
+            return super().reply(status, data, body, headers)
+        self.send_response(200)
+        for key, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(data[:2000])
+        self.wfile.flush()
+        time.sleep(30)
+
+
+def test_ctrl_c_stops_a_download_and_keeps_what_is_there(server, hub, tmp_path):  # noqa: F811
+    server.RequestHandlerClass = type("Slow", (SlowHub,), {"root": hub})
+    kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipeval", "data", "get", "fairface", "-p", "split=val"],
+        env=kept | {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": address(server)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    began = time.monotonic()
+    while time.monotonic() < began + 30:
+        if any(p.stat().st_size == 2000 for p in (tmp_path / "hf").rglob("*.part")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    said = process.communicate(timeout=20)[1]
+    assert time.monotonic() - began < 5 and process.returncode == 130
+    assert "stopped; what was embedded or fetched is kept" in said and "Traceback" not in said
+    assert next((tmp_path / "hf").rglob("*.part")).stat().st_size == 2000
+
+
 class CutHub(Hub):
     """Ends the first transfer of every file in the middle; goes on where it is asked to."""
 
     cuts = 1
+    part = 0
     ranges: list
 
     def reply(self, status, data, body, headers):
@@ -161,12 +323,12 @@ class CutHub(Hub):
                 start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0])
                 headers = {**headers, "Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
                 status = 206
-            if self.ranges.count(None) <= self.cuts and not start:
-                self.send_response(200)
-                for key, value in {"Content-Length": str(len(data)), **headers}.items():
+            if len(self.ranges) <= self.cuts:
+                self.send_response(status)
+                for key, value in {"Content-Length": str(len(data) - start), **headers}.items():
                     self.send_header(key, value)
                 self.end_headers()
-                self.wfile.write(data[: len(data) // 2])
+                self.wfile.write(data[start : start + (self.part or len(data) // 2)])
                 self.close_connection = True
                 return
         super().reply(status, data[start:], body, headers)

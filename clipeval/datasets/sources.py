@@ -1,6 +1,7 @@
 """Where each data set comes from: what may be downloaded, what must be fetched by hand, what is here."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -27,8 +28,9 @@ class Source:
     terms : what may be done with it, one sentence
     layout : what lies where in its folder
     by_hand : what to do where it cannot be downloaded from here; "" where it can
-    urls : file name -> address, pinned to a version
+    urls : file name -> address, pinned to a version; MP4 videos
     hub : hub id
+    options : name -> kind of what `get` takes beside a folder
     """
 
     source: str
@@ -39,8 +41,10 @@ class Source:
     by_hand: str = ""
     urls: dict[str, str] | None = None
     hub: str = ""
+    options: dict[str, Callable] = field(default_factory=dict)
 
 
+_HOW = {"timeout": float, "tries": int, "patience": float}  # of `clipeval.download.download`
 SOURCES = {
     "fairface": Source(
         f"hub {FAIRFACE}; github.com/joojs/fairface",
@@ -50,6 +54,7 @@ SOURCES = {
         "0.25/validation-*.parquet, 0.25/train-*.parquet; or the official CSVs beside val/ and "
         "train/",
         hub=FAIRFACE,
+        options={"padding": str, "split": str} | _HOW,
     ),
     "congress": Source(
         "replication material of Schwemmer et al. 2020, doi 10.1177/2378023120967171",
@@ -82,6 +87,7 @@ SOURCES = {
             "one-by-one-person-detection.mp4": f"{_CLIPS}/294517a8d149759972f9a0501accde274e469ba5/"
             "one-by-one-person-detection.mp4",
         },
+        options=_HOW,
     ),
     "celebrities": Source(
         f"CelebA: mmlab.ie.cuhk.edu.hk/projects/CelebA.html, hub {CELEBA}; or your own photographs",
@@ -140,26 +146,27 @@ def _here(name: str, source: Source) -> str:
     return " and ".join(found) or "not in the cache"
 
 
-def get(name: str, to: str | Path = "", *, padding: str = "0.25", split: str = "", **how) -> str:
+def get(name: str, to: str | Path = "", **options) -> str:
     """Download a data set where its terms allow it; says how to use it.
 
     Parameters
     ----------
     name : one of SOURCES
     to : folder; by default `place(name)`, or the hub's cache for a data set of the hub
-    padding : FairFace's release
-    split : "val" or "train" of FairFace; "" for both
-    how : passed on to `clipeval.download.download`
+    options : `timeout`, `tries` and `patience` of `clipeval.download.download`; for fairface
+        `padding` ("0.25" or "1.25", its release) and `split` ("val", "train", or "" for both)
 
     Raises
     ------
     DataError  if its terms do not allow it or no address is known, with what to fetch and where to
         put it; or if the download fails
+    ParameterError  if an option is unknown or has a value that it cannot have
     """
     from clipeval.datasets import hub
     from clipeval.download import download
 
     source = _source(name)
+    how = {key: _option(name, key, value) for key, value in options.items()}
     folder = Path(to).expanduser().absolute() if to else place(name)
     if source.by_hand:
         raise DataError(
@@ -167,24 +174,71 @@ def get(name: str, to: str | Path = "", *, padding: str = "0.25", split: str = "
             f"into {folder} ({source.layout}), and run `clipeval data check {name} {folder}`."
         )
     if source.hub:
+        padding, split = how.pop("padding", "0.25"), how.pop("split", "")
         if padding not in ("0.25", "1.25") or split not in ("", "val", "train"):
             raise ParameterError("FairFace has padding 0.25 and 1.25, and split val and train.")
         part = {"": "*", "val": "validation-*", "train": "train-*"}[split]
-        hub.fetch(source.hub, [f"{padding}/{part}.parquet"], folder if to else "")
+        hub.fetch(
+            source.hub, [f"{padding}/{part}.parquet"], folder if to else "", verify=True, **how
+        )
         data = folder if to else source.hub
         return f"{name} is here; run with -p dataset={name} -p data={data} -p padding={padding}"
     for file, url in source.urls.items():
+        was_there = (folder / file).is_file()
         download(url, folder / file, **how)
+        try:
+            _check_video(folder / file)
+        except DataError:
+            if not was_there:  # a page to log in to, say
+                (folder / file).unlink()
+            raise
     return f"{name} is in {folder}: {source.layout}. {source.licence}. {source.terms}"
 
 
-def check(name: str, data: str, **options) -> str:
+def _option(name: str, key: str, value):
+    """An option of `get`, of its own kind; the command line gives text."""
+    known = SOURCES[name].options
+    if key not in known:
+        raise ParameterError(
+            f'`data get {name}` has no option "{key}"; it has {", ".join(known) or "none"}.'
+        )
+    try:
+        converted = known[key](value)
+        if known[key] is str or converted > 0:
+            return converted
+    except (TypeError, ValueError):
+        pass
+    raise ParameterError(f"{key}={value} is no number above 0; write, for example, {key}=30.")
+
+
+def _check_video(path: Path) -> None:
+    """Refuse what is not an MP4 file from its first box to its last (ISO/IEC 14496-12, 4.2)."""
+    size, at, boxes = path.stat().st_size, 0, []
+    with open(path, "rb") as stream:
+        while at < size:
+            stream.seek(at)
+            head = stream.read(16)
+            kind = head[4:8]
+            if not boxes and kind != b"ftyp":
+                raise DataError(f"{path} is no MP4 video; delete it and fetch it again.")
+            length = int.from_bytes(head[:4])
+            if length == 1:  # the length follows, in eight bytes
+                length = int.from_bytes(head[8:16])
+            boxes.append(kind)
+            at = size if length == 0 and len(head) >= 8 else at + max(length, 8)
+    if at != size or b"moov" not in boxes:
+        raise DataError(
+            f"{path} is no whole MP4 video (it has {size:,} bytes); delete it and fetch it again."
+        )
+
+
+def check(name: str, data: str = "", **options) -> str:
     """Load a data set with all the checks of its loader, and open a sample of its images.
 
     Parameters
     ----------
     name : of the data set
-    data : folder, file or hub id
+    data : folder, file or hub id; "" for where `get` puts it
     options : options of its loader; without `split`, FairFace's val and train, where they are there
 
     Returns
@@ -195,11 +249,16 @@ def check(name: str, data: str, **options) -> str:
     ------
     DataError  if anything is missing or altered, or an image of the sample cannot be read
     """
-    known = dataset_options(name)
+    source = SOURCES.get(name)
+    if source and not data:
+        data = source.hub or str(place(name))
+    known = () if source and source.urls else dataset_options(name)
     if unknown := [option for option in options if option not in known]:
         raise ParameterError(
             f'data set {name} has no option "{unknown[0]}"; it has {", ".join(known) or "none"}.'
         )
+    if source and source.urls:
+        return _check_files(name, Path(data).expanduser(), list(source.urls))
     splits = ["val", "train"] if "split" in known and "split" not in options else [None]
     lines, failed = [], []
     for split in splits:
@@ -212,6 +271,15 @@ def check(name: str, data: str, **options) -> str:
     if len(failed) == len(splits):
         raise failed[0]
     return "\n".join([*lines, *(f"not there: {error}" for error in failed)])
+
+
+def _check_files(name: str, folder: Path, files: list[str]) -> str:
+    if missing := [file for file in files if not (folder / file).is_file()]:
+        raise DataError(f"{folder} lacks {missing[0]}; run `clipeval data get {name}`.")
+    for file in files:
+        _check_video(folder / file)
+    sizes = [f"  {file}: {(folder / file).stat().st_size:,} bytes, whole" for file in files]
+    return "\n".join([f"{name}: {len(files)} clips", *sizes])
 
 
 def _summary(images: pd.DataFrame) -> list[str]:

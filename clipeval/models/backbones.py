@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from clipeval.errors import ModelError
-from clipeval.models.hub import first_line, hub_file, hub_ref
+from clipeval.models.hub import first_line, hub_check, hub_file, hub_ref
 from clipeval.models.info import file_states, make_info
 from clipeval.models.sources import SUFFIXES
 from clipeval.models.weights import file_sha256, read_weights
 
-__all__ = ["full_name", "load_backbone"]
+__all__ = ["check_backbone", "full_name", "load_backbone"]
 
 
 def load_backbone(model: str, pretrained: str | None, device, precision: str, resize: str):
@@ -120,11 +120,34 @@ def _weights(name: str, config, pretrained: str | None) -> tuple[Path, str, list
             f"timm has no weights for {name} on the hub, and it would run with random ones; give a "
             "weight file as pretrained."
         )
-    names = [config.hf_hub_filename] if config.hf_hub_filename else []
-    path = hub_file(
-        config.hf_hub_id, names or ["model.safetensors", "pytorch_model.bin"], what=f"timm:{name}"
-    )
+    path = hub_file(config.hf_hub_id, _hub_names(config), what=f"timm:{name}")
     return path, config.hf_hub_id, [path, *hub_ref(path)]
+
+
+def _hub_names(config) -> list[str]:
+    return (
+        [config.hf_hub_filename]
+        if config.hf_hub_filename
+        else ["model.safetensors", "pytorch_model.bin"]
+    )
+
+
+def check_backbone(model: str, pretrained: str | None) -> str:
+    """Return the full name of a backbone whose weights can be had; nothing is fetched.
+
+    Raises
+    ------
+    ModelError  as `load_backbone`, as far as it can be told without the weights
+    """
+    import timm
+
+    name = full_name(model.removeprefix("timm:"), pretrained)
+    config = timm.get_pretrained_cfg(name)
+    if _is_file(pretrained) or not config.hf_hub_id:
+        _weights(name, config, pretrained)
+    else:
+        hub_check(config.hf_hub_id, _hub_names(config), what=f"timm:{name}")
+    return f"timm:{name}"
 
 
 def _build(name: str, config, state: dict, path: Path):

@@ -1,19 +1,81 @@
-"""Models that a user's own loader brings: encoders, preprocess and tokenizer."""
+"""Models that a user's own loader brings: finding the loader, checking what it returns."""
 
 import hashlib
+import importlib.util
+import inspect
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from clipeval.errors import ModelError
+from clipeval.models.hub import first_line
 from clipeval.models.info import make_info
+from clipeval.models.weights import file_sha256
 
-__all__ = ["wrap"]
+__all__ = ["GROUP", "entry_loader", "python_loader", "source_hash", "wrap"]
 
+#: entry points by which an installed package brings loaders, each under its prefix
+GROUP = "clipeval.loaders"
 _NEEDED = ("encode_image", "preprocess", "logit_scale")
+_PYTHON = re.compile(r"(?P<place>.+?\.py|[\w.]+):(?P<function>\w+)(:(?P<name>.*))?")
 
 
-def wrap(parts, name: str, pretrained: str | None, device, precision: str):
+def python_loader(text: str):
+    """Return the loader that "FILE.py:FUNCTION[:NAME]" or "MODULE:FUNCTION[:NAME]" names.
+
+    Returns
+    -------
+    the function, NAME ("" without one), and the model's name without folders
+
+    Raises
+    ------
+    ModelError  if there is no such file, module or function, or importing it fails
+    """
+    if not (parts := _PYTHON.fullmatch(text)):
+        raise ModelError(
+            f"python:{text} names no loader; write python:FILE.py:FUNCTION or "
+            "python:MODULE:FUNCTION, and :NAME after it where the function is to get one."
+        )
+    place, function, name = parts["place"], parts["function"], parts["name"] or ""
+    path = Path(place).expanduser()
+    if place.endswith(".py") and not path.is_file():
+        raise ModelError(f"{path.absolute()} does not exist; give the file of your loader.")
+    try:
+        if place.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+    except Exception as error:  # whatever a user's code does
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError(
+            f"{place} cannot be imported ({said}); mend it, then run again."
+        ) from error
+    if not callable(found := getattr(module, function, None)):
+        raise ModelError(f"{place} has no function {function}; name the one that loads the model.")
+    shown = ":".join(["python", path.name, function, *([Path(name).name] if name else [])])
+    return found, name, shown
+
+
+def entry_loader(prefix: str):
+    """Return the entry point of an installed package that loads `prefix`; None without one."""
+    from importlib.metadata import entry_points
+
+    return next(iter(entry_points(group=GROUP, name=prefix)), None)
+
+
+def source_hash(function) -> str:
+    """sha256 of the file that a loader is written in; "" where it is in none."""
+    try:
+        return file_sha256(Path(inspect.getsourcefile(inspect.unwrap(function))))
+    except (OSError, TypeError):
+        return ""
+
+
+def wrap(parts, name: str, pretrained: str | None, device, precision: str, source: str = ""):
     """Return a Model of what a registered loader returned.
 
     Parameters
@@ -23,6 +85,7 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str):
     name, pretrained : as given to `load_model`
     device : torch device
     precision : fp32, fp16 or bf16
+    source : sha256 of the loader's file
 
     Notes
     -----
@@ -33,7 +96,7 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str):
 
     Raises
     ------
-    ModelError  if a part is missing
+    ModelError  if a part is missing, or returns something else than a tensor of its shape
     """
     import torch
     from PIL import Image
@@ -56,10 +119,11 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str):
                 ".eval() on the network in its loader."
             )
     noise = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
-    pixels = get("preprocess")(Image.fromarray(noise))
+    pixels = _checked(get("preprocess"), "preprocess", name, 3)(Image.fromarray(noise))
     bias = get("logit_bias")
     has_text = get("encode_text") is not None
-    tokens = get("tokenizer")(["a photo of a person", "two dogs"]) if has_text else None
+    tokenizer = has_text and _checked(get("tokenizer"), "tokenizer", name, 2)
+    tokens = tokenizer(["a photo of a person", "two dogs"]) if has_text else None
     fields = {
         "model": name,
         "pretrained": pretrained or "",
@@ -81,8 +145,8 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str):
     functions = {
         "device": device,
         "preprocess": get("preprocess"),
-        "encode_image": get("encode_image"),
-        "encode_text": get("encode_text"),
+        "encode_image": _checked(get("encode_image"), "encode_image", name, 2),
+        "encode_text": has_text and _checked(get("encode_text"), "encode_text", name, 2) or None,
         "tokenizer": get("tokenizer"),
     }
     unknown = make_info(config=None, weights_sha256="", embed_dim=0, **fields)
@@ -92,9 +156,32 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str):
     if has_text:
         behaviour.update(trial.encode_texts(["a photo of a person", "two dogs"]).tobytes())
     info = make_info(
-        config={"behaviour": behaviour.hexdigest()},
+        config={"behaviour": behaviour.hexdigest()} | ({"loader": source} if source else {}),
         weights_sha256="",
         embed_dim=int(image.shape[1]),
         **fields,
     )
     return Model(info, **functions)
+
+
+def _checked(function, part: str, name: str, dimensions: int):
+    """The function, refusing what is no tensor of so many dimensions."""
+    import torch
+
+    shape = {"preprocess": "(3, height, width)", "tokenizer": "(n, length)"}.get(part, "(n, d)")
+
+    def checked(given):
+        found = function(given)
+        if not isinstance(found, torch.Tensor) or found.ndim != dimensions:
+            what = (
+                f"a tensor of {found.ndim} dimensions"
+                if isinstance(found, torch.Tensor)
+                else f"a {type(found).__name__}"
+            )
+            raise ModelError(
+                f"{part} of {name} returned {what} and not a tensor {shape}; return that in its "
+                "loader (of an output object of transformers, .pooler_output)."
+            )
+        return found
+
+    return checked

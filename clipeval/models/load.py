@@ -158,8 +158,9 @@ def load_model(
     ----------
     model : `ViT-B-32-quickgelu` or another built-in of open_clip (with `pretrained`),
         `local-dir:PATH`, `hf-hub:organisation/name`, the path of an open_clip_config.json (with a
-        weight file as `pretrained`), `timm:NAME` for an image-only backbone, `testcard`, or what
-        `register_loader` was told
+        weight file as `pretrained`), `timm:NAME` for an image-only backbone, `testcard`,
+        `python:FILE.py:FUNCTION[:NAME]` for a loader of your own, or what `register_loader` or an
+        installed package's entry point (group `clipeval.loaders`) was told
     pretrained : tag (openai, laion2b_s34b_b79k, ...) or path of a weight file
     device : auto (cuda, mps, cpu in that order) or one of them
     precision : fp32, or fp16 and bf16 by autocast
@@ -175,10 +176,9 @@ def load_model(
     _check_arguments(precision, resize)
     chosen = choose_device(device)
     check_precision(chosen, precision)
-    prefix = model.split(":", 1)[0]
-    if prefix in _LOADERS:
-        return _load_registered(prefix, model, pretrained, chosen, precision, resize)
-    if prefix == "timm":
+    if model == "testcard" or is_registered(model):
+        return _load_registered(model, pretrained, chosen, precision, resize)
+    if model.startswith("timm:"):
         from clipeval.models.backbones import load_backbone
 
         loaded, files = load_backbone(model, pretrained, chosen, precision, resize)
@@ -271,7 +271,7 @@ def register_loader(prefix: str, function: Callable) -> None:
         `logit_scale` (the factor itself, not its logarithm), and perhaps `logit_bias`. Networks
         must be in evaluation mode. For images only, `encode_text` and `tokenizer` are None.
     """
-    if not prefix.isidentifier() or prefix == "timm":
+    if not prefix.isidentifier() or prefix in ("timm", "python"):
         raise ModelError(
             f"prefix={prefix} cannot be registered; use one word that no other kind of model has."
         )
@@ -279,24 +279,55 @@ def register_loader(prefix: str, function: Callable) -> None:
 
 
 def is_registered(model: str) -> bool:
-    """Whether `register_loader` was told of this kind of model."""
-    return ":" in model and model.split(":", 1)[0] in _LOADERS
+    """Whether a loader of a user's own loads this kind of model."""
+    from clipeval.models.custom import entry_loader
+
+    prefix, colon, _ = model.partition(":")
+    if not colon or not prefix.isidentifier() or prefix == "timm":
+        return False
+    return prefix == "python" or prefix in _LOADERS or entry_loader(prefix) is not None
 
 
-def _load_registered(prefix, model, pretrained, device, precision, resize) -> Model:
+def find_loader(model: str) -> tuple[Callable, str, str]:
+    """Return the loader of a registered kind of model, the name it is to get, and the model's name.
+
+    Raises
+    ------
+    ModelError  if it cannot be imported
+    """
+    from clipeval.models.custom import entry_loader, python_loader
+    from clipeval.models.hub import first_line
+
+    prefix, _, name = model.partition(":")
+    if prefix in _LOADERS:
+        return _LOADERS[prefix], name, model
+    if prefix == "python":
+        return python_loader(name)
+    entry = entry_loader(prefix)
+    try:
+        return entry.load(), name, model
+    except Exception as error:  # whatever a user's code does
+        raise ModelError(
+            f"{model}: {entry.value}, the loader of {prefix}, cannot be imported "
+            f"({first_line(error)}); install what it needs."
+        ) from error
+
+
+def _load_registered(model, pretrained, device, precision, resize) -> Model:
     if resize != "model":
         raise ModelError(
             f"resize={resize} is not offered for {model}, whose loader brings its preprocess; use "
             "model."
         )
-    if prefix == "testcard":
-        return _LOADERS[prefix](device=str(device), precision=precision)
-    from clipeval.models.custom import wrap
+    function, name, shown = find_loader(model)
+    if function is _testcard:
+        return function(device=str(device), precision=precision)
+    from clipeval.models.custom import source_hash, wrap
 
-    result = _LOADERS[prefix](model.partition(":")[2], pretrained, str(device))
-    return (
-        result if isinstance(result, Model) else wrap(result, model, pretrained, device, precision)
-    )
+    result = function(name, pretrained, str(device))
+    if isinstance(result, Model):
+        return result
+    return wrap(result, shown, pretrained, device, precision, source_hash(function))
 
 
 def _testcard(*, device: str, precision: str) -> Model:

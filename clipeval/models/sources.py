@@ -17,9 +17,10 @@ from clipeval.models.registry import (
     published_preprocesses,
 )
 
-__all__ = ["Source", "find_source"]
+__all__ = ["Source", "find_source", "tag_files"]
 
 CONFIG = "open_clip_config.json"
+HUB_WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 # open_clip's own order of preference, with its .pth names also as .pt
 _PREFERRED = (
@@ -183,6 +184,7 @@ def _folder(path: Path) -> Source:
         raise ModelError(
             f"local-dir:{path}: {path} {what}; give a folder that holds {CONFIG} and its weights."
         )
+    _refuse_transformers(path)
     config, preprocess = _read_config(path / CONFIG)
     weights = _choose_weights(path)
     name = path.resolve().name
@@ -197,6 +199,17 @@ def _folder(path: Path) -> Source:
         tokenizer_folder=_tokenizer_folder(config, path),
         # the folder itself: another weight file beside this one may be preferred
         files=[path, path / CONFIG, weights],
+    )
+
+
+def _refuse_transformers(folder: Path) -> None:
+    """Refuse a checkpoint of transformers, which open_clip cannot read, with what reads it."""
+    if (folder / CONFIG).exists() or not (folder / "config.json").is_file():
+        return
+    raise ModelError(
+        f"{folder} has a config.json and no {CONFIG}, so it is a checkpoint of transformers and not "
+        "of open_clip; load it by a loader of your own (docs/models.md has one of ten lines) as "
+        "model=python:LOADER.py:FUNCTION:FOLDER."
     )
 
 
@@ -265,9 +278,7 @@ def _hub(name: str) -> Source:
     revision = revision or None
     config_path = hub_file(repository, [CONFIG], revision)
     config, preprocess = _read_config(config_path)
-    weights = hub_file(
-        repository, ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"], revision
-    )
+    weights = hub_file(repository, HUB_WEIGHTS, revision)
     return Source(
         model=f"hf-hub:{name}",
         pretrained="",
@@ -289,10 +300,15 @@ def _tag_file(hub: str, url: str, what: str) -> tuple[Path, list[Path]]:
         except (OSError, RuntimeError) as error:
             raise ModelError(f"{what} cannot be downloaded from {url} ({error}).") from None
         return path, [path]
-    repository, _, file = hub.rpartition("/")
-    names = ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    if file:
-        stem, suffix = os.path.splitext(file)
-        names = [f"{stem}.safetensors", file] if suffix in (".bin", ".pth") else [file]
+    repository, names = tag_files(hub)
     path = hub_file(repository, names, what=what)
     return path, [path, *hub_ref(path)]
+
+
+def tag_files(hub: str) -> tuple[str, list[str]]:
+    """Return the repository and the possible file names of the entry of a tag."""
+    repository, _, file = hub.rpartition("/")
+    if not file:
+        return repository, HUB_WEIGHTS
+    stem, suffix = os.path.splitext(file)
+    return repository, [f"{stem}.safetensors", file] if suffix in (".bin", ".pth") else [file]

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from clipeval.errors import ClassSetError
+from clipeval.errors import ClassSetError, ModelError
+from clipeval.models.hub import first_line, hub_check, require_hub
 
-__all__ = ["build_tokenizer", "check_texts", "count_tokens", "tokenizer_files"]
+__all__ = ["build_tokenizer", "check_texts", "check_tokenizer", "count_tokens", "tokenizer_files"]
+
+#: any of these says that a folder holds a Hugging Face tokenizer
+_TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model"]
 
 
 def build_tokenizer(text_config: dict, folder: Path | None = None):
@@ -16,6 +20,10 @@ def build_tokenizer(text_config: dict, folder: Path | None = None):
     text_config : `text_cfg` of an open_clip configuration
     folder : where the tokenizer's files are, for a configuration that came from a folder; otherwise
         they are looked for in the hub's cache, and only then on the hub
+
+    Raises
+    ------
+    ModelError  if the tokenizer's files are on no disk and cannot be had, or are damaged
     """
     from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
@@ -25,12 +33,47 @@ def build_tokenizer(text_config: dict, folder: Path | None = None):
     if not name:
         return SimpleTokenizer(context_length=context, **options)
     options |= {"context_length": context, "tokenizer_mode": text_config.get("tokenizer_mode")}
-    if folder is not None:
-        return HFTokenizer(str(folder), local_files_only=True, **options)
+    cached = check_tokenizer(name, folder)
+    if cached is not None:
+        try:  # by its folder: a name is looked up on the hub, whatever is on disk
+            return HFTokenizer(str(cached), local_files_only=True, **options)
+        except Exception as error:  # transformers' are many
+            if folder is not None:
+                raise ModelError(_damaged(folder, name, error)) from None
+            require_hub(name, f"all of the tokenizer {name}")
     try:
-        return HFTokenizer(name, local_files_only=True, **options)
-    except (OSError, ValueError):
         return HFTokenizer(name, **options)
+    except Exception as error:
+        raise ModelError(_damaged(f"{name} of the hub", name, error)) from None
+
+
+def check_tokenizer(name: str, folder: Path | None) -> Path | None:
+    """Return the folder on disk with a tokenizer's files; None where they would be downloaded.
+
+    Parameters
+    ----------
+    name, folder : as in `build_tokenizer`, of a Hugging Face tokenizer
+
+    Raises
+    ------
+    ModelError  if they are neither on a disk nor to be had
+    """
+    if folder is None:
+        found = hub_check(name, _TOKENIZER, what=f"the tokenizer {name}")
+        return found and found.parent
+    if not any((folder / file).is_file() for file in _TOKENIZER):
+        raise ModelError(
+            f"{folder} holds no tokenizer, and its configuration names that of {name}; put its "
+            "tokenizer.json and tokenizer_config.json there."
+        )
+    return folder
+
+
+def _damaged(place, name: str, error: Exception) -> str:
+    return (
+        f"the tokenizer in {place} cannot be loaded ({first_line(error)}); get the files of {name} "
+        "again, and install what that sentence names."
+    )
 
 
 def tokenizer_files(tokenizer: Callable, folder: Path | None) -> list[Path]:
@@ -44,6 +87,8 @@ def tokenizer_files(tokenizer: Callable, folder: Path | None) -> list[Path]:
     name = getattr(getattr(tokenizer, "tokenizer", None), "name_or_path", None)
     if not name:
         return []
+    if Path(name).is_dir():
+        folder = Path(name)
     if folder is None:
         from huggingface_hub import try_to_load_from_cache
 

@@ -7,33 +7,55 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipeval.errors import ModelError
-from clipeval.models.hub import first_line
+from clipeval.models.hub import first_line, hub_file
 
 __all__ = ["assert_activation", "build_network", "features_before_projection"]
 
 
-def build_network(config: dict, preprocess: dict):
-    """Return an open_clip network of this configuration, with random weights, on the CPU.
+def build_network(config: dict, preprocess: dict, device: str = "cpu"):
+    """Return an open_clip network of this configuration, with random weights.
+
+    Parameters
+    ----------
+    config, preprocess : open_clip's `model_cfg` and `preprocess_cfg`
+    device : "cpu", or "meta" for its shapes alone, which takes no memory
 
     Raises
     ------
-    ModelError  if open_clip cannot build it
+    ModelError  if open_clip cannot build it, or a text tower's configuration is on no disk and
+        cannot be had
     """
     import open_clip
+    import torch
 
+    config = _with_text_tower(config)
     # One way for every source: what is recorded as the configuration is what is built.
     with tempfile.TemporaryDirectory() as folder, _quiet():
         text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
         Path(folder, "open_clip_config.json").write_text(text, encoding="utf-8")
         try:
-            return open_clip.create_model(
-                f"local-dir:{folder}", load_weights=False, pretrained_text=False
-            )
+            with torch.device(device):
+                return open_clip.create_model(
+                    f"local-dir:{folder}", load_weights=False, pretrained_text=False, device=device
+                )
         except Exception as error:  # theirs are many, for a damaged or foreign file
             raise ModelError(
                 f"open_clip cannot build this model ({first_line(error)}); check its "
                 "configuration, and that the parts it names are on this disk or can be downloaded."
             ) from error
+
+
+def _with_text_tower(config: dict) -> dict:
+    """Return the configuration with a text tower of transformers named by its folder on disk.
+
+    By its name it would be asked for on the hub, whatever is on disk.
+    """
+    text = config.get("text_cfg") or {}
+    name = text.get("hf_model_name")
+    if not name or Path(name).is_dir():
+        return config
+    found = hub_file(name, ["config.json"], what=f"the configuration of the text tower {name}")
+    return config | {"text_cfg": text | {"hf_model_name": str(found.parent)}}
 
 
 @contextmanager

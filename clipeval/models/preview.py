@@ -1,0 +1,97 @@
+"""What loading a model would meet: every file is looked for, none is fetched, no weight is read."""
+
+import os
+from pathlib import Path
+
+from clipeval.errors import ModelError
+from clipeval.models.hub import hub_check
+from clipeval.models.registry import plan
+from clipeval.models.sources import CONFIG, HUB_WEIGHTS, SUFFIXES, find_source, tag_files
+from clipeval.models.tokens import check_tokenizer
+
+__all__ = ["preview"]
+
+
+def preview(model: str, pretrained: str | None) -> tuple[dict | None, Path | None, str]:
+    """Return what is known of an open_clip model before it is loaded.
+
+    Parameters
+    ----------
+    model, pretrained : as in `clipeval.models.load_model`, of an open_clip model
+
+    Returns
+    -------
+    its `model_cfg` (None where it is still on the hub), the folder of its tokenizer (None for CLIP's
+    own, or one that is still on the hub), and a description in one line
+
+    Raises
+    ------
+    ModelError  if it could not be loaded: a file is on no disk and cannot be had, or the weights are
+        those of another architecture
+    """
+    repository, names, revision, what, config, said = "", [], None, None, None, ""
+    if model.startswith("hf-hub:") and not pretrained:
+        repository, _, revision = model.removeprefix("hf-hub:").partition("@")
+        revision, names = revision or None, HUB_WEIGHTS
+        said = f"{model}: from the hub"
+        if hub_check(repository, [CONFIG], revision) is None:
+            return None, None, said
+    elif _is_tag(model, pretrained):
+        p = plan(model, pretrained)
+        what, config = f"{p.model} with pretrained={p.tag}", p.config
+        said = f"{p.model} {p.tag}: {p.activation}, weights from {p.hub or p.url}"
+        if not p.hub:
+            return config, _tokenizer(config, None), said
+        repository, names = tag_files(p.hub)
+    if repository and hub_check(repository, names, revision, what=what) is None:
+        return config, _tokenizer(config, None) if config else None, said
+    source = find_source(model, pretrained)
+    _check_shapes(source)
+    tokenizer = _tokenizer(source.config, source.tokenizer_folder)
+    said = said or f"{source.model}: {source.weights_name}, {source.activation or 'own'} activation"
+    return source.config, tokenizer, said
+
+
+def _is_tag(model: str, pretrained: str | None) -> bool:
+    if not pretrained or model.startswith(("local-dir:", "hf-hub:")) or model.endswith(".json"):
+        return False
+    path = Path(pretrained).expanduser()
+    return path.suffix not in SUFFIXES and not path.is_file() and not os.path.isdir(model)
+
+
+def _tokenizer(config: dict, folder: Path | None) -> Path | None:
+    """Look for the tokenizer, and the configuration of a text tower, that a configuration names."""
+    text = config.get("text_cfg") or {}
+    tower = text.get("hf_model_name")
+    if tower and not Path(tower).is_dir():
+        hub_check(tower, ["config.json"], what=f"the configuration of the text tower {tower}")
+    name = text.get("hf_tokenizer_name")
+    return check_tokenizer(name, folder) if name else None
+
+
+def _check_shapes(source) -> None:
+    """Compare the names and shapes in a safetensors file's header with the configuration's."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from clipeval.models.hub import first_line
+    from clipeval.models.towers import build_network
+    from clipeval.models.weights import fit_weights
+
+    if source.weights.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(source.weights, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+    except SafetensorError as error:
+        raise ModelError(
+            f"{source.weights} cannot be read as weights ({first_line(error)}); it may be damaged "
+            "or half downloaded: get it again."
+        ) from None
+    tower = (source.config.get("text_cfg") or {}).get("hf_model_name")
+    if tower and not Path(tower).is_dir():
+        if hub_check(tower, ["config.json"], what=f"the text tower {tower}") is None:
+            return  # its configuration is still to be downloaded
+    network = build_network(source.config, source.preprocess, device="meta")
+    state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    fit_weights(network, state, source.weights, resize_positions=source.is_tag)
