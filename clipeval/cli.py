@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipeval import __version__
-from clipeval.errors import ClipevalError
+from clipeval.errors import ClipevalError, ParameterError
 
 __all__ = ["app", "main"]
 
@@ -74,8 +74,6 @@ def _main(
 
 
 def _values(given: list[str] | None) -> dict[str, str]:
-    from clipeval.errors import ParameterError
-
     values = {}
     for item in given or []:
         name, equals, value = item.partition("=")
@@ -123,8 +121,6 @@ def run(
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
     folder = Path(_default_out("pack" if pack else profile, out))
     if expect and not pack:
-        from clipeval.errors import ParameterError
-
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
         from clipeval.packfile import open_pack
@@ -282,7 +278,6 @@ def embed(
     plan = _plan(studies, profile, parameter, "")
     if part or ray:
         from clipeval import cluster
-        from clipeval.errors import ParameterError
 
         if part and ray:
             raise ParameterError("--part and --ray exclude each other: Ray runs every part.")
@@ -356,8 +351,6 @@ def list_(
 ) -> None:
     """List what there is."""
     import pandas as pd
-
-    from clipeval.errors import ParameterError
 
     if what == "models":
         from clipeval.models.registry import list_models
