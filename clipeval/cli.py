@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clipeval import __version__
-from clipeval.errors import ClipevalError
+from clipeval.errors import ClipevalError, ParameterError
 
 __all__ = ["app", "main"]
 
@@ -74,8 +74,6 @@ def _main(
 
 
 def _values(given: list[str] | None) -> dict[str, str]:
-    from clipeval.errors import ParameterError
-
     values = {}
     for item in given or []:
         name, equals, value = item.partition("=")
@@ -123,8 +121,6 @@ def run(
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
     folder = Path(_default_out("pack" if pack else profile, out))
     if expect and not pack:
-        from clipeval.errors import ParameterError
-
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
         from clipeval.packfile import open_pack
@@ -282,7 +278,6 @@ def embed(
     plan = _plan(studies, profile, parameter, "")
     if part or ray:
         from clipeval import cluster
-        from clipeval.errors import ParameterError
 
         if part and ray:
             raise ParameterError("--part and --ray exclude each other: Ray runs every part.")
@@ -355,63 +350,9 @@ def list_(
     ],
 ) -> None:
     """List what there is."""
-    import pandas as pd
+    from clipeval.listing import print_list
 
-    from clipeval.errors import ParameterError
-
-    if what == "models":
-        from clipeval.models.registry import list_models
-
-        table = list_models()
-    elif what == "studies":
-        from clipeval.studies import STUDIES
-
-        table = pd.DataFrame(
-            [
-                {"study": s.id, "notebook": s.notebook, "question": s.question}
-                for s in STUDIES.values()
-            ]
-        )
-    elif what == "datasets":
-        from clipeval.datasets import list_datasets
-
-        table = list_datasets()
-    elif what == "class-sets":
-        from clipeval.classsets import list_class_sets
-
-        table = list_class_sets()
-    elif what == "profiles":
-        from clipeval.profiles import list_profiles
-
-        table = pd.DataFrame(list_profiles().items(), columns=["profile", "about"])
-    elif what == "store":
-        from clipeval.paths import cache_dir
-        from clipeval.store import Store
-
-        table = Store(cache_dir() / "store").summary()
-    else:
-        raise ParameterError(
-            f"{what} cannot be listed; name models, studies, datasets, class-sets, profiles or store."
-        )
-    _print_table(table)
-
-
-def _print_table(table) -> None:
-    """As wide as the terminal, the first column whole; a file or a pipe gets wide lines."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for i, name in enumerate(table.columns):
-        numeric = table[name].dtype.kind in "iuf"
-        shown.add_column(
-            str(name), justify="right" if numeric else "left", no_wrap=i == 0, overflow="fold"
-        )
-    for row in table.itertuples(index=False):
-        shown.add_row(*("yes" if v is True else "" if v is False else str(v) for v in row))
-    console = Console(markup=False, highlight=False)
-    console.width = console.width if console.is_terminal else 160
-    console.print(shown)
+    print_list(what)
 
 
 if __name__ == "__main__":
