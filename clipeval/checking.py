@@ -44,11 +44,10 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
                 ("classes", _classes, ()),
                 ("model", _model, ("data set",)),
                 ("cards", lambda session: refuse_cards(session.parameters), ("model",)),
-                ("prompts", _prompts, ("classes", "model")),
             ]
-            extra = getattr(session.study.module, "check", None)
-            if extra:
+            if extra := getattr(session.study.module, "check", None):
                 steps.append(("study", extra, ("data set", "classes")))
+            steps.append(("prompts", _prompts, ("classes", "model")))
         failed = set()
         for what, step, needs in steps:
             if failed.isdisjoint(needs):
@@ -170,16 +169,19 @@ def _testcard(session) -> str:
 
 def _prompts(session) -> str | None:
     """No prompt would be truncated, as far as the tokenizer is at hand; stored ones were not."""
-    from clipeval.classsets import prompts_for
+    from clipeval.classsets import all_prompts
     from clipeval.models.load import is_registered
     from clipeval.models.tokens import build_tokenizer, check_texts
 
     p, info = session.parameters, None if session.pack else _known(session)
-    if not p.class_set or session.pack or (info and not info.has_text):
+    own = getattr(session.study.module, "prompts", None)
+    if session.pack or (info and not info.has_text) or not (own or p.class_set):
         return None
-    sent = getattr(session.study.module, "tasks", lambda p: session.class_set.tasks)
-    asked = [prompts_for(session.class_set, session.templates, task) for task in sent(p)]
-    flat = sorted({prompt for task in asked for texts in task.values() for prompt in texts})
+    try:
+        flat = own(session) if own else all_prompts(session.class_set, session.templates)
+    except ClipevalError:
+        return None  # the data set's or the study's own check has said it
+    flat = sorted(set(flat))
     if info:
         shelf = session.store.shelf(info, "texts-float32")
         stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}

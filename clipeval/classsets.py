@@ -370,6 +370,14 @@ def prompts_for(class_set: ClassSet, templates: Templates, task: str | None = No
     return {name: templates.fill(text) for name, text in class_set.classes(task).items()}
 
 
+def all_prompts(class_set: ClassSet, templates: Templates, tasks=None) -> list[str]:
+    """The prompts of some tasks, by default of all, one after the other."""
+    tasks = class_set.tasks if tasks is None else tasks
+    return [
+        p for t in tasks for texts in prompts_for(class_set, templates, t).values() for p in texts
+    ]
+
+
 def list_class_sets():
     """Every bundled class set and variant: a DataFrame of spec, version, tasks, classes, source."""
     import pandas as pd

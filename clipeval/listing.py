@@ -1,5 +1,7 @@
 """What `clipeval list` prints."""
 
+from clipeval.errors import ParameterError
+
 __all__ = ["print_list"]
 
 

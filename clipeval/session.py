@@ -149,6 +149,8 @@ class Session(Inputs):
         """How many images were read, and which were not (Markdown); writes unreadable.csv if any."""
         from IPython.display import Markdown
 
+        # what does not fit is refused before hours of embedding
+        getattr(self.study.module, "check", lambda session: None)(self)
         embeddings = self.embed()
         lost = embeddings.unreadable
         path = self.folder / "unreadable.csv"

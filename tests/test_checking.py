@@ -378,3 +378,42 @@ def test_what_is_stored_fits_and_needs_no_tokenizer(demo_cache, out, truncated):
     said = {f.what: f.detail for f in check(given | {"race_rule": "binary"}, out)}
     assert said["prompts"] == "1 not sent before, none too long"  # non-White; White is in both
     assert "prompts" in problems(given | {"class_set": truncated}, out)
+
+
+# -- what each study needs -----------------------------------------------------------------------
+
+
+def study_problem(study: str, given: dict, out) -> str:
+    found = {f.what: f.problem for f in check(given, out, studies=(study,)) if f.problem}
+    assert list(found) == ["study"], found
+    return found["study"]
+
+
+def test_every_study_says_before_embedding_what_it_lacks(out, tmp_path):
+    no_race = manifest(tmp_path / "m", 4, gender=["Male", "Female"], age=["3-9", "10-19"])
+    assert "has no race" in study_problem("denigration", no_race, out)
+    men = manifest(tmp_path / "men", 4, **GOOD | {"gender": ["Male"]})
+    assert "all images are of gender Male" in study_problem("class_design", men, out)
+    assert "gender" in study_problem("congress", men, out)
+    harmless = tmp_path / "harmless.yaml"
+    harmless.write_text("classes: [cat, dog]\n")
+    for study, name in (("denigration", "class_set"), ("class_design", "other")):
+        assert "names no categories" in study_problem(study, {name: str(harmless)}, out)
+    assert 'class set "nosuch" is not known' in study_problem(
+        "class_design", {"other": "nosuch"}, out
+    )
+    assert "is not known" in study_problem("class_design", {"candidates": "nosuch"}, out)
+    assert "both denigration" in study_problem("class_design", {"other": "denigration"}, out)
+    assert 'has no task "occupation"' in study_problem(
+        "congress", {"label_sets": "occupation"}, out
+    )
+
+
+def test_words_of_every_study_are_measured(out, tmp_path):
+    """Not those of the class set alone: the other set, candidates, names, captions."""
+    long = tmp_path / "long.yaml"
+    words = "\n".join(f"  {name}: {text}" for name, text in {"cat": "cat", "old": LONG}.items())
+    long.write_text(f"classes:\n{words}\ncategories: {{harm: [cat]}}\n")
+    for name in ("other", "candidates"):
+        found = {f.what: f.problem for f in check({name: str(long)}, out, ("class_design",))}
+        assert "and this model reads 77; shorten it." in found["prompts"]

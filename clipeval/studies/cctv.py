@@ -1,7 +1,7 @@
 """CCTV: which caption fits a frame of a surveillance camera (arXiv 2103.00020, section 7.2).
 
-Every frame has captions of its own, so there is no class set for all: `questions` says what each
-frame is asked, and everything else follows from that table.
+Every frame has captions of its own, so there is no class set for all: `cctv_questions` says what
+each frame is asked, and everything else follows from that table.
 """
 
 from typing import ClassVar, Literal
@@ -12,10 +12,10 @@ from pydantic import Field
 
 from clipeval import parameters
 from clipeval.classsets import class_set_of
-from clipeval.datasets.cctv import MIN_OPTIONS, caption_key
-from clipeval.errors import DataError
+from clipeval.datasets.cctv import MIN_OPTIONS
 from clipeval.published import load_published, with_published
 from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
+from clipeval.studies.cctv_questions import questions
 
 __all__ = [
     "METRICS",
@@ -44,7 +44,6 @@ METRICS = {
     ("fine", "accuracy"): "",
 }
 TASKS = ("coarse", "stress", "fine")
-CLOSE = "close caption"
 INTERVALS = ("frame (Wilson)", "sequence (bootstrap)")
 
 
@@ -63,100 +62,16 @@ class Parameters(parameters.Parameters):
     citation: str = Field("", description="how to cite them")
 
 
-def _scenes(pool: pd.DataFrame, options: str) -> dict[str, dict[str, str]]:
-    """Captions of each sequence: key -> caption as first written."""
-    scenes = {}
-    for sequence, frames in pool.groupby("sequence", observed=True, sort=False):
-        written = frames["caption"].dropna()
-        main = frames["main_caption"].dropna().unique().tolist()
-        if options == "main" and len(main) == 0:
-            main = written.mode().tolist()[:1]  # without sequences.csv: the most frequent
-        captions = main if options == "main" else [*main, *written.unique()]
-        scenes[str(sequence)] = {
-            caption_key(caption): str(caption) for caption in reversed(captions)
-        }
-    return scenes
-
-
-def questions(
-    images: pd.DataFrame, pool: pd.DataFrame | None = None, *, options="all"
-) -> pd.DataFrame:
-    """What each frame is asked: the captions on offer, and which of them is true.
-
-    coarse: the frame's own caption and the captions of the other sequences. stress: the same and
-    the frame's close caption. fine: its present and its absent caption. A caption of another
-    sequence is left out where it is also one of the frame's own sequence, as both might be true of
-    the frame; of its own sequence nothing is on offer but its own caption (and, in stress, its
-    close caption). Captions that differ only in case or spaces are one. A frame without a caption
-    is not asked coarse and stress, one without `fine_truth` not fine.
-
-    Parameters
-    ----------
-    images : images table with sequence, caption, close_caption, main_caption, present_caption,
-        absent_caption, fine_truth
-    pool : images table whose captions are on offer; by default `images`
-    options : "all" (all captions of the frames of other sequences and their main captions) or
-        "main" (of each other sequence its main caption, or else its most frequent)
-
-    Returns
-    -------
-    DataFrame, one row a frame and task: image_id, sequence (str), task, truth, close ("" but in
-    stress), offered (sorted tuple of str), scenes (tuple of str: the sequence of each caption on
-    offer, "several" where other sequences share it, "close caption"; in fine, present or absent)
-
-    Raises
-    ------
-    DataError  if a frame has nothing to choose from, or no frame has a caption
-    """
-    pool = images if pool is None else pool
-    scenes, main = _scenes(pool, "all"), _scenes(pool, options)
-    others = {own: _others(own, scenes, main) for own in scenes}
-    rows = []
-    for frame in images.itertuples():
-        own = str(frame.sequence)
-        about = {"image_id": frame.image_id, "sequence": own}
-        if pd.notna(frame.caption):
-            offered = others[own] | {caption_key(frame.caption): (frame.caption, own)}
-            if len(offered) < 2:
-                raise DataError(
-                    f"{frame.image_id}: there is no caption of another sequence to choose from; "
-                    "add frames of other scenes, with captions."
-                )
-            close = caption_key(frame.close_caption)
-            harder = {close: (frame.close_caption, CLOSE)} | offered
-            rows.append(about | _question("coarse", frame.caption, "", offered))
-            rows.append(about | _question("stress", frame.caption, harder[close][0], harder))
-        if pd.notna(frame.fine_truth):
-            pair = {"present": frame.present_caption, "absent": frame.absent_caption}
-            offered = {kind: (caption, kind) for kind, caption in pair.items()}
-            rows.append(about | _question("fine", pair[frame.fine_truth], "", offered))
-    if not rows:
-        raise DataError("no frame has a caption, so there is nothing to ask; write captions first.")
-    return pd.DataFrame(rows)
-
-
-def _others(own: str, scenes: dict, main: dict) -> dict[str, tuple[str, str]]:
-    """Captions of other sequences: key -> caption and its sequence ("several" if two share it)."""
-    found: dict[str, tuple[str, str]] = {}
-    for sequence, captions in main.items():
-        if sequence != own:
-            for key in captions.keys() - scenes[own].keys():
-                first, _ = found.get(key, (captions[key], sequence))
-                found[key] = (first, "several" if key in found else sequence)
-    return found
-
-
-def _question(task: str, truth: str, close: str, offered: dict[str, tuple[str, str]]) -> dict:
-    # sorted, so that no place in the list tells the truth
-    captions, owners = zip(*sorted((str(c), s) for c, s in offered.values()), strict=True)
-    about = {"truth": str(truth), "close": str(close)}
-    return {"task": task, **about, "offered": captions, "scenes": owners}
-
-
 def session_questions(session) -> pd.DataFrame:
     """`questions` for a session's frames; with a `limit`, captions of all frames stay on offer."""
     pool = session.load_images(limit=0) if session.parameters.limit else session.images
     return questions(session.images, pool, options=session.parameters.options)
+
+
+def prompts(session) -> list[str]:
+    """Every caption that is on offer for some frame, as it is sent."""
+    captions = {c for offered in session_questions(session)["offered"] for c in offered}
+    return [text for caption in sorted(captions) for text in session.templates.fill(caption)]
 
 
 def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:

@@ -148,6 +148,11 @@ def about(session) -> dict:
     }
 
 
+def prompts(session) -> list[str]:
+    """Every name that may be on offer, as it is sent."""
+    return [text for person in _setup(session)[0] for text in session.templates.fill(person)]
+
+
 def check(session) -> str:
     """What `clipeval check` says of this study; errors as in `predict`, before any model is loaded."""
     return " ".join(remarks(session))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from clipeval import parameters, zeroshot
 from clipeval.candidates import add_one_class, candidate_classes, offered, person_classes
-from clipeval.classsets import ClassSet, load_class_set, prompts_for
+from clipeval.classsets import ClassSet, all_prompts, load_class_set, prompts_for
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import with_published
 from clipeval.statements import published_rates
@@ -74,21 +74,38 @@ def about(session) -> dict:
     return {"choices": (f"other {other.label}", f"candidates {added.label}")}
 
 
-def predict(session) -> pd.DataFrame:
-    """Zero-shot predictions of both class sets on the same embeddings.
+def check(session) -> None:
+    """Errors of `need_groups`, `harm_categories` and `candidate_classes`, before any image is embedded.
 
     Raises
     ------
     ParameterError  if both class sets are the same
     """
     need_groups(session.images, GROUPS, session.study.id)
-    pair = session.class_set, load_class_set(session.parameters.other)
+    pair = _pair(session)
     if pair[0].label == pair[1].label:
         raise ParameterError(
             f"class_set and other are both {pair[0].spec}; name two class sets to compare."
         )
     for class_set in pair:
         harm_categories(class_set)
+    candidate_classes(session.parameters.candidates, session.class_set)
+
+
+def _pair(session) -> tuple[ClassSet, ClassSet]:
+    return session.class_set, load_class_set(session.parameters.other)
+
+
+def prompts(session) -> list[str]:
+    """Every prompt that is sent: both class sets, and the candidates of the sweep."""
+    words = [*_pair(session), candidate_classes(session.parameters.candidates, session.class_set)]
+    return [text for classes in words for text in all_prompts(classes, session.templates)]
+
+
+def predict(session) -> pd.DataFrame:
+    """Zero-shot predictions of both class sets on the same embeddings; errors as in `check`."""
+    check(session)
+    pair = _pair(session)
     parts = [session.classify(class_set=class_set, top=5) for class_set in pair]
     predictions = pd.concat(parts, ignore_index=True)
     for column in ("task", "method", "class_set", "templates", "label"):

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from clipeval import parameters
-from clipeval.classsets import ClassSet, class_set_of
+from clipeval.classsets import ClassSet, all_prompts, class_set_of
 from clipeval.errors import ClassSetError, DataError
 from clipeval.multilabel import (
     category_shares,
@@ -122,13 +122,14 @@ class Parameters(parameters.Parameters):
 # -- predictions and what is known of the labels ---------------------------------------------------
 
 
-def predict(session) -> pd.DataFrame:
-    """Gender (top 1), and the probability of every label of each label set for every image.
+def check(session) -> None:
+    """Genders and label sets fit the images, before any of these is embedded.
 
     Raises
     ------
     DataError  if the images have no group column gender, or a gender without images
-    ClassSetError  if the classes of task gender are not the genders of the images
+    ClassSetError  if the classes of task gender are not the genders of the images, or a label set
+        is no task of the class set
     """
     images = session.images
     if "gender" not in images.attrs["groups"]:
@@ -143,9 +144,27 @@ def predict(session) -> pd.DataFrame:
             f"task gender of {session.class_set.spec} offers {', '.join(offered)}, but the images "
             f"are labelled {', '.join(genders)}; name its classes as the labels."
         )
+    for task, words in _label_sets(session).items():
+        words.classes(task)
+
+
+def _label_sets(session) -> dict[str, ClassSet]:
+    """Task of each label set -> the class set that it is a task of."""
+    tasks = _names(session.parameters.label_sets)
+    return {task: _labels(session) if task == "labels" else session.class_set for task in tasks}
+
+
+def prompts(session) -> list[str]:
+    """Every prompt that is sent: gender, and every label set."""
+    asked = {"gender": session.class_set} | _label_sets(session)
+    return sum((all_prompts(c, session.templates, [task]) for task, c in asked.items()), [])
+
+
+def predict(session) -> pd.DataFrame:
+    """Gender (top 1), and the probability of every label of each label set; errors as in `check`."""
+    check(session)
     parts = [session.classify("gender", top=1)]
-    for task in _names(session.parameters.label_sets):
-        words = _labels(session) if task == "labels" else session.class_set
+    for task, words in _label_sets(session).items():
         parts.append(session.classify(task, class_set=words, top=None))
     return pd.DataFrame({column: _joined([part[column] for part in parts]) for column in parts[0]})
 

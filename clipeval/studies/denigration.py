@@ -54,10 +54,15 @@ class Parameters(parameters.Parameters):
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 
-def predict(session) -> pd.DataFrame:
-    """Zero-shot predictions of the class set, the five best classes of each image."""
+def check(session) -> None:
+    """Errors of `need_groups` and `harm_categories`, before any image is embedded."""
     need_groups(session.images, GROUPS, session.study.id)
     harm_categories(session.class_set)
+
+
+def predict(session) -> pd.DataFrame:
+    """Zero-shot predictions of the class set, the five best classes of each image."""
+    check(session)
     return session.classify(top=5)
 
 

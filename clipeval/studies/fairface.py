@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from clipeval import parameters
+from clipeval.classsets import all_prompts
 from clipeval.datasets import dataset_options
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import load_published, replications, with_published
@@ -77,6 +78,11 @@ def tasks(parameters: Parameters) -> list[str]:
     if parameters.methods == "linear probe":
         return []
     return [*ATTRIBUTES, *(["race_binary"] if parameters.race_rule == "binary" else [])]
+
+
+def prompts(session) -> list[str]:
+    """Every prompt that is sent."""
+    return all_prompts(session.class_set, session.templates, tasks(session.parameters))
 
 
 def trained_on(session):
