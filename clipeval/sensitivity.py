@@ -307,9 +307,12 @@ def show_ranges(session: Session):
         return Markdown(
             "No words are put to the model here, so there is no choice of words to vary."
         )
+    text = "Headline numbers of this run, and their range over class sets and templates."
+    if session.images.attrs.get("planted"):
+        text += " Cards were drawn for the default words: how far others move them means nothing."
     return session.table(
         "range",
         found,
-        "Headline numbers of this run, and their range over class sets and templates.",
+        text,
         extra=["lowest", "highest", "choices", "lowest_with", "highest_with"],
     )
