@@ -216,6 +216,8 @@ def _check(class_set: ClassSet, origin) -> ClassSet:
             seen[key] = name
     offered = {name for classes in class_set.tasks.values() for name in classes}
     for category, members in class_set.categories.items():
+        if not members:
+            raise ClassSetError(f'{origin}: category "{category}" is empty; name its classes.')
         for member in members:
             if member not in offered:
                 raise ClassSetError(
@@ -372,10 +374,9 @@ def prompts_for(class_set: ClassSet, templates: Templates, task: str | None = No
 
 def all_prompts(class_set: ClassSet, templates: Templates, tasks=None) -> list[str]:
     """The prompts of some tasks, by default of all, one after the other."""
-    tasks = class_set.tasks if tasks is None else tasks
-    return [
-        p for t in tasks for texts in prompts_for(class_set, templates, t).values() for p in texts
-    ]
+    names = class_set.tasks if tasks is None else tasks
+    asked = [prompts_for(class_set, templates, task) for task in names]
+    return [prompt for classes in asked for texts in classes.values() for prompt in texts]
 
 
 def list_class_sets():

@@ -53,8 +53,7 @@ def _tables(session: Session) -> list[tuple]:
     if methods != "linear probe":
         found.append((session.images, "projected"))
     if methods != "zero-shot":
-        train = session.load_images(split="train", limit=p.train_limit)
-        found += [(images, p.probe_features) for images in (train, session.images)]
+        found += [(images, p.probe_features) for images in (session.train, session.images)]
     return found
 
 

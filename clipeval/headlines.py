@@ -35,7 +35,7 @@ __all__ = [
 
 #: what tells one headline number of a study from another
 KEYS = ["quantity", "method", "images_of"]
-INTERVALS = ("Wilson", "bootstrap over clusters", "bootstrap over few clusters: too narrow")
+INTERVALS = ("Wilson", "bootstrap over clusters", "bootstrap over few clusters: may be too narrow")
 
 
 def has_outcomes(study: str) -> bool:
@@ -91,7 +91,7 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     -------
     DataFrame
         quantity, method, images_of, n, count, metric, percent, ci_low, ci_high (Wilson; where there
-        are clusters, a percentile bootstrap over them), interval (which of the two), clusters.
+        are clusters, a bootstrap over them), interval (which of the two), clusters.
     """
     rows = []
     for key, part in outcomes.groupby(KEYS, sort=False):

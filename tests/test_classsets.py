@@ -261,6 +261,7 @@ BAD = {
         TWO + "categories: {pets: [cow]}\n",
         'category "pets" names "cow", which is no class',
     ),
+    "category empty": (TWO + "categories: {pets: []}\n", 'category "pets" is empty'),
     "category a word": (TWO + "categories: {pets: cat}\n", '"pets" must be a list'),
     "categories a list": (TWO + "categories: [cat]\n", '"categories" must be a mapping'),
     "misspelt key": (

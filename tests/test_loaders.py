@@ -109,7 +109,7 @@ def test_the_command_line_finds_a_file_and_its_notebook_does(loader, real, tmp_p
     done = clipeval(tmp_path, "run", *faces(real, model, "--out", tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "fairface" / "study.json").read_text())
-    assert record["model"]["model"] == model and record["encoded"] == 0  # embedded before
+    assert record["model"]["model"] == model and record["encoded"] == 12
     done = clipeval(tmp_path, "check", *faces(real, "python:mine.py:lod"))
     assert done.returncode == 2 and "mine.py has no function lod" in done.stderr
 

@@ -470,6 +470,35 @@ def test_wrong_activation_is_refused(small, tmp_path):
     hub.mkdir(parents=True)
     (hub / WEIGHTS).symlink_to(small / WEIGHTS)
     refused("trained with GELU; use ViT-B-32,", "ViT-B-32-quickgelu", str(hub / WEIGHTS))
+    # the same where the configuration is a file, or lies beside the weights: SMALL runs QuickGELU
+    refused(
+        f"{CONFIG} with {WEIGHTS} would run with QuickGELU", str(small / CONFIG), str(hub / WEIGHTS)
+    )
+    (hub / CONFIG).write_text((small / CONFIG).read_text())
+    refused("would run with QuickGELU, but the name .* trained with GELU", f"local-dir:{hub}")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "sentence"),
+    [
+        (
+            "preprocess_cfg",
+            {"interpolation": "nearest"},
+            "interpolation 'nearest' is none of bicubic",
+        ),
+        ("preprocess_cfg", {"resize_mode": "pad"}, "resize_mode 'pad' is none of shortest"),
+        ("preprocess_cfg", {"mean": [0.5]}, "mean must be three numbers"),
+        ("preprocess_cfg", {"std": ["a", "b", "c"]}, "std must be three numbers"),
+        ("preprocess_cfg", "x", "preprocess_cfg is 'x' and no set of names and values"),
+        ("vision_cfg", "x", "vision_cfg is 'x' and no set of names and values"),
+    ],
+)
+def test_an_odd_configuration_is_refused(small, tmp_path, part, value, sentence):
+    values = json.loads((small / CONFIG).read_text())
+    (values["model_cfg"] if part == "vision_cfg" else values)[part] = value
+    shutil.copytree(small, tmp_path / "odd")
+    (tmp_path / "odd" / CONFIG).write_text(json.dumps(values))
+    refused(sentence, f"local-dir:{tmp_path / 'odd'}")
 
 
 def test_bare_weight_files_and_wrong_folders_are_refused(small, tmp_path):

@@ -262,7 +262,13 @@ def test_stopping_a_run_leaves_no_process_behind(tmp_path, manifest, sent, code)
     script.write_text(SCRIPT.format(notebooks=str(notebooks), data=str(manifest), out=str(out)))
     with open(tmp_path / "said", "w") as said:
         run = subprocess.Popen(
-            [sys.executable, script], stdout=said, stderr=said, start_new_session=True
+            [sys.executable, script],
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # a job in the background ignores it
         )
     try:
         deadline = time.time() + 120

@@ -293,6 +293,8 @@ def test_ctrl_c_stops_a_download_and_keeps_what_is_there(server, hub, tmp_path):
         env=kept | {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": address(server)},
         stderr=subprocess.PIPE,
         text=True,
+        # a job in the background would ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     began = time.monotonic()
     while time.monotonic() < began + 30:

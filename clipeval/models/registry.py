@@ -9,6 +9,8 @@ import difflib
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
+
 from clipeval.errors import ModelError
 
 __all__ = ["Plan", "config_name", "known_activation", "list_models", "plan", "resolve_activation"]
@@ -172,7 +174,8 @@ def merge_preprocess(config: dict, values: dict) -> dict:
     # open_clip always takes the size from the image tower that it built
     size = config.get("vision_cfg", {}).get("image_size", 224)
     preprocess["size"] = list(size) if isinstance(size, (tuple, list)) else [size, size]
-    return preprocess | {"mean": list(preprocess["mean"]), "std": list(preprocess["std"])}
+    colours = {k: np.atleast_1d(preprocess[k]).tolist() for k in ("mean", "std")}
+    return preprocess | colours
 
 
 def published_preprocesses(model: str) -> list[dict]:

@@ -165,6 +165,7 @@ def _config_file(path: Path, pretrained: str | None) -> Source:
             "pretrained."
         )
     weights = _weight_file(Path(pretrained).expanduser())
+    _refuse_other_activation(path.name, config, weights)
     return Source(
         model=path.name,
         pretrained=weights.name,
@@ -188,6 +189,7 @@ def _folder(path: Path) -> Source:
     config, preprocess = _read_config(path / CONFIG)
     weights = _choose_weights(path)
     name = path.resolve().name
+    _refuse_other_activation(f"local-dir:{name}", config, weights)
     return Source(
         model=f"local-dir:{name}",
         pretrained="",
@@ -254,13 +256,39 @@ def _read_config(path: Path) -> tuple[dict, dict]:
             f"{path} cannot be read as JSON ({error}); save the model's configuration again."
         ) from None
     config = values.get("model_cfg", values) if isinstance(values, dict) else {}
+    own = f"give the {CONFIG} that was saved with the weights."
     missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in config]
     if missing:
         raise ModelError(
-            f"{path} lacks {', '.join(missing)} and so describes no open_clip model; give the "
-            f"{CONFIG} that was saved with the weights."
+            f"{path} lacks {', '.join(missing)} and so describes no open_clip model; {own}"
         )
-    return config, merge_preprocess(config, values.get("preprocess_cfg") or {})
+    said = values.get("preprocess_cfg") or {}
+    parts = {"vision_cfg": config["vision_cfg"], "text_cfg": config["text_cfg"]}
+    for name, part in (parts | {"preprocess_cfg": said}).items():
+        if not isinstance(part, dict):
+            raise ModelError(f"{path}: {name} is {part!r} and no set of names and values; {own}")
+    preprocess = merge_preprocess(config, said)
+    _refuse_odd_preprocess(preprocess, path, own)
+    return config, preprocess
+
+
+def _refuse_odd_preprocess(preprocess: dict, path: Path, own: str) -> None:
+    """ModelError for values that open_clip's transform would choke on or read otherwise."""
+    known = {
+        "mode": ("RGB",),
+        "interpolation": ("bicubic", "bilinear", "random"),
+        "resize_mode": ("shortest", "longest", "squash"),
+    }
+    for name, values in known.items():
+        if preprocess[name] not in values:
+            raise ModelError(
+                f"{path}: {name} {preprocess[name]!r} is none of {', '.join(values)}; {own}"
+            )
+    for name in ("mean", "std"):
+        if len(preprocess[name]) != 3 or not all(
+            isinstance(x, int | float) for x in preprocess[name]
+        ):
+            raise ModelError(f"{path}: {name} must be three numbers, one a colour; {own}")
 
 
 def _tokenizer_folder(config: dict, folder: Path) -> Path | None:

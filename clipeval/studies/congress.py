@@ -156,8 +156,8 @@ def _label_sets(session) -> dict[str, ClassSet]:
 
 def prompts(session) -> list[str]:
     """Every prompt that is sent: gender, and every label set."""
-    asked = {"gender": session.class_set} | _label_sets(session)
-    return sum((all_prompts(c, session.templates, [task]) for task, c in asked.items()), [])
+    asked = ({"gender": session.class_set} | _label_sets(session)).items()
+    return [p for t, words in asked for p in all_prompts(words, session.templates, [t])]
 
 
 def predict(session) -> pd.DataFrame:
