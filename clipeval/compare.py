@@ -42,7 +42,8 @@ __all__ = [
 EXACT = 13
 #: the published method that no run of this package has
 OTHERS = "its own classifier"
-SAME = {"data": "images or their labels", "prompts": "class sets or prompts", "rules": "parameters"}
+SAME = {"data": "images or their labels", "prompts": "class sets or prompts"}
+SAME |= {"rules": "parameters", "train": "training images or their labels"}
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,8 @@ def _conditions(record: dict, method: str) -> dict[str, object]:
     p, kind = record["parameters"], get_study(record["study"]).module.Parameters
     rules = kind.decides + (kind.probe_decides if method == "linear probe" else ())
     shared = {"data": record["dataset"]["hash"], "rules": {k: p[k] for k in rules if k in p}}
+    if method == "linear probe":
+        shared["train"] = (record.get("train") or {}).get("hash")
     if method == "zero-shot":  # a probe is told nothing
         sets = {name: found["hash"] for name, found in record["class_sets"].items()}
         shared["prompts"] = [record["prompts_hash"], sets]

@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from clipeval.zeroshot import kept, probabilities, similarities
+from clipeval.zeroshot import kept, shares, similarities
 
 __all__ = ["PROTOCOLS", "TOP", "identify", "on_offer", "order_people", "tidy"]
 
@@ -98,8 +98,7 @@ def _answers(similarity: np.ndarray, own: np.ndarray, info) -> dict:
     """
     rows = np.arange(len(own))
     best = _best(similarity)
-    # a similarity is a weight in one dimension, seen by an image that is 1
-    prob = probabilities(np.ones((len(own), 1)), similarity[..., None], info)
+    prob = shares(similarity, info)
     mine = similarity[rows, own][:, None]
     rank = 1 + np.count_nonzero(similarity > mine, axis=1)
     for i in np.flatnonzero(np.count_nonzero(similarity == mine, axis=1) > 1):
@@ -130,6 +129,7 @@ def identify(matrix, weights, image_ids, people, true, info, *, counts, protocol
     """
     parts = {(protocol, k): [] for protocol in protocols for k in counts}
     step = max(1, CELLS // len(people))
+    weights = np.asarray(weights, np.float64)  # once, and not for every chunk
     for start in range(0, len(true), step):
         own = true[start : start + step]
         similarity = similarities(matrix[start : start + step], weights)

@@ -198,6 +198,13 @@ class Inputs:
             self._embeddings[key] = found, images  # the table is held so that its id stays its own
         return self._embeddings[key][0]
 
+    @functools.cached_property
+    def data_hash(self) -> str:
+        """Hash of the images and all that is said of them; see `embedding.dataset_hash`."""
+        from clipeval.embedding import dataset_hash
+
+        return dataset_hash(self.images, self.embed())
+
     def work(self) -> dict:
         """What was done so far: device ("" if no model was loaded), images opened and encoded, seconds by step."""
         found = [embeddings for embeddings, _ in self._embeddings.values()]

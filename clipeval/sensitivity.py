@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classsets import list_class_sets, load_class_set, load_templates
-from clipeval.embedding import dataset_hash
 from clipeval.errors import NotStoredError, ParameterError
 from clipeval.headlines import (
     ALL,
@@ -184,8 +183,7 @@ def _depends(base: Session, study: str, sets: list[str], said: list[str]) -> lis
     fields = {k: v for k, v in base.parameters.model_dump().items() if k in decides}
     words = [load_class_set(name).hash for name in sets if name]
     words += [load_templates(name).hash for name in said]
-    data = dataset_hash(base.images, base.embed())
-    return [base.info.fingerprint, data, study, sets, said, words, fields]
+    return [base.info.fingerprint, base.data_hash, study, sets, said, words, fields]
 
 
 def _prompts(sets: list[str], said: list[str]) -> list[str]:

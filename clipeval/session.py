@@ -328,7 +328,7 @@ class Session(Inputs):
                 "images": len(self.images),
                 "read": len(embeddings),
                 "unreadable": len(embeddings.unreadable),
-                "hash": dataset_hash(self.images, embeddings),
+                "hash": self.data_hash,
             },
             "train": train and {"images": len(train[1]), "hash": dataset_hash(*train)},
             "test_cards": bool(attrs.get("planted")),

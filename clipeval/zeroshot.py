@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-__all__ = ["class_weights", "kept", "predict", "probabilities", "rank_classes", "similarities"]
+__all__ = [
+    "class_weights",
+    "kept",
+    "predict",
+    "probabilities",
+    "rank_classes",
+    "shares",
+    "similarities",
+]
 
 CHUNK = 4096  # images scored at once, so that memory does not grow with their number
 
@@ -49,7 +57,7 @@ def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
     -------
     ndarray (n, k), float64, fractions
     """
-    return _shares(similarities(images, weights), info)
+    return shares(similarities(images, weights), info)
 
 
 def similarities(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -57,11 +65,12 @@ def similarities(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     In float64, as a float32 product differs in its last digits with the number of threads and of images.
     """
-    images, weights = images.astype(np.float64), weights.astype(np.float64)
+    images, weights = np.asarray(images, np.float64), np.asarray(weights, np.float64)
     return np.einsum("nd,nkd->nk", images, weights) if weights.ndim == 3 else images @ weights.T
 
 
-def _shares(similarity, info) -> np.ndarray:
+def shares(similarity: np.ndarray, info) -> np.ndarray:
+    """Probability of each class from the cosines (n, k); `info` as in `probabilities`."""
     logits = similarity * info.logit_scale + (info.logit_bias or 0.0)
     if info.score == "sigmoid":
         return np.exp(-np.logaddexp(0.0, -logits))
@@ -80,6 +89,7 @@ def rank_classes(images, weights, info, top: int | None = None) -> tuple[np.ndar
     Of equals, the class named first comes first. Parameters as in `probabilities`.
     """
     top = min(top or len(weights), len(weights))
+    weights = np.asarray(weights, np.float64)  # once, and not for every chunk
     best = np.empty((len(images), top), dtype=np.int32)
     prob = np.empty((len(images), top), dtype=np.float64)
     for start in range(0, len(images), CHUNK):
@@ -87,7 +97,7 @@ def rank_classes(images, weights, info, top: int | None = None) -> tuple[np.ndar
         # by similarity: probabilities near 0 and 1 run together
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :top]
         best[start : start + CHUNK] = order
-        share = _shares(similarity, info)
+        share = shares(similarity, info)
         prob[start : start + CHUNK] = kept(np.take_along_axis(share, order, axis=1))
     return best, prob
 

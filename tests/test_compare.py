@@ -327,6 +327,7 @@ def test_what_decides_an_answer_is_declared_once_by_each_study():
         assert set(kind.decides + kind.probe_decides) <= set(kind.model_fields)
     kind = get_study("fairface").module.Parameters
     record = {"study": "fairface", "dataset": {"hash": "0"}, "class_sets": {}, "prompts_hash": ""}
+    record["train"] = {"images": 300, "hash": "0"}
 
     def conditions(method, **values):
         return compare._conditions(record | {"parameters": kind(**values).model_dump()}, method)
@@ -337,6 +338,9 @@ def test_what_decides_an_answer_is_declared_once_by_each_study():
         assert first["rules"] != second["rules"], name
         assert conditions("zero-shot") == conditions("zero-shot", **{name: value}), name
     assert conditions("zero-shot") != conditions("zero-shot", race_rule="binary")
+    first = conditions("linear probe")
+    record["train"] = {"images": 300, "hash": "1"}  # the same images, with other labels perhaps
+    assert conditions("linear probe")["train"] != first["train"]
 
 
 def test_sign_flips_equal_mcnemars_exact_test_and_counting_by_hand():
