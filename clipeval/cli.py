@@ -119,6 +119,9 @@ def run(
     expect: Annotated[str, typer.Option(help="sha256 that the pack's manifest must have.")] = "",
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
+    from clipeval.runner import process_context
+
+    process_context(jobs)  # loads the libraries while the check looks at the data
     folder = Path(_default_out("pack" if pack else profile, out))
     if expect and not pack:
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")

@@ -28,7 +28,7 @@ from clipeval.sensitivity import ranges
 from clipeval.session import Session, start
 from clipeval.studies import STUDIES
 
-__all__ = ["Outcome", "run_studies"]
+__all__ = ["Outcome", "process_context", "run_studies"]
 
 Tell = Callable[[str, str, float], None]
 
@@ -96,7 +96,7 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
     write_run(out, arguments=arguments, state="running", failed=failed)
     outcomes: dict[str, Outcome] = {}
     try:
-        context = _context(jobs)
+        context = process_context(jobs)
         todo = [study for study in plan if not (resume and _is_done(study, plan[study], out))]
         for study in plan:
             if study not in todo:
@@ -229,8 +229,9 @@ def _is_warm(mark: Path) -> bool:
     return all((mark.parents[2] / name).is_file() for name in shards)
 
 
-def _context(jobs: int):
-    """How processes are started; where they are forked, the one they are forked from starts now."""
+def process_context(jobs: int = 0):
+    """How processes are started; where they are forked, the one they are forked from starts now, if it has not."""
+    jobs = jobs or os.cpu_count() or 1
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     from multiprocessing import forkserver

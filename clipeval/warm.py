@@ -28,7 +28,7 @@ MODULES = (
     "mistune",
     "pandas.io.formats.style",
     "pyarrow.parquet",
-    "scipy.stats",
+    "scipy.special",
 )
 
 
