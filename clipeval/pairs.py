@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from clipeval.canvas import (
     LINE,
@@ -12,13 +13,11 @@ from clipeval.canvas import (
     SIZE,
     WIDTHS,
     Picture,
-    Rows,
     add_axes,
     color,
     legible,
     new_picture,
     plain,
-    rows_picture,
     styled,
     text_inches,
     wrapped,
@@ -35,41 +34,96 @@ def flow(
     target: str,
     n: str = "n",
     top: int = 15,
-    xlabel: str = "images moved",
+    unit: str = "images moved",
+    heads: tuple[str, str] = ("before", "after"),
     width: str = "single",
 ) -> Picture:
-    """Which images moved from which class to which: the largest as bars, the rest as a number below.
+    """Which images moved from which class to which: bands as thick as their number of images.
 
-    An alluvial of twenty classes cannot be read at a column's width; a list of moves can.
+    Classes that images left stand at the left, those that they went to at the right, each with the
+    images of the bands that are drawn; more than `top` bands cannot be told apart, so the rest is a
+    number below.
 
     Parameters
     ----------
     table : one row for each pair of classes; pairs of a class with itself are left out
     source, target, n : columns of the class before, the class after, and the number of images
-    top : moves shown one by one
+    top : moves drawn, the largest
+    unit : what the numbers count
+    heads : what stands over the two sides
     """
     moved = table[(table[source].astype(str) != table[target].astype(str)) & (table[n] > 0)]
     moved = moved.sort_values(n, ascending=False, kind="stable")
-    labels = [f"{a} → {b}" for a, b in zip(moved[source], moved[target], strict=True)]
+    pairs = list(zip(moved[source].astype(str), moved[target].astype(str), strict=True))
     counts = [int(k) for k in moved[n]]
-    total, more = sum(counts), len(counts) - top
-    unit = xlabel.capitalize()
-    if more > 0:  # no row of theirs: a bar for all of them would dwarf every single move
-        xlabel += f" ({more:,} other moves, not shown: {sum(counts[top:]):,} in all)"
-        labels, counts = labels[:top], counts[:top]
-    if not labels:
-        labels, counts = ["no image moved"], [0]
-    rows = Rows(labels, notes=[[f"{k:,}"] for k in counts])
-    fig = rows_picture(
-        [rows], width=width, xlabel=xlabel, legend=([], []), note_head="images", label_share=0.58
-    )
-    rows.axes.barh(rows.centers, counts, height=0.11, color=color(0))
-    rows.axes.set_xlim(0, max(1, *counts) * 1.04)
-    rows.axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    rows.axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-    rows.axes.axvline(0, color="black", lw=0.6)
-    fig.alt = f"{unit}: {total:,} in all; most, {counts[0]:,}, {labels[0]}."
+    shown = list(zip(pairs, counts, strict=True))[:top]
+    below, total = unit, WIDTHS[width]
+    if len(counts) > top:
+        rest = f"{len(counts) - top:,} other moves, not shown: {sum(counts[top:]):,} in all"
+        below += f" ({rest})"
+    below = wrapped(below if shown else "no image moved", total - 2 * PAD, SIZE, 2)
+    drawn = sum(k for _, k in shown)
+    inches = (0.7 + 0.09 * len(shown)) / max(drawn, 1)  # of one image
+    sides = [_Side(shown, i, 0.31 * total, inches) for i in (0, 1)]
+    tall = max(side.height for side in sides)
+    foot = LINE * (below.count("\n") + 1) + 2 * PAD
+    fig = new_picture(width, PAD + LINE + 0.06 + tall + foot)
+    room = [max(side.widest, text_inches(h)) + 0.06 for side, h in zip(sides, heads, strict=True)]
+    across = total - 2 * PAD - sum(room)
+    ax = add_axes(fig, PAD + room[0], foot, across, tall)
+    ax.set(xlim=(0, across), ylim=(tall, 0))
+    ax.set_axis_off()
+    for slot, name in enumerate(sides[0].names):
+        for ((start, _), k), left, right in zip(shown, *(s.bands for s in sides), strict=True):
+            if start == name:
+                ax.add_patch(_band(across, left, right, k * inches, color(slot)))
+    for side, x, at, head in zip(
+        sides, (-0.05, across + 0.05), ("right", "left"), heads, strict=True
+    ):
+        for label, y in side.labels:
+            ax.text(x, y, label, ha=at, va="center", clip_on=False)
+        ax.text(x, -0.06, head, ha=at, va="bottom", color="0.35", clip_on=False)
+    fig.text(0.5, PAD / fig.get_figheight(), below, ha="center", va="bottom")
+    most = f"; most, {counts[0]:,}, {' → '.join(pairs[0])}" if shown else ", no image moved"
+    fig.alt = f"{unit.capitalize()}: {sum(counts):,} in all{most}."
     return fig
+
+
+class _Side:
+    """One side of a flow: its classes from the top down, and where each band begins or ends (inches)."""
+
+    def __init__(self, shown, side: int, room: float, inches: float):
+        self.names = list(dict.fromkeys(pair[side] for pair, _ in shown))
+        sizes = {name: sum(k for pair, k in shown if pair[side] == name) for name in self.names}
+        texts = {m: wrapped(f"{plain(m)} ({k:,})", room, SIZE, 2) for m, k in sizes.items()}
+        self.labels, self.bands, at = [], [0.0] * len(shown), 0.0
+        for name, text in texts.items():
+            thick = sizes[name] * inches
+            slot = max(thick, LINE * (text.count("\n") + 1)) + 0.05
+            self.labels.append((text, at + slot / 2))
+            y = at + (slot - thick) / 2
+            for i, (pair, k) in enumerate(shown):
+                if pair[side] == name:
+                    self.bands[i], y = y, y + k * inches
+            at += slot
+        self.height = max(at, LINE)
+        lines = [line for text in texts.values() for line in text.split("\n")]
+        self.widest = max(map(text_inches, lines), default=0.0)
+
+
+def _band(across: float, left: float, right: float, thick: float, fill: str) -> PathPatch:
+    """A band from height `left` to height `right`, everywhere as thick."""
+    half = across / 2
+    over = [(0, left), (half, left), (half, right), (across, right)]
+    under = [
+        (across, right + thick),
+        (half, right + thick),
+        (half, left + thick),
+        (0, left + thick),
+    ]
+    codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
+    path = Path([*over, *under, (0, left)], codes)
+    return PathPatch(path, facecolor=fill, edgecolor="white", lw=0.4, alpha=0.75, clip_on=False)
 
 
 @styled

@@ -199,17 +199,27 @@ def test_lines_are_the_tables_numbers():
     assert close(ends[~np.isnan(ends)], ends_of(data))
 
 
-def test_flow_shows_the_largest_moves_and_counts_the_rest():
+def test_flow_draws_the_largest_moves_and_counts_the_rest():
     data = moves(["a", "b", "c", "d"])
     fig = figures.flow(data, source="before", target="after", top=5)
-    moved = data[data["before"] != data["after"]].sort_values("n", ascending=False)["n"]
-    ax = fig.axes[0]
-    assert [p.get_width() for p in ax.patches] == list(moved[:5])
-    # every row has a bar, and what has no bar is no row
-    assert len(ax.get_yticklabels()) == 5 and len(ax.texts) == 6  # the numbers, and their head
+    moved = data[data["before"] != data["after"]].sort_values("n", ascending=False)
+    ax, shown = fig.axes[0], moved.head(5)
+    bands = [p.get_path().vertices for p in ax.patches]
+    # as thick at both ends as images moved, and every band leaves and reaches its own class
+    thick = sorted(v[7, 1] - v[0, 1] for v in bands)
+    assert thick == pytest.approx(sorted(v[4, 1] - v[3, 1] for v in bands))
+    assert np.allclose(np.array(thick) / sorted(shown["n"]), thick[0] / shown["n"].min())
+    labels = [t.get_text().strip(")").split(" (") for t in ax.texts]
+    for side, column in (("right", "before"), ("left", "after")):
+        found = {x[0]: int(x[1].replace(",", "")) for x, t in zip(labels, ax.texts, strict=True)
+                 if t.get_ha() == side and len(x) == 2}  # fmt: skip
+        assert found == shown.groupby(column, observed=True)["n"].sum().to_dict()
+    for end, (lost, won) in enumerate(((0, 7), (3, 4))):  # no two bands share a place on a side
+        spans = sorted((v[lost, 1], v[won, 1]) for v in bands)
+        assert all(a[1] <= b[0] + 1e-9 for a, b in zip(spans, spans[1:], strict=False)), end
     below = " ".join(fig.texts[0].get_text().split())
-    assert below == f"images moved (7 other moves, not shown: {sum(moved[5:]):,} in all)"
-    assert f"{sum(moved):,} in all" in fig.alt
+    assert below == f"images moved (7 other moves, not shown: {sum(moved['n'][5:]):,} in all)"
+    assert f"{sum(moved['n']):,} in all" in fig.alt
     none = figures.flow(data.assign(n=0), source="before", target="after")
     assert "no image moved" in none.alt
 

@@ -156,8 +156,8 @@ def _label_sets(session) -> dict[str, ClassSet]:
 
 def prompts(session) -> list[str]:
     """Every prompt that is sent: gender, and every label set."""
-    asked = ({"gender": session.class_set} | _label_sets(session)).items()
-    return [p for t, words in asked for p in all_prompts(words, session.templates, [t])]
+    asked = {"gender": session.class_set} | _label_sets(session)
+    return [p for t, c in asked.items() for p in all_prompts(c, session.templates, [t])]
 
 
 def predict(session) -> pd.DataFrame:
