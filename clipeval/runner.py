@@ -243,11 +243,25 @@ def process_context(jobs: int = 0):
     # read once, when numpy is loaded there; this process keeps all its threads for embedding
     os.environ[threads] = given or str(max(1, (os.cpu_count() or 1) // jobs))
     try:
-        forkserver.ensure_running()
+        with _without_interrupts():  # Ctrl-C is for this process, which ends the other
+            forkserver.ensure_running()
     finally:
         if given is None:
             del os.environ[threads]
     return context
+
+
+@contextlib.contextmanager
+def _without_interrupts():
+    """What starts here ignores Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):

@@ -291,3 +291,20 @@ def test_stopping_a_run_leaves_no_process_behind(tmp_path, manifest, sent, code)
         assert 'id="fairface-figure-by_race"' in (out / "index.html").read_text()
     else:
         assert state == "running"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_while_libraries_load_prints_nothing():
+    """The process that studies are forked from is interrupted with its parent, and must not say so itself."""
+    script = (
+        "import os, psutil, signal, time\n"
+        "from clipeval.runner import process_context\n"
+        "process_context(1)\n"
+        "loading = [p for p in psutil.Process().children() if 'forkserver' in ' '.join(p.cmdline())]\n"
+        "time.sleep(0.3)\n"
+        "[p.send_signal(signal.SIGINT) for p in loading]\n"
+        "time.sleep(1)\n"
+        "print(len(loading), all(p.is_running() for p in loading))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1 True\n", "")
