@@ -105,7 +105,7 @@ def _model(session) -> str:
             f"{p.model} has no text encoder, so {session.study.id} cannot ask it anything; "
             "use it for fairface with methods=linear probe, or name a CLIP-like model."
         )
-    if info := _known(session):
+    if info := session.known:
         return f"{info.model} {info.pretrained}: known, weights {info.weights_sha256[:12]}"
     if p.model.startswith("timm:"):
         from clipeval.models.backbones import check_backbone
@@ -134,20 +134,6 @@ def _preview(model: str, pretrained: str | None) -> tuple:
         return None, error
 
 
-def _known(session):
-    """What is on record of the model, if it is what it was; nothing is loaded."""
-    from clipeval.models import identify_model
-
-    p = session.parameters
-    return identify_model(
-        p.model,
-        p.pretrained or None,
-        precision=p.precision,
-        resize=p.resize,
-        cache=session.store.root,
-    )
-
-
 def _testcard(session) -> str:
     """The first image is a card: otherwise a model was forgotten, and not one image could be read."""
     from clipeval.images import UnreadableImage, decode_image, read_bytes
@@ -173,7 +159,7 @@ def _prompts(session) -> str | None:
     from clipeval.models.load import is_registered
     from clipeval.models.tokens import build_tokenizer, check_texts
 
-    p, info = session.parameters, None if session.pack else _known(session)
+    p, info = session.parameters, None if session.pack else session.known
     own = getattr(session.study.module, "prompts", None)
     if session.pack or (info and not info.has_text) or not (own or p.class_set):
         return None

@@ -29,19 +29,8 @@ def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progr
     """Embed part I of N of the images that a study reads; returns how many were encoded."""
     session = start(study, parameters.model_dump())
     session.progress = progress
-    p = session.parameters
     return sum(
-        embed_part(
-            images,
-            part,
-            info=session.info,
-            get_model=lambda: session.model,
-            store=session.store,
-            features=features,
-            batch_size=p.batch_size,
-            workers=None if p.workers < 0 else p.workers,
-            progress=progress,
-        )
+        embed_part(images, part, **session.embedding_options(features))
         for images, features in _tables(session)
     )
 

@@ -135,22 +135,26 @@ class Inputs:
         pack.check(self.study.id, self.parameters)
         return pack
 
-    @functools.cached_property
-    def info(self):
-        """What is known of the model; it is loaded only if it was never seen or has changed."""
+    @property
+    def known(self):
+        """What is on record of the model, if it is what it was (ModelInfo), else None; nothing is loaded."""
         from clipeval.models import identify_model
 
-        if self.pack:
-            return self.pack.info(self.study.id)
         p = self.parameters
-        known = identify_model(
+        return identify_model(
             p.model,
             p.pretrained or None,
             precision=p.precision,
             resize=p.resize,
             cache=self.store.root,
         )
-        return known or self.model.info
+
+    @functools.cached_property
+    def info(self):
+        """What is known of the model; it is loaded only if it was never seen or has changed."""
+        if self.pack:
+            return self.pack.info(self.study.id)
+        return self.known or self.model.info
 
     @property
     def model(self):
@@ -183,20 +187,23 @@ class Inputs:
             return self.pack.embed(self.study.id, images, features)
         key = (id(images), features)
         if key not in self._embeddings:
-            p = self.parameters
             with self._timed("embed images"):
-                found = embed_images(
-                    images,
-                    info=self.info,
-                    get_model=lambda: self.model,
-                    store=self.store,
-                    features=features,
-                    batch_size=p.batch_size,
-                    workers=None if p.workers < 0 else p.workers,
-                    progress=self.progress,
-                )
+                found = embed_images(images, **self.embedding_options(features))
             self._embeddings[key] = found, images  # the table is held so that its id stays its own
         return self._embeddings[key][0]
+
+    def embedding_options(self, features: str = "projected") -> dict:
+        """With what `embedding.embed_images` and `embed_part` are called, by the parameters."""
+        p = self.parameters
+        return {
+            "info": self.info,
+            "get_model": lambda: self.model,
+            "store": self.store,
+            "features": features,
+            "batch_size": p.batch_size,
+            "workers": None if p.workers < 0 else p.workers,
+            "progress": self.progress,
+        }
 
     @functools.cached_property
     def data_hash(self) -> str:

@@ -197,13 +197,10 @@ def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
 def _mark(session: Session) -> Path | None:
     """Where the store notes that it held all that a study asks for, of just these images; None if unknown."""
     from clipeval import __version__
-    from clipeval.models import identify_model
     from clipeval.store import image_keys
 
     p = session.parameters
-    info = identify_model(
-        p.model, p.pretrained, precision=p.precision, resize=p.resize, cache=session.store.root
-    )
+    info = session.known
     if info is None:
         return None
     about = p.model_dump(exclude=HOW)

@@ -30,9 +30,8 @@ __all__ = [
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
 SHOWN = 120  # rows that are printed; the CSV holds all
 _PERCENTS = TABLE_COLUMNS[2:]
-_DECIMALS = (
-    8  # of a percent in a file: enough to check it, far above what another machine's sums change
-)
+#: of a percent in a file: enough to check it by, far above what another machine's sums change
+_DECIMALS = 8
 _SIGNED = re.compile(r"\b(change|difference|gap)\b")  # metrics that may be negative
 _TOLERANCE = 1e-6
 
@@ -119,8 +118,8 @@ def write_table(
     Returns
     -------
     dict of "csv" and "tex" to path. The CSV holds all columns, percents to 8 decimals, other
-    numbers to 11 digits and p values to 6; the LaTeX floats hold the first `SHOWN` rows, fit a two-column page and need
-    the package booktabs alone.
+    numbers to 11 digits and p values to 6; the LaTeX floats hold the first `SHOWN` rows, fit a
+    two-column page and need the package booktabs alone.
 
     Raises
     ------
