@@ -15,7 +15,6 @@ import pandas as pd
 from clipeval.datasets import base, hub, labelfile
 from clipeval.errors import DataError, ParameterError
 from clipeval.paths import cache_dir
-from clipeval.store import image_keys
 
 __all__ = ["AGES", "GENDERS", "HUB_ID", "RACES", "load"]
 
@@ -266,8 +265,9 @@ def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:
     """Sizes in pixels of what `read` returns; remembered until a file of `images` changes."""
     from PIL import Image
 
-    keys = image_keys(images)[0]
-    name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+    states = [(file, os.stat(file)) for file in images["file"]]
+    seen = [[file, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for file, s in states]
+    name = hashlib.sha256(json.dumps(seen).encode()).hexdigest()
     memory, sizes = cache_dir() / "sizes" / f"{name}.json", set()
     with suppress(OSError, ValueError):
         return {tuple(size) for size in json.loads(memory.read_text("utf-8"))}

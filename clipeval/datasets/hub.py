@@ -1,16 +1,16 @@
 """Parquet data sets in the Hugging Face hub's layout: from the hub, its cache or a folder."""
 
+import hashlib
 import json
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from clipeval.datasets.labelfile import few
-from clipeval.download import Refused, download
 from clipeval.errors import DataError
 
 __all__ = [
@@ -34,147 +34,156 @@ def hub_id(data: str, known: Sequence[str] = ()) -> str | None:
     return data if data in known and not Path(data).exists() else None
 
 
-def fetch(
-    repo: str, patterns: Sequence[str], to: str | Path = "", *, verify: bool = False, **how
-) -> Path:
-    """Folder with the files of `repo` that match `patterns`, downloaded where the cache lacks them.
+def fetch(repo: str, patterns: Sequence[str], to: str | Path = "", *, verify: bool = False) -> Path:
+    """Folder with the files of `repo` that match `patterns`, downloaded where they are missing.
 
-    Every file is checked against the sha256 that the hub's list of files gives. What an interrupted
-    download left is continued. HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the proxies of
-    the environment are honoured.
+    The download is huggingface_hub's: it continues after a cut, keeps files that are whole, and
+    honours HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the proxies of the environment.
+    What is added here is a comparison with the sha256 that the hub lists for each file.
 
     Parameters
     ----------
     repo : hub id of a data set
-    patterns : as in a shell; each must match a file
+    patterns : as in a shell; at least one must match
     to : folder to put the files into, in the hub's own layout; "" for the hub's cache
-    verify : read files that the cache has again, and fetch those anew that are damaged; in a folder
-        it is always done
-    how : passed on to `clipeval.download.download`
+    verify : compare what the cache already holds as well, and fetch damaged files again; in a
+        folder this is always done
 
     Raises
     ------
-    DataError  if the hub refuses, sends other bytes than it promises, cannot be reached, or the
-        cache does not hold the files while offline
+    DataError  if the hub refuses, sends other bytes than it lists, cannot be reached, or the cache
+        does not hold the files while offline
     """
-    from huggingface_hub import HfApi, constants, errors
+    from huggingface_hub import errors
 
-    from clipeval.models.hub import reachable
-
-    here = Path(to).expanduser().absolute() if to else None
-    known = here or _snapshot(repo)
-    held = known and all(any(known.glob(pattern)) for pattern in patterns)
-    if not reachable():
-        if held:
-            return known
-        raise DataError(f"Data set {repo} {_UNREACHABLE}.")
     try:
-        info = HfApi().repo_info(repo, repo_type="dataset", timeout=20)
-        tree = HfApi().list_repo_tree(
-            info.id, recursive=True, revision=info.sha, repo_type="dataset"
-        )
-        files = [f for f in tree if any(fnmatch(f.path, pattern) for pattern in patterns)]
-        if not files:
-            raise DataError(
-                f"Data set {repo} has no {few(patterns)} on the hub; check padding or config, and "
-                "split."
-            )
-        root = here or Path(constants.HF_HUB_CACHE, _folder_name(repo), "snapshots", info.sha)
-        for file in files:
-            _get(info.id, info.sha, file, root, in_cache=not here, verify=verify, how=how)
-        if not here:
-            _note_commit(root)
-        return root
+        return _fetch(repo, patterns, Path(to).expanduser().absolute() if to else None, verify)
+    except DataError:
+        raise
     except errors.GatedRepoError:
-        reason = _GATED
+        reason = "needs its terms accepted: log in on its page, accept them, and set HF_TOKEN"
     except errors.RepositoryNotFoundError:
         reason = "does not exist on the hub or is private; check the id, or set HF_TOKEN"
     except errors.HFValidationError:
         reason = "is not a hub id; write hf:OWNER/NAME"
-    except Refused as error:
-        reason = f"{_GATED} ({error.status})"
-    except OSError as error:  # its transport's errors among them
-        if held and not verify:
-            return known
+    except Exception as error:  # each transport has errors of its own
         reason = _unanswered(error)
     raise DataError(f"Data set {repo} {reason}.")
 
 
-_GATED = "needs its terms accepted: log in on its page, accept them, and set HF_TOKEN"
-_UNREACHABLE = (
-    "is not in the local cache and the hub cannot be reached; connect once (HF_HUB_OFFLINE unset), "
-    "or give a local folder with its parquet files"
-)
+def _fetch(repo: str, patterns: Sequence[str], here: Path | None, verify: bool) -> Path:
+    from huggingface_hub import errors, hf_hub_download, snapshot_download
 
-
-def _get(repo: str, commit: str, file, root: Path, *, in_cache: bool, verify: bool, how) -> None:
-    """Put one file under `root`; in the cache it is a link to a blob that is named by its content."""
-    from huggingface_hub import constants, get_token, hf_hub_url
-
-    place = root / file.path
-    if in_cache and not verify and place.is_file() and place.stat().st_size == file.size:
-        return
-    url = hf_hub_url(
-        repo, file.path, repo_type="dataset", revision=commit, endpoint=constants.ENDPOINT
-    )
-    sha256 = file.lfs.sha256 if file.lfs else ""
-    token = get_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    linked = in_cache and (place.is_symlink() or not place.exists())
-    blob = root.parents[1] / "blobs" / (sha256 or file.blob_id) if linked else place
-    download(url, blob, sha256=sha256, headers=headers, **how)
-    if linked and not (place.exists() and place.samefile(blob)):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        try:
-            place.symlink_to(os.path.relpath(blob, place.parent))
-        except OSError:  # Windows lets few users make links
-            os.replace(blob, place)
-
-
-def _folder_name(repo: str) -> str:
-    return f"datasets--{repo.replace('/', '--')}"
-
-
-def _note_commit(root: Path) -> None:
-    """Note, as the hub's client does, that this commit is what `main` means."""
-    ref = root.parents[1] / "refs" / "main"
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    beside = ref.with_name(f"main.{os.getpid()}")
-    beside.write_text(root.name, "utf-8")
-    os.replace(beside, ref)
-
-
-def _snapshot(repo: str) -> Path | None:
-    """The folder in the cache of the commit that `main` last meant."""
-    from huggingface_hub import constants
-
-    root = Path(constants.HF_HUB_CACHE, _folder_name(repo))
+    where = {"repo_id": repo, "repo_type": "dataset", "local_dir": here}
     try:
-        return root / "snapshots" / (root / "refs" / "main").read_text("utf-8").strip()
-    except OSError:
+        commit, listed = _listed(repo, patterns)
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise
+    except Exception as error:  # offline, or the hub is down: what is on this disk is used
+        if root := _local(repo, patterns, here):
+            return root
+        if _status(error):
+            raise
+        raise DataError(
+            f"Data set {repo} is not in the local cache and the hub cannot be reached "
+            f"({_first_line(error)}); connect once with HF_HUB_OFFLINE unset, or give a local "
+            "folder with its parquet files."
+        ) from None
+    if not listed:
+        raise DataError(
+            f"Data set {repo} has no {few(patterns)} on the hub; check padding or config, and split."
+        )
+    held = {} if here else _held(repo, commit, listed)
+    if len(held) == len(listed) and not verify:
+        name, path = held.popitem()
+        return path.parents[name.count("/")]
+    # file by file, as Ctrl-C does not stop the threads of snapshot_download
+    for name, sha256 in listed.items():
+        get = partial(hf_hub_download, filename=name, revision=commit, **where)
+        path = held.get(name) or Path(get())
+        if not sha256 or (name in held and not verify) or _sha256(path) == sha256:
+            continue
+        path = Path(get(force_download=True))
+        if (found := _sha256(path)) != sha256:
+            path.resolve().unlink()  # in the hub's cache, the blob that is linked to
+            path.unlink(missing_ok=True)
+            raise DataError(
+                f"{name} of data set {repo} came with sha256 {found} and not {sha256}, so it was "
+                "changed or damaged on the way; nothing of it was kept: try again."
+            )
+    return Path(snapshot_download(allow_patterns=list(listed), **where))
+
+
+def _listed(repo: str, patterns: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The commit that `main` means now, and sha256 ("" for small files) of what matches in it."""
+    from huggingface_hub import HfApi
+
+    commit = HfApi().dataset_info(repo, timeout=20).sha
+    tree = HfApi().list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")
+    wanted = [f for f in tree if any(fnmatch(f.path, pattern) for pattern in patterns)]
+    return commit, {f.path: f.lfs.sha256 if f.lfs else "" for f in wanted}
+
+
+def _held(repo: str, commit: str, names: Iterable[str]) -> dict[str, Path]:
+    """Files of one commit that the hub's cache holds."""
+    from huggingface_hub import try_to_load_from_cache
+
+    where = {"repo_type": "dataset", "revision": commit}
+    found = {name: try_to_load_from_cache(repo, name, **where) for name in names}
+    return {name: Path(path) for name, path in found.items() if isinstance(path, str)}
+
+
+def _local(repo: str, patterns: Sequence[str], here: Path | None) -> Path | None:
+    """Folder on this disk that holds `patterns`, without asking the hub."""
+    from huggingface_hub import errors, snapshot_download
+
+    how = {"allow_patterns": list(patterns), "local_files_only": True}
+    try:
+        root = here or Path(snapshot_download(repo, repo_type="dataset", **how))
+    except errors.LocalEntryNotFoundError:
         return None
+    return root if all(any(root.glob(pattern)) for pattern in patterns) else None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _first_line(error: Exception) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return (text or type(error).__name__)[:200].rstrip(".")
 
 
 def _unanswered(error: Exception) -> str:
     """Why the hub gave no files."""
-    from clipeval.models.hub import first_line
-
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
+    status = _status(error)
     if status in (401, 403):
         return f"was refused by the hub ({status}); set HF_TOKEN to a token that may read it"
     if status:
         return f"was answered with {status} by the hub; try again later, or give a local folder"
-    return f"could not be downloaded ({first_line(error)}); check network and disk, then run again"
+    return f"could not be downloaded ({_first_line(error)}); check network and disk, then run again"
 
 
 def cached(repo: str, pattern: str) -> bool:
     """Whether the hub's cache holds a file of `repo` that matches `pattern`; nothing is fetched."""
-    from huggingface_hub import constants
+    from huggingface_hub import CacheNotFound, scan_cache_dir
 
-    folder = Path(constants.HF_HUB_CACHE) / _folder_name(repo) / "snapshots"
-    return any(path.exists() for path in folder.glob(f"*/{pattern}"))  # not a link to nothing
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return False
+    return any(
+        fnmatch(file.file_path.relative_to(revision.snapshot_path).as_posix(), pattern)
+        for held in repos
+        if (held.repo_type, held.repo_id) == ("dataset", repo)
+        for revision in held.revisions
+        for file in revision.files
+    )
 
 
 def shards(root: Path, config: str, split: str) -> list[Path]:

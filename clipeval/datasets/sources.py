@@ -44,7 +44,6 @@ class Source:
     options: dict[str, Callable] = field(default_factory=dict)
 
 
-_HOW = {"timeout": float, "tries": int, "patience": float}  # of `clipeval.download.download`
 SOURCES = {
     "fairface": Source(
         f"hub {FAIRFACE}; github.com/joojs/fairface",
@@ -54,7 +53,7 @@ SOURCES = {
         "0.25/validation-*.parquet, 0.25/train-*.parquet; or the official CSVs beside val/ and "
         "train/",
         hub=FAIRFACE,
-        options={"padding": str, "split": str} | _HOW,
+        options={"padding": str, "split": str},
     ),
     "congress": Source(
         "replication material of Schwemmer et al. 2020, doi 10.1177/2378023120967171",
@@ -87,7 +86,7 @@ SOURCES = {
             "one-by-one-person-detection.mp4": f"{_CLIPS}/294517a8d149759972f9a0501accde274e469ba5/"
             "one-by-one-person-detection.mp4",
         },
-        options=_HOW,
+        options={"timeout": float, "tries": int},
     ),
     "celebrities": Source(
         f"CelebA: mmlab.ie.cuhk.edu.hk/projects/CelebA.html, hub {CELEBA}; or your own photographs",
@@ -139,7 +138,7 @@ def _here(name: str, source: Source) -> str:
     from clipeval.datasets import hub
 
     found, folder = [], place(name)
-    if folder.is_dir() and any(".part" not in path.name for path in folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         found.append(str(folder))
     if source.hub and hub.cached(source.hub, "*/*.parquet"):
         found.append(f"the hub's cache (data={source.hub})")
@@ -153,8 +152,8 @@ def get(name: str, to: str | Path = "", **options) -> str:
     ----------
     name : one of SOURCES
     to : folder; by default `place(name)`, or the hub's cache for a data set of the hub
-    options : `timeout`, `tries` and `patience` of `clipeval.download.download`; for fairface
-        `padding` ("0.25" or "1.25", its release) and `split` ("val", "train", or "" for both)
+    options : for fairface `padding` ("0.25" or "1.25", its release) and `split` ("val", "train", or
+        "" for both); for cctv-clips `timeout` (seconds without an answer) and `tries`
 
     Raises
     ------
@@ -163,7 +162,6 @@ def get(name: str, to: str | Path = "", **options) -> str:
     ParameterError  if an option is unknown or has a value that it cannot have
     """
     from clipeval.datasets import hub
-    from clipeval.download import download
 
     source = _source(name)
     how = {key: _option(name, key, value) for key, value in options.items()}
@@ -178,14 +176,12 @@ def get(name: str, to: str | Path = "", **options) -> str:
         if padding not in ("0.25", "1.25") or split not in ("", "val", "train"):
             raise ParameterError("FairFace has padding 0.25 and 1.25, and split val and train.")
         part = {"": "*", "val": "validation-*", "train": "train-*"}[split]
-        hub.fetch(
-            source.hub, [f"{padding}/{part}.parquet"], folder if to else "", verify=True, **how
-        )
+        hub.fetch(source.hub, [f"{padding}/{part}.parquet"], folder if to else "", verify=True)
         data = folder if to else source.hub
         return f"{name} is here; run with -p dataset={name} -p data={data} -p padding={padding}"
     for file, url in source.urls.items():
         was_there = (folder / file).is_file()
-        download(url, folder / file, **how)
+        _download(url, folder / file, **how)
         try:
             _check_video(folder / file)
         except DataError:
@@ -208,28 +204,44 @@ def _option(name: str, key: str, value):
             return converted
     except (TypeError, ValueError):
         pass
-    raise ParameterError(f"{key}={value} is no number above 0; write, for example, {key}=30.")
+    raise ParameterError(f"{key}={value} is not a number above 0; write, for example, {key}=30.")
+
+
+def _download(url: str, target: Path, *, timeout: float = 20.0, tries: int = 4) -> None:
+    """Fetch a file unless it is there; it appears under its name only when it is whole."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    name = target.name
+    keeper = pooch.create(
+        target.parent, "", registry={name: None}, urls={name: url}, retry_if_failed=tries - 1
+    )
+    http = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16, timeout=timeout)
+    try:
+        keeper.fetch(name, downloader=http)
+        return
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        reason = f"was answered with {status}; look for the file on the data set's own page"
+    except requests.RequestException as error:
+        cause: BaseException = error
+        while inner := cause.__cause__ or cause.__context__:
+            cause = inner
+        reason = f"cannot be fetched ({cause}); check the network, then run again"
+    except OSError as error:
+        reason = (
+            f"cannot be written to {target} ({error.strerror or error}); free some space, or name "
+            "another folder with --to"
+        )
+    raise DataError(f"{url} {reason}.")
 
 
 def _check_video(path: Path) -> None:
-    """Refuse what is not an MP4 file from its first box to its last (ISO/IEC 14496-12, 4.2)."""
-    size, at, boxes = path.stat().st_size, 0, []
+    """Refuse what does not begin as an MP4 file does (ISO/IEC 14496-12, 4.3)."""
     with open(path, "rb") as stream:
-        while at < size:
-            stream.seek(at)
-            head = stream.read(16)
-            kind = head[4:8]
-            if not boxes and kind != b"ftyp":
-                raise DataError(f"{path} is no MP4 video; delete it and fetch it again.")
-            length = int.from_bytes(head[:4])
-            if length == 1:  # the length follows, in eight bytes
-                length = int.from_bytes(head[8:16])
-            boxes.append(kind)
-            at = size if length == 0 and len(head) >= 8 else at + max(length, 8)
-    if at != size or b"moov" not in boxes:
-        raise DataError(
-            f"{path} is no whole MP4 video (it has {size:,} bytes); delete it and fetch it again."
-        )
+        if stream.read(8)[4:] != b"ftyp":
+            raise DataError(f"{path} is not an MP4 video; delete it and fetch it again.")
 
 
 def check(name: str, data: str = "", **options) -> str:
@@ -278,7 +290,7 @@ def _check_files(name: str, folder: Path, files: list[str]) -> str:
         raise DataError(f"{folder} lacks {missing[0]}; run `clipeval data get {name}`.")
     for file in files:
         _check_video(folder / file)
-    sizes = [f"  {file}: {(folder / file).stat().st_size:,} bytes, whole" for file in files]
+    sizes = [f"  {file}: {(folder / file).stat().st_size:,} bytes" for file in files]
     return "\n".join([f"{name}: {len(files)} clips", *sizes])
 
 
