@@ -1,27 +1,42 @@
 """Photographs as they come: bytes from a file or a parquet row, decoded by content to upright RGB.
 
 Pixels equal those of the loop everybody writes, ``Image.open(file).convert("RGB")``, with three
-differences, the first two returned as notes so that a report can count the images concerned:
+differences:
 
 - an EXIF orientation is applied (a plain loop embeds such a photo lying on its side);
 - 16-bit grey is scaled to 8 bit (`convert` may clip it to white);
 - an image that is cut short, or holds more pixels than a photo can, is refused and not half read.
 
-Transparency is dropped as `convert` drops it (no background is put beneath); that is noted too.
+Transparency is dropped as `convert` drops it (no background is put beneath), and of an animation
+the first frame is used. All of this is returned as notes, and `say_notes` counts the images that
+have one.
 """
 
 import io
 import os
 import warnings
 from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["UnreadableImage", "decode_image", "open_image", "read_bytes"]
+__all__ = ["UnreadableImage", "decode_image", "open_image", "read_bytes", "say_notes"]
 
+#: note of `decode_image` -> how a report says it of a number of images
+NOTES = {
+    "exif-rotated": "turned upright by their orientation tag",
+    "16-bit": "scaled from 16 bits to 8",
+    "16-bit, few used": "with few of their 16 bits used, so that they are dark",
+    "transparency dropped": "with transparency, which was dropped",
+    "several frames": "animated or of several pages, of which the first was used",
+}
 # models resize the shorter side to a few hundred pixels: 65,500 x 1 would become 15 million wide
 MAX_ASPECT = 1000
+# cameras and scanners write 12 or 14 significant bits into a file of 16
+FEW_BITS = 14
 
 
 class UnreadableImage(Exception):
@@ -43,7 +58,7 @@ def decode_image(data: bytes):
     Returns
     -------
     (image, notes) : PIL.Image in mode RGB, and a string that says what is special about the file:
-        "", "exif-rotated", "16-bit", "transparency dropped", or several joined by "; "
+        "" or keys of `NOTES`, several of them joined by "; "
 
     Raises
     ------
@@ -63,7 +78,8 @@ def decode_image(data: bytes):
             if max(width, height) > MAX_ASPECT * min(width, height):
                 raise UnreadableImage(f"{width} x {height} pixels is too narrow to resize")
             image.load()
-            return _upright_rgb(image)
+            image, notes = _upright_rgb(image)
+            return image, "; ".join([*notes, *(["several frames"] if _frames(data) > 1 else [])])
     except (UnreadableImage, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -72,6 +88,17 @@ def decode_image(data: bytes):
         raise UnreadableImage(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
         raise UnreadableImage(_one_line(error)) from None
+
+
+def _frames(data: bytes) -> int:
+    """Frames or pages of an image; the further ones of a phone's JPEG (MPO) are not counted."""
+    from PIL import Image
+
+    if data[:3] == b"\xff\xd8\xff":
+        return 1
+    with suppress(Exception):  # what follows the first frame is not looked at otherwise
+        return getattr(Image.open(io.BytesIO(data)), "n_frames", 1)
+    return 1
 
 
 def _upright_rgb(image):
@@ -83,8 +110,8 @@ def _upright_rgb(image):
     # after load(), because Pillow turns TIFF files by itself and then removes the tag
     turn = turn.get(_orientation(image))
     if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _eight_bit(image)
-        notes.append("16-bit")
+        image, used = _eight_bit(image)
+        notes.append("16-bit" if used > FEW_BITS else "16-bit, few used")
     elif image.mode == "F":
         raise UnreadableImage("pixels are floating-point numbers without a stated range")
     elif image.has_transparency_data:
@@ -94,7 +121,7 @@ def _upright_rgb(image):
     if turn:
         image = image.transpose(Image.Transpose[turn])
         notes.append("exif-rotated")
-    return image, "; ".join(notes)
+    return image, notes
 
 
 def _orientation(image) -> int:
@@ -105,13 +132,29 @@ def _orientation(image) -> int:
 
 
 def _eight_bit(image):
-    """Grey of 16 bits scaled so that 65,535 becomes 255."""
+    """Grey of 16 bits scaled so that 65,535 becomes 255, and how many bits its brightest pixel has."""
     from PIL import Image
 
     grey = np.asarray(image).astype(np.int64)
     if grey.min() < 0 or grey.max() > 65535:
         raise UnreadableImage("grey values beyond 16 bits have no stated range")
-    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    return Image.fromarray(((grey + 128) // 257).astype(np.uint8)), int(grey.max()).bit_length()
+
+
+def say_notes(notes: Iterable[str | None]) -> str:
+    """What is special about a set of images, with counts; "" where nothing is.
+
+    Parameters
+    ----------
+    notes : one string an image, as `decode_image` returns them
+
+    >>> say_notes(["", "exif-rotated", "exif-rotated; transparency dropped"])
+    'Of 3 images: 2 turned upright by their orientation tag; 1 with transparency, which was dropped.'
+    """
+    notes = [note or "" for note in notes]
+    counts = Counter(part for note in notes for part in note.split("; ") if part)
+    parts = [f"{counts[note]:,} {said}" for note, said in NOTES.items() if counts[note]]
+    return f"Of {len(notes):,} images: {'; '.join(parts)}." if parts else ""
 
 
 def _one_line(error) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.errors import NotStoredError
+from clipeval.images import say_notes
 from clipeval.inputs import Inputs
 from clipeval.parameters import Parameters, parse, refuse_cards
 from clipeval.provenance import Provenance, bibtex, caption, code_version, package_versions
@@ -146,7 +147,10 @@ class Session(Inputs):
         return Markdown(text) if self.images.attrs.get("planted") else None
 
     def reading(self):
-        """How many images were read, and which were not (Markdown); writes unreadable.csv if any."""
+        """How many images were read, what is special about some, which were not (Markdown).
+
+        Writes unreadable.csv if there are any that were not.
+        """
         from IPython.display import Markdown
 
         # what does not fit is refused before hours of embedding
@@ -154,15 +158,16 @@ class Session(Inputs):
         embeddings = self.embed()
         lost = embeddings.unreadable
         path = self.folder / "unreadable.csv"
+        special = f" {special}" if (special := say_notes(embeddings.notes)) else ""
         if len(lost) == 0:
             path.unlink(missing_ok=True)
-            return Markdown(f"All {len(embeddings):,} images could be read.")
+            return Markdown(f"All {len(embeddings):,} images could be read.{special}")
         self.folder.mkdir(parents=True, exist_ok=True)
         lost[["image_id", "reason"]].to_csv(path, index=False, lineterminator="\n")
         total = len(lost) + len(embeddings)
         return Markdown(
             f"**{len(lost):,} of {total:,} images could not be read** (listed in unreadable.csv); "
-            f"rates below are over {len(embeddings):,}."
+            f"rates below are over {len(embeddings):,}.{special}"
         )
 
     def prompts(self):
@@ -324,7 +329,7 @@ class Session(Inputs):
                 "licence": attrs.get("licence", ""),
                 "citation": attrs.get("citation", ""),
                 "labels": attrs.get("labels", ""),
-                "notes": list(attrs.get("notes", [])),
+                "notes": [*attrs.get("notes", []), *filter(None, [say_notes(embeddings.notes)])],
                 "images": len(self.images),
                 "read": len(embeddings),
                 "unreadable": len(embeddings.unreadable),

@@ -1,10 +1,12 @@
 """People by name: folders, CSVs, CelebA's official files and the hub's parquet."""
 
 import csv
+import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from clipeval.datasets import load_dataset
 from clipeval.errors import DataError, ParameterError
@@ -59,8 +61,41 @@ def test_a_folder_a_person(tmp_path):
     assert list(images["person"]) == ["Ada Lovelace"] * 3 + ["Alan Turing"]
     assert images.attrs["notes"] == [
         "Nobody holds no image and is left out.",
-        "1 images in no person's folder are left out: group.jpg.",
+        "1 file is left out (in no person's folder): group.jpg.",
     ]
+
+
+def test_photographs_are_known_by_content_and_others_are_named(tmp_path):
+    """As browsers and phones save them: any suffix or none, in folders of a folder."""
+    photo, pixels = io.BytesIO(), Image.new("RGB", (8, 8), "red")
+    pixels.save(photo, "JPEG")
+    kinds = {"1.jpg": "JPEG", "2.jfif": "JPEG", "3.avif": "AVIF", "4.jp2": "JPEG2000", "5": "PNG"}
+    kinds |= {"6.chip": "WEBP", "more/7.image": "GIF", "more/8": "TIFF", "9.jpeg_large": "BMP"}
+    for person in ("Ann_Aa", "Bo_Bb"):
+        (tmp_path / person / "more").mkdir(parents=True)
+        for name, format in kinds.items():
+            pixels.save(tmp_path / person / name, format)
+    (tmp_path / "Ann_Aa" / "notes.txt").write_text("BMI of a person, and other words")
+    (tmp_path / "Ann_Aa" / "more" / "clip").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(24))
+    (tmp_path / "Ann_Aa" / ".DS_Store").write_bytes(photo.getvalue())
+    (tmp_path / "people.csv").write_text("name,file")
+    (tmp_path / "Ann_Aa" / "more" / "up").symlink_to(tmp_path / "Ann_Aa")
+    images = load_dataset("celebrities", str(tmp_path))
+    names = sorted(kinds)
+    assert sorted(images["image_id"]) == sorted(
+        f"{person}/{name}" for person in ("Ann_Aa", "Bo_Bb") for name in names
+    )
+    assert images["person"].value_counts().to_dict() == {"Ann Aa": 9, "Bo Bb": 9}
+    assert images.attrs["notes"] == [
+        "3 files are left out (not images): Ann_Aa/more/clip, Ann_Aa/notes.txt, people.csv."
+    ]
+
+
+def test_a_folder_of_digits_keeps_its_name(tmp_path):
+    for name in ("007/1.jpg", "Ada/1.jpg"):
+        touch(tmp_path / name)
+    images = load_dataset("celebrities", str(tmp_path))
+    assert list(images["person"]) == ["007", "Ada"] and images["image_id"][0] == "007/1.jpg"
 
 
 def test_folders_that_name_one_person_twice(tmp_path):

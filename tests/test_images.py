@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
-from clipeval.images import UnreadableImage, decode_image, open_image, read_bytes
+from clipeval.images import UnreadableImage, decode_image, open_image, read_bytes, say_notes
 
 
 def encoded(image, format, **options) -> bytes:
@@ -58,6 +58,37 @@ def test_sixteen_bits_are_scaled_and_not_clipped():
         assert notes == "16-bit"
         np.testing.assert_array_equal(levels[..., 0], np.round(grey / 257.0))
         assert (levels[..., 0] == levels[..., 1]).all() and (levels[..., 0] == levels[..., 2]).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "note"), [(8, "16-bit, few used"), (12, "16-bit, few used"), (16, "16-bit")]
+)
+def test_sixteen_bits_of_which_few_are_used_are_noted(bits, note):
+    """As cameras and scanners write them; the pixels stay those that 65,535 as white gives."""
+    grey = np.linspace(0, 2**bits - 1, 100).round().astype(np.uint16).reshape(10, 10)
+    image, notes = decode_image(encoded(Image.fromarray(grey), "PNG"))
+    assert notes == note
+    np.testing.assert_array_equal(np.asarray(image)[..., 0], np.round(grey / 257.0))
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_is_used_and_noted(photo, format):
+    other = Image.new("RGB", photo.size, "red")
+    lossless = {"lossless": True} if format == "WEBP" else {}
+    data = encoded(photo, format, save_all=True, append_images=[other, other], **lossless)
+    image, notes = decode_image(data)
+    assert notes == "several frames"
+    np.testing.assert_array_equal(np.asarray(image), plain(data))
+    assert decode_image(encoded(photo, format, **lossless))[1] == ""
+
+
+def test_what_is_special_is_counted():
+    notes = ["", "exif-rotated", None, "transparency dropped; exif-rotated", "several frames"]
+    assert say_notes(notes) == (
+        "Of 5 images: 2 turned upright by their orientation tag; 1 with transparency, which was "
+        "dropped; 1 animated or of several pages, of which the first was used."
+    )
+    assert say_notes(["", None]) == "" and say_notes([]) == ""
 
 
 def test_thirty_two_bit_grey_within_sixteen_bits_is_scaled_and_beyond_is_refused():

@@ -1,6 +1,7 @@
 """What all data sets share: finding images without opening them, and one images table."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,15 +16,27 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "find_images",
     "finish",
+    "left_out",
     "list_images",
     "need_folder",
     "need_images",
     "nfc",
     "sample",
+    "sort_files",
     "unlabelled",
 ]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# a file with another name is an image by its first bytes
+IMAGE_SUFFIXES = tuple(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif .jp2 .heic .heif".split()
+)
+_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftyp(?:avi[fs]|hei[cfx]|hevc|mif1)"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    re.DOTALL,
+)
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
 
 def need_folder(data: str | Path, dataset: str, holds: str) -> Path:
@@ -68,27 +81,79 @@ def nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _listing(folder: str) -> list[str]:
+def _listing(folder: str) -> dict[str, bool]:
+    """Name of each entry -> whether it is a folder."""
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
+            return {entry.name: entry.is_dir() for entry in entries}
     except OSError:
-        return []
+        return {}
 
 
 def list_images(folder: str | Path) -> list[str]:
-    """Names of the image files in `folder`, by their suffix, in natural order (2 before 10)."""
-    return sorted(_image_names(folder), key=natural)
+    """Names of the images in `folder`, by `sort_files`, in natural order (2 before 10)."""
+    return sort_files(folder, deep=False)[0]
+
+
+def sort_files(folder: str | Path, *, deep: bool = True) -> tuple[list[str], list[str]]:
+    """What a folder holds: images, and other files.
+
+    A file is an image by its suffix (then no file is opened, and one that cannot be read is
+    reported when it is embedded) or else by its first bytes. Hidden files and those that operating
+    systems put into folders of pictures are neither.
+
+    Parameters
+    ----------
+    deep : look into its folders too
+
+    Returns
+    -------
+    (images, others) : names relative to `folder`, with "/", each in natural order
+    """
+    images, others = [], []
+    for name in _files(str(folder), deep):
+        (images if _is_image(os.path.join(folder, name)) else others).append(name)
+    return sorted(images, key=natural), sorted(others, key=natural)
+
+
+def _files(folder: str, deep: bool, inside: str = "", above: frozenset[str] = frozenset()):
+    place = os.path.realpath(os.path.join(folder, inside))
+    if place in above:  # a link to it would lead round and round
+        return
+    for name, is_folder in _listing(place).items():
+        path = f"{inside}/{name}" if inside else name
+        if name[0] == "." or name.lower() in _SYSTEM_FILES:
+            continue
+        if not is_folder:
+            yield path
+        elif deep:
+            yield from _files(folder, deep, path, above | {place})
+
+
+def _is_image(path: str) -> bool:
+    if path.lower().endswith(IMAGE_SUFFIXES):
+        return True
+    try:
+        with open(path, "rb") as stream:
+            return _SIGNATURES.match(stream.read(32)) is not None
+    except OSError:
+        return False
+
+
+def left_out(names: Sequence[str], why: str) -> list[str]:
+    """A note that counts and names files; none where there are none. `why`: "not images"."""
+    if not names:
+        return []
+    files = "1 file is" if len(names) == 1 else f"{len(names):,} files are"
+    return [f"{files} left out ({why}): {few(names)}."]
 
 
 def unlabelled(root: str | Path, folder: str, labelled: set[str]) -> list[str]:
     """Images in `folder` of `root`, as "folder/name", that are not among the `labelled`."""
-    names = (f"{folder}/{name}" for name in _image_names(Path(root) / folder))
-    return sorted((name for name in names if name not in labelled), key=natural)
-
-
-def _image_names(folder: str | Path) -> list[str]:
-    return [n for n in _listing(str(folder)) if n.lower().endswith(IMAGE_SUFFIXES) and n[0] != "."]
+    # what is labelled is not opened to see whether it is an image
+    names = (f"{folder}/{name}" for name in _files(str(Path(root) / folder), False))
+    left = (name for name in names if name not in labelled)
+    return sorted((n for n in left if _is_image(os.path.join(root, n))), key=natural)
 
 
 def need_images(root: str | Path, names: pd.Series, path) -> list[str]:

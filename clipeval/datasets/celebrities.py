@@ -71,7 +71,7 @@ def _finish(table: pd.DataFrame, path: Path, groups: list[str], notes: list[str]
 
 
 def _from_folders(root: Path) -> pd.DataFrame:
-    rows, owners, notes = [], {}, []
+    rows, owners, notes, others = [], {}, [], []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != "."):
         person = celeba.spaced(folder.name)
         if (first := owners.setdefault(person.casefold(), folder.name)) != folder.name:
@@ -79,18 +79,18 @@ def _from_folders(root: Path) -> pd.DataFrame:
                 f'{root}: folders "{first}" and "{folder.name}" both name {person}; join them, or '
                 "tell the two people apart in the name."
             )
-        photos = base.list_images(folder)
+        photos, rest = base.sort_files(folder)
         if not photos:
             notes.append(f"{folder.name} holds no image and is left out.")
+        others += [f"{folder.name}/{name}" for name in rest]
         rows += [
             (f"{folder.name}/{photo}", str(folder.absolute() / photo), person) for photo in photos
         ]
     if not rows:
         raise DataError(f"{root} holds no images in folders; for celebrities, data is {_HOLDS}.")
-    if loose := base.list_images(root):
-        notes.append(
-            f"{len(loose):,} images in no person's folder are left out: {labelfile.few(loose)}."
-        )
+    loose, beside = base.sort_files(root, deep=False)
+    notes += base.left_out(loose, "in no person's folder")
+    notes += base.left_out(others + beside, "not images")
     return _finish(pd.DataFrame(rows, columns=["image_id", "file", "person"]), root, [], notes)
 
 
