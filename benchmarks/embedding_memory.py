@@ -58,8 +58,8 @@ def embed(file: str, n: int, workers: int):
     """Embed the first n rows; prints one JSON line of megabytes."""
     from dataclasses import make_dataclass
 
-    from clipeval.embedding import embed_images
-    from clipeval.store import Store
+    from clipeval.embedding.embed import embed_images
+    from clipeval.embedding.store import Store
 
     info = make_dataclass("Info", ["fingerprint"])("f6" * 32)
     images = pd.DataFrame(

@@ -103,9 +103,9 @@ def main():
     import torch
     from PIL import Image
 
-    from clipeval.embedding import embed_images
+    from clipeval.embedding.embed import embed_images
+    from clipeval.embedding.store import Store
     from clipeval.models import load_model
-    from clipeval.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
         name = random_model(folder)

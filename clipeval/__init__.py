@@ -9,13 +9,13 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "load_model": "models",
-    "embed_images": "embedding",
-    "embed_texts": "embedding",
-    "Store": "store",
+    "embed_images": "embedding.embed",
+    "embed_texts": "embedding.embed",
+    "Store": "embedding.store",
     "load_dataset": "datasets",
-    "load_class_set": "classsets",
-    "load_templates": "classsets",
-    "start": "session",
+    "load_class_set": "classify.class_sets",
+    "load_templates": "classify.class_sets",
+    "start": "session.session",
 }
 
 __all__ = ["__version__", *_LAZY]

@@ -84,7 +84,7 @@ def _values(given: list[str] | None) -> dict[str, str]:
 
 
 def _plan(studies, profile, given, out):
-    from clipeval.profiles import plan_run
+    from clipeval.runs.profiles import plan_run
 
     return plan_run(studies or [], profile, _values(given), out)
 
@@ -119,15 +119,15 @@ def run(
     expect: Annotated[str, typer.Option(help="sha256 that the pack's manifest must have.")] = "",
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
-    from clipeval.runner import process_context
+    from clipeval.runs.runner import process_context
 
     process_context(jobs)  # loads the libraries while the check looks at the data
     folder = Path(_default_out("pack" if pack else profile, out))
     if expect and not pack:
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
-        from clipeval.packfile import open_pack
-        from clipeval.replay import plan_pack
+        from clipeval.packs.reading import open_pack
+        from clipeval.packs.replay import plan_pack
 
         plan = plan_pack(pack, studies or [], _values(parameter), folder, expect, models=models)
         if not expect:
@@ -138,7 +138,7 @@ def run(
             )
         plans = {folder: plan}
     elif models:
-        from clipeval.many import plan_models
+        from clipeval.runs.several_models import plan_models
 
         plans = plan_models(models, studies or [], profile, _values(parameter), folder)
     else:
@@ -156,7 +156,7 @@ def run(
                 raise
             print(f"clipeval: {error}", file=sys.stderr)
     if pack:
-        from clipeval.replay import compare_tables
+        from clipeval.packs.replay import compare_tables
 
         said, as_expected = compare_tables(pack, folder, changed=bool(parameter))
         print(said, file=sys.stdout if as_expected else sys.stderr)
@@ -168,7 +168,7 @@ def run(
 def _run(plan, folder: Path, given: dict, jobs: int, resume: bool | None) -> int:
     """Run one plan and say how it ended; returns how many studies failed."""
     from clipeval.progress import Progress
-    from clipeval.runner import run_studies
+    from clipeval.runs.runner import run_studies
 
     with Progress(plan) as progress:
         outcomes = run_studies(
@@ -197,7 +197,7 @@ def _say_changes(folder: Path) -> None:
     """What changed since the run before, where there was one."""
     import json
 
-    from clipeval.changes import sentences
+    from clipeval.runs.changes import sentences
 
     if (folder / "changes.json").is_file():
         print("Since the run before:")
@@ -215,7 +215,7 @@ def compare(
 
 
 def _compare(runs, out: Path) -> None:
-    from clipeval.compare_report import compare as compare_into
+    from clipeval.runs.compare_report import compare as compare_into
 
     found = compare_into(runs, out)
     for note in found.notes:
@@ -229,7 +229,7 @@ def pack(
     out: Annotated[str, typer.Option(help="File to write.")] = "",
 ) -> None:
     """Write what a run was computed from, without images and model, into one verifiable file."""
-    from clipeval.pack import make_pack
+    from clipeval.packs.writing import make_pack
 
     made = make_pack(run, out)
     for study, what in made.held.items():
@@ -250,7 +250,7 @@ def check(
 
 
 def _report_check(plan, *, quiet: bool) -> int:
-    from clipeval.checking import check_plan
+    from clipeval.runs.check import check_plan
 
     findings = check_plan(plan)
     said = set()
@@ -276,11 +276,11 @@ def embed(
     ray: Annotated[bool, typer.Option("--ray", help="Parts as tasks of a Ray cluster.")] = False,
 ) -> None:
     """Embed the images and prompts of studies into the store, and no more."""
-    from clipeval.session import Session
+    from clipeval.session.session import Session
 
     plan = _plan(studies, profile, parameter, "")
     if part or ray:
-        from clipeval import cluster
+        from clipeval.runs import cluster
 
         if part and ray:
             raise ParameterError("--part and --ray exclude each other: Ray runs every part.")

@@ -32,16 +32,16 @@ def print_list(what: str) -> None:
 
         table = list_datasets()
     elif what == "class-sets":
-        from clipeval.classsets import list_class_sets
+        from clipeval.classify.class_sets import list_class_sets
 
         table = list_class_sets()
     elif what == "profiles":
-        from clipeval.profiles import list_profiles
+        from clipeval.runs.profiles import list_profiles
 
         table = pd.DataFrame(list_profiles().items(), columns=["profile", "about"])
     elif what == "store":
+        from clipeval.embedding.store import Store
         from clipeval.paths import cache_dir
-        from clipeval.store import Store
 
         table = Store(cache_dir() / "store").summary()
     else:

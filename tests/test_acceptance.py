@@ -227,7 +227,7 @@ def test_gender_by_race_equals_sklearn_and_statsmodels(run, predictions, labels,
 @pytest.fixture(scope="module")
 def warm(run, cache, real, tiny_face_clip):
     """A session on what the run stored, and what it predicts."""
-    from clipeval.session import Session
+    from clipeval.session.session import Session
     from clipeval.studies import fairface
 
     parameters = fairface.Parameters(
@@ -280,7 +280,7 @@ def test_the_probe_equals_scikit_learn_by_hand(warm, predictions, real, labels, 
 @pytest.mark.parametrize("task", ["gender", "race_binary"])
 def test_rounding_of_the_embeddings_chooses_no_other_probe(warm, predictions, real, task):
     """Another batch size or machine moves embeddings by 1e-7; C and the labels must not follow."""
-    from clipeval.probe import fit_probe
+    from clipeval.classify.probe import fit_probe
     from clipeval.studies.fairface import white
 
     session, found = warm
@@ -501,7 +501,7 @@ def copies(tiny_face_clip, tmp_path_factory):
 
 def embedded(real, model, store, **values):
     """Embeddings of 32 photographs: (embeddings, fingerprint)."""
-    from clipeval.session import Session
+    from clipeval.session.session import Session
     from clipeval.studies import fairface
 
     parameters = fairface.Parameters(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from reference.demo_reference import REFERENCE, numbers_of, predictions_of
+from demo_reference import REFERENCE, numbers_of, predictions_of
 
 COMMITTED = Path(__file__).resolve().parents[1] / "reports" / "demo"
 

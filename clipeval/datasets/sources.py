@@ -296,7 +296,7 @@ def _check_files(name: str, folder: Path, files: list[str]) -> str:
 
 def _summary(images: pd.DataFrame) -> list[str]:
     from clipeval.datasets.base import sample
-    from clipeval.images import UnreadableImage, open_image, read_bytes
+    from clipeval.embedding.images import UnreadableImage, open_image, read_bytes
 
     attrs = images.attrs
     lines = [f"{attrs['name']}, {attrs['version']}: {len(images):,} images"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from clipeval import zeroshot
-from clipeval.classsets import ClassSet, Templates, class_set_of, prompts_for
+from clipeval.classify import zeroshot
+from clipeval.classify.class_sets import ClassSet, Templates, class_set_of, prompts_for
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.explore import keep, view
 from clipeval.stats import group_rates
@@ -106,7 +106,7 @@ def start(values: Mapping) -> "Explorer":
     ------
     ParameterError  if a value is not accepted
     """
-    from clipeval import session
+    from clipeval.session import session
 
     empty = {name for name in ("class_set", "templates") if not values.get(name)}
     given = {name: value for name, value in values.items() if name not in empty}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from clipeval.classsets import class_set_of, load_class_set
+from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, ClipevalError
 from clipeval.paths import DATA
 
@@ -128,7 +128,7 @@ def run(
     Parameters
     ----------
     out : run folder; by default `explore/NAME` in the session's
-    tell : as for `clipeval.runner.run_studies`
+    tell : as for `clipeval.runs.runner.run_studies`
 
     Returns
     -------
@@ -138,9 +138,9 @@ def run(
     ------
     ClipevalError  with the study's own sentence, if it fails
     """
-    from clipeval.checking import check_plan
-    from clipeval.parameters import parse
-    from clipeval.runner import run_studies
+    from clipeval.runs.check import check_plan
+    from clipeval.runs.runner import run_studies
+    from clipeval.session.parameters import parse
 
     session = explorer.session
     study, parameters = session.study.id, session.parameters

@@ -41,7 +41,7 @@ def figure(explorer):
     ------
     ParameterError  if there are more groups or counted items than a page can hold
     """
-    from clipeval.canvas import styled
+    from clipeval.output.style import styled
 
     names = explorer.counted
     labels = list(dict.fromkeys(_labels(explorer.rates, explorer.choice.by)))
@@ -56,8 +56,8 @@ def figure(explorer):
 def _draw(explorer, names: list[str], labels: list[str]):
     from matplotlib.lines import Line2D
 
-    from clipeval.canvas import Rows, dot_style, percent_axis, rows_picture
-    from clipeval.figures import alt_text
+    from clipeval.output.figures import alt_text
+    from clipeval.output.style import Rows, dot_style, percent_axis, rows_picture
 
     rates = explorer.rates.assign(group=_labels(explorer.rates, explorer.choice.by))
     sizes = rates.groupby("group")["n"].first()
@@ -89,7 +89,7 @@ def _strip(explorer, panel, names: list[str]) -> None:
     """Dots of single images, a column of seaborn's strips for each counted item."""
     import seaborn
 
-    from clipeval.canvas import color
+    from clipeval.output.style import color
 
     group = pd.Series(_labels(explorer.images, explorer.choice.by))
     mixed = group.iloc[np.random.default_rng(0).permutation(len(group))]
@@ -129,7 +129,7 @@ def _strip(explorer, panel, names: list[str]) -> None:
 
 def caption(explorer) -> str:
     """What is shown, and from which images, model and words: plain text of a few sentences."""
-    from clipeval.provenance import caption
+    from clipeval.output.provenance import caption
 
     choice, session = explorer.choice, explorer.session
     chosen = [f"{name} {' or '.join(values)}" for name, values in choice.where.items() if values]
@@ -215,7 +215,7 @@ def thumbnails(explorer, n: int = 12, size: int = 96) -> str:
 def _thumbnail(picture, size: int) -> str:
     from PIL import Image
 
-    from clipeval.images import UnreadableImage, open_image, read_bytes
+    from clipeval.embedding.images import UnreadableImage, open_image, read_bytes
 
     name, row = html.escape(picture.image_id), getattr(picture, "row", None)
     try:

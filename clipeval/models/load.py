@@ -28,7 +28,7 @@ class Model:
     """A loaded model: encodes images and texts, and says what it is.
 
     Embeddings are returned as they leave the network; they are normalised in one place, by
-    `clipeval.embedding`.
+    `clipeval.embedding.embed`.
 
     Parameters
     ----------

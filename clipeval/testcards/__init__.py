@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.errors import ParameterError
+from clipeval.models.testcard import load_testcard_model, testcard_info
 from clipeval.paths import DATA
-from clipeval.testcards.model import load_testcard_model, testcard_info
 from clipeval.testcards.planting import write_deck
 
 __all__ = [

@@ -7,7 +7,7 @@ sequences, as they are in frames of one camera, so that frames are not independe
 import numpy as np
 import pandas as pd
 
-from clipeval.classsets import load_templates
+from clipeval.classify.class_sets import load_templates
 from clipeval.published import load_published
 from clipeval.testcards.planting import Deck, chosen, compose, prediction_rows
 

@@ -13,9 +13,9 @@ from math import comb
 import numpy as np
 import pandas as pd
 
-from clipeval.classsets import load_templates
+from clipeval.classify.class_sets import load_templates
+from clipeval.models.testcard import DIMENSION, text_vectors
 from clipeval.published import load_published
-from clipeval.testcards.model import DIMENSION, text_vectors
 from clipeval.testcards.planting import Deck, prediction_rows, unit
 
 __all__ = ["SOURCES", "draw_val", "people", "shares"]

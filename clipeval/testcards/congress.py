@@ -7,8 +7,8 @@ are ours, chosen so that every sentence of its section 2.1 holds. They are plant
 import numpy as np
 import pandas as pd
 
-from clipeval.classsets import load_class_set, load_templates
-from clipeval.testcards.model import LOGIT_SCALE
+from clipeval.classify.class_sets import load_class_set, load_templates
+from clipeval.models.testcard import LOGIT_SCALE
 from clipeval.testcards.planting import Deck, compose, prediction_rows
 
 __all__ = ["HIGH", "MIDDLE", "SOURCES", "draw_val"]

@@ -6,7 +6,7 @@ It serves the studies fairface, denigration and class_design: the same cards ans
 import numpy as np
 import pandas as pd
 
-from clipeval.classsets import load_class_set, load_templates
+from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.published import fairface_groups, load_published
 from clipeval.testcards.planting import Deck, chosen, compose, prediction_rows
 

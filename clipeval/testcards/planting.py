@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clipeval.models import testcard
+from clipeval.models.testcard import DIMENSION, draw_cards, text_vectors
 from clipeval.paths import cache_dir
-from clipeval.testcards.model import DIMENSION, draw_cards, text_vectors
 
 __all__ = ["Deck", "chosen", "compose", "prediction_rows", "write_deck"]
 
@@ -101,10 +102,9 @@ def prediction_rows(image_id, labels, *, task, class_set, method="zero-shot") ->
 
 def _recipe(sources) -> str:
     """Hash of all that decides what is drawn: the code and the data files it reads."""
-    here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in [here / "model.py", here / "planting.py", *map(Path, sources)]:
-        digest.update(path.read_bytes())
+    for path in [testcard.__file__, __file__, *sources]:
+        digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -21,8 +21,8 @@ def main(table, store, model, seed):
     import torch
     from stubs import Info, OpenClipModel
 
-    from clipeval.embedding import embed_images
-    from clipeval.store import Store
+    from clipeval.embedding.embed import embed_images
+    from clipeval.embedding.store import Store
 
     torch.set_num_threads(1)
     loaded, images = OpenClipModel(model), pd.read_parquet(table)

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from stubs import Info, NumpyModel, OpenClipModel
 
-from clipeval.embedding import embed_images
+from clipeval.embedding.embed import embed_images
+from clipeval.embedding.store import Store
 from clipeval.errors import StoreError
-from clipeval.store import Store
 
 INFO = Info("e5" * 32)
 ENVIRONMENT = os.environ | {
@@ -89,8 +89,8 @@ def test_two_processes_share_a_store(cards, tmp_path):
     code = f"""
 import time, pandas as pd, numpy as np
 from stubs import Info, NumpyModel
-from clipeval.embedding import embed_images
-from clipeval.store import Store
+from clipeval.embedding.embed import embed_images
+from clipeval.embedding.store import Store
 class Slow(NumpyModel):
     def encode_images(self, pixels, features="projected"):
         time.sleep(0.05)
@@ -236,7 +236,7 @@ def test_the_zoo_is_read_or_listed_and_never_dropped(zoo, tiny_face_clip, tmp_pa
 
 
 def test_an_image_that_a_disk_did_not_give_is_tried_again(cards, tmp_path, monkeypatch):
-    import clipeval.loading as loading
+    import clipeval.embedding.loading as loading
 
     store, read = Store(tmp_path / "store"), loading.read_bytes
 

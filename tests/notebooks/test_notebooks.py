@@ -14,8 +14,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from clipeval.parameters import Parameters
 from clipeval.paths import NOTEBOOKS
+from clipeval.session.parameters import Parameters
 from clipeval.studies import STUDIES
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))

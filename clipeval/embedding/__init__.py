@@ -1,0 +1,1 @@
+"""Images and prompts to unit vectors, computed once and stored."""

@@ -1,0 +1,153 @@
+"""Percents against a number, as lines with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from clipeval.output.style import (
+    MARKERS,
+    PAD,
+    WIDTHS,
+    Legend,
+    Picture,
+    add_axes,
+    color,
+    new_picture,
+    styled,
+    text_inches,
+    wrapped,
+)
+from clipeval.output.values import (
+    PUBLISHED,
+    alt_text,
+    cells_of,
+    count_text,
+    dot_legend,
+    errors,
+    limits,
+    unique,
+)
+
+__all__ = ["line_by"]
+
+_DODGE = 0.06  # inches between the lines of `line_by` at one x
+_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
+
+
+def _ticks(ax: Axes, values: Sequence[float], log: bool, inches: float) -> None:
+    """Ticks at the values themselves while their labels fit, else at round numbers."""
+    ax.set_xscale("log" if log else "linear")
+    values = sorted(set(map(float, values)))
+    places = np.log10(values) if log else np.array(values)
+    low, high = places[0], places[-1]
+    span = (high - low) or 1.0
+    shown, end = [], -np.inf  # labels that do not touch the one before
+    for value, at in zip(values, (places - low) / span * inches, strict=True):
+        half = text_inches(f"{value:,g}") / 2
+        if at - half > end + 0.06:
+            shown.append(value)
+            end = at + half
+    if log or len(values) <= 8:
+        ax.set_xticks(shown, [f"{v:,g}".replace("-", "−") for v in shown])
+        ax.set_xticks([], minor=True)
+    margin = 0.04 * span
+    limits = np.array([low - margin, high + margin])
+    ax.set_xlim(*(10**limits if log else limits))
+
+
+def _label_n(cells: dict, hue) -> str:
+    """Name of a line with the images that its points are over, where they are few enough to say."""
+    sizes = [c["n"] for (h, _), c in sorted(cells.items(), key=lambda item: item[0][1]) if h == hue]
+    sizes = list(dict.fromkeys(count_text(n) for n in sizes))
+    ends = f"{sizes[0]} to {sizes[-1]}"
+    return f"{hue} (n = {', '.join(sizes) if len(sizes) <= 3 else ends})"
+
+
+@styled
+def line_by(
+    table: pd.DataFrame,
+    *,
+    x: str,
+    hue: str | None = None,
+    panel: str | None = None,
+    log_x: bool = False,
+    chance: str | None = None,
+    xlabel: str | None = None,
+    ylabel: str = "percent of images",
+    width: str = "single",
+    height: float = 2.3,
+) -> Picture:
+    """Percent against a number (names offered, threshold), with intervals and published values.
+
+    Points of several lines at one x stand side by side.
+
+    Parameters
+    ----------
+    table : study table, percents 0-100; one row for each x x hue x panel
+    x : numeric column
+    hue : column of the lines, told apart by dashes too, as they may lie on each other
+    panel : column of the panels, side by side, each with its own percent axis
+    log_x : logarithmic x axis
+    chance : column with the percent that guessing gives, drawn dashed
+    xlabel, ylabel : names of the axes; x by default the column's
+    width : "single" (3.35 in) or "double" (6.9 in);  height : of the axes, inches
+    """
+    hues = unique(table, hue)
+    handles, labels = dot_legend(table, hues)
+    if hue is not None and panel is None and "n" in table:
+        cells = cells_of(table, hue, x)
+        labels[: len(hues)] = [_label_n(cells, value) for value in hues]
+    for slot, handle in enumerate(handles[: len(hues) if len(hues) > 1 else 0]):
+        handle.set_linestyle(_DASHES[slot % 4])
+    if chance is not None:
+        handles.append(Line2D([], [], color="0.4", ls="--", lw=0.9))
+        labels.append("chance")
+    total = WIDTHS[width]
+    key = Legend(handles, labels, total - 2 * PAD)
+    names = unique(table, panel)
+    left, foot, each = PAD + 0.42, 0.4, total / len(names)
+    inner = each - left - 0.14
+    titles = ["" if name is None else wrapped(name, inner, 7.5, 3) for name in names]
+    head = max((0.14 * (t.count("\n") + 1) if t else 0.0) for t in titles) + 0.06
+    fig = new_picture(width, PAD + key.height + head + height + foot)
+    for i, name in enumerate(names):
+        ax = add_axes(fig, i * each + left, foot, inner, height)
+        part = table if panel is None else table[table[panel] == name]
+        _ticks(ax, part[x], log_x, inner)
+        _lines(ax, part, x, hue, hues, chance)
+        ax.set_title(titles[i], size=7.5, loc="left", pad=3)
+        ax.set_xlabel(wrapped(xlabel or x.replace("_", " "), each - left, 7.5, 1), labelpad=2)
+    fig.axes[0].set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)
+    key.draw(fig, PAD)
+    fig.alt = alt_text(table, y=x, hue=hue, panel=panel, what=ylabel)
+    return fig
+
+
+def _lines(ax: Axes, table: pd.DataFrame, x: str, hue, hues: list, chance) -> None:
+    """The lines of one panel of `line_by`."""
+    ax.set_ylim(*limits(table))
+    ax.grid(axis="y")
+    if chance is not None:
+        level = table[[x, chance]].dropna().drop_duplicates().sort_values(x)
+        ax.plot(level[x], level[chance], color="0.4", ls="--", lw=0.9, zorder=2)
+    cells = cells_of(table, hue, x)
+    for slot, value in enumerate(hues):
+        points = sorted(((at, c) for (h, at), c in cells.items() if h == value), key=lambda p: p[0])
+        measured = [(at, c) for at, c in points if not np.isnan(c["percent"])]
+        if measured:
+            style = {"color": color(slot), "marker": MARKERS[slot % 7], "elinewidth": 1}
+            style["ls"] = _DASHES[slot % 4]
+            at, found = zip(*measured, strict=True)
+            percents = [c["percent"] for c in found]
+            if len(hues) > 1:  # side by side, as equal values would cover each other
+                step = (slot - (len(hues) - 1) / 2) * _DODGE / ax.bbox.width * ax.figure.dpi
+                axis = ax.transData + ax.transAxes.inverted()
+                shown = [axis.transform((a, 0))[0] + step for a in at]
+                at = [axis.inverted().transform((b, 0))[0] for b in shown]
+            ax.errorbar(at, percents, yerr=errors(found), **style, zorder=3, clip_on=False)
+    known = {(at, c["published"]) for (_, at), c in cells.items() if not np.isnan(c["published"])}
+    if known:  # once where several lines stand beside the same number
+        ax.plot(*zip(*sorted(known), strict=True), **PUBLISHED, zorder=4, clip_on=False)

@@ -1,0 +1,186 @@
+"""A figure as files: PDF, SVG and PNG with fonts and provenance in them, the same bytes each time."""
+
+import base64
+import contextlib
+import functools
+import hashlib
+import html
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from clipeval import __version__
+from clipeval.output import style
+from clipeval.output.provenance import TEST_CARDS, Provenance
+from clipeval.output.style import FONT, PAD, styled, wrapped
+
+__all__ = ["save_figure"]
+
+_LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
+
+
+def _stamp(fig: Figure, text: str) -> None:
+    """A line along the lower edge, for which the figure grows."""
+    if getattr(fig, "stamped", False):
+        return
+    grow, old = 0.13, fig.get_figheight()
+    new = old + grow
+    for ax in fig.axes:
+        box = ax.get_position()
+        ax.set_position((box.x0, (box.y0 * old + grow) / new, box.width, box.height * old / new))
+    for note in fig.texts:
+        note.set_y((note.get_position()[1] * old + grow) / new)
+    for legend in fig.legends:
+        box = legend.get_bbox_to_anchor().transformed(fig.transFigure.inverted())
+        legend.set_bbox_to_anchor((box.x0, 1 - PAD / new))
+    fig.set_figheight(new)
+    w = fig.get_figwidth()
+    fig.text(
+        PAD / w, 0.03 / new, wrapped(text, w - 2 * PAD, 6, 1), size=6, color="0.35", va="bottom"
+    )
+    fig.stamped = True
+
+
+# letters that every SVG carries; a figure with no others needs no font made for it
+_LETTERS = frozenset(map(chr, range(32, 127))) | frozenset("–—−…’×")
+
+
+@functools.lru_cache(maxsize=64)
+def _letters(characters: str) -> str:
+    """The font's outlines of these characters alone, as a data address."""
+    from fontTools import subset
+
+    options = subset.Options(
+        hinting=False, layout_features=["kern"], recalc_timestamp=False, notdef_outline=True
+    )
+    options.drop_tables += ["FFTM", *_LAYOUT_TABLES]
+    font = subset.load_font(str(FONT), options, dontLoadGlyphNames=True)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(text=characters)
+    subsetter.subset(font)
+    font.flavor = "woff"
+    out = io.BytesIO()
+    font.save(out, reorderTables=True)
+    return "data:font/woff;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+@contextlib.contextmanager
+def _outlines_only():
+    """Embed glyphs without layout rules, of no use in a PDF: that halves the time to write one.
+
+    matplotlib offers no such option, so fontTools' default list of tables to drop is lent more.
+    """
+    from fontTools.subset import Options
+
+    default = getattr(Options, "_drop_tables_default", [])
+    Options._drop_tables_default = [*default, *_LAYOUT_TABLES]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = default
+
+
+def _complete_svg(svg: str, alt: str) -> str:
+    """Add the letters and a description, and drop trailing spaces."""
+    used = "".join(re.findall(r"<text[^>]*>(.*?)</text>", svg, flags=re.S))
+    letters = "".join(sorted(_LETTERS.union(html.unescape(re.sub(r"<[^>]*>", "", used))) - {"\n"}))
+    face = f"@font-face{{font-family:'DejaVu Sans';src:url({_letters(letters)}) format('woff')}}"
+    start = svg.index("<svg")
+    end = svg.index(">", start) + 1
+    head = svg[:end].replace("<svg ", '<svg role="img" ', 1)
+    body = f"\n <desc>{html.escape(alt, quote=False)}</desc>\n <style>{face}</style>{svg[end:]}"
+    return re.sub(r"[ \t]+\n", "\n", head + body)
+
+
+@functools.cache
+def _drawn_by() -> str:
+    """What, beside the figure itself, decides the bytes of its files."""
+    import fontTools
+    import PIL
+
+    versions = [__version__, matplotlib.__version__, fontTools.version, PIL.__version__]
+    code = [Path(file).read_bytes() for file in (__file__, style.__file__)]
+    return hashlib.sha256(b"\0".join([*map(str.encode, versions), *code])).hexdigest()
+
+
+def _draw(fig: Figure, suffix: str, fields: dict) -> bytes:
+    out = io.BytesIO()
+    with _outlines_only():
+        fig.savefig(out, format=suffix, dpi=300, metadata=fields)
+    return out.getvalue()
+
+
+def _known(known: Path | None, svg: bytes, suffix: str, draw) -> bytes:
+    """A file drawn before from a figure whose SVG was the same to the last byte, or drawn now."""
+    if known is None:
+        return draw()
+    path = known / f"{hashlib.sha256(_drawn_by().encode() + svg).hexdigest()}.{suffix}"
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    content = draw()
+    with contextlib.suppress(OSError):  # a store that cannot be written only costs time
+        known.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}.tmp")
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    return content
+
+
+@styled
+def save_figure(
+    fig: Figure,
+    folder: str | Path,
+    id: str,
+    caption: str,
+    provenance: Provenance,
+    *,
+    alt: str = "",
+    known: Path | None = None,
+) -> dict[str, Path]:
+    """Write a figure as ID.pdf, ID.svg and ID.png (300 dpi); the same figure gives the same bytes.
+
+    Each file carries the caption, clipeval's version and the provenance record (model, data, class
+    set, parameters and their hash) in its metadata, and no date, path, commit or device. Fonts are
+    embedded in the PDF (TrueType) and the SVG (WOFF, the usual letters and those used), whose
+    texts stay text. A figure of test cards is stamped as such along its lower edge.
+
+    Parameters
+    ----------
+    fig : as from the functions of `clipeval.output.figures`
+    folder : made if it does not exist
+    id : file name without suffix
+    caption : plain text, as from `provenance.caption`
+    provenance : what the figure was made from
+    alt : alternative text; by default the figure's own
+    known : folder where files of figures are kept; one whose SVG is there already is not drawn
+        again as PDF and PNG, which takes most of the time
+
+    Returns
+    -------
+    dict of "pdf", "svg" and "png" to path
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if provenance.test_cards:
+        _stamp(fig, TEST_CARDS)
+    alt = alt or getattr(fig, "alt", "") or caption
+    record = {"clipeval": __version__, "parameters_hash": provenance.parameters_hash}
+    record = json.dumps(record | provenance.record(), sort_keys=True, default=str)
+    shared = {"Title": id, "Creator": f"clipeval {__version__}"}
+    fields = {
+        "svg": {"Description": caption, "Source": record, "Date": None},
+        "pdf": {"Subject": caption, "Keywords": record, "CreationDate": None},
+        "png": {"Description": caption, "Source": record, "Comment": alt, "Software": None},
+    }
+    svg = _complete_svg(_draw(fig, "svg", shared | fields["svg"]).decode(), alt).encode()
+    paths = {suffix: folder / f"{id}.{suffix}" for suffix in fields}
+    paths["svg"].write_bytes(svg)
+    for suffix in ("pdf", "png"):
+        draw = functools.partial(_draw, fig, suffix, shared | fields[suffix])
+        paths[suffix].write_bytes(_known(known, svg, suffix, draw))
+    return paths

@@ -1,0 +1,268 @@
+"""The table every study ends in: its schema, and the same rows as CSV, LaTeX and HTML.
+
+A study table is tidy: the grouping columns, then `n`, then `metric`, `percent`, `ci_low`,
+`ci_high`, `published`, `difference`. Columns before `n` are the groups; further columns after `n`
+(a count, a p value) travel with the CSV and are shown elsewhere only when asked for; `planted`, the
+known truth of test cards in percent, is always shown.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import DataError
+from clipeval.output.latex import booktabs
+
+__all__ = [
+    "SHOWN",
+    "TABLE_COLUMNS",
+    "check_table",
+    "group_columns",
+    "shown_of",
+    "table_html",
+    "write_table",
+]
+
+TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
+SHOWN = 120  # rows that are printed; the CSV holds all
+_PERCENTS = TABLE_COLUMNS[2:]
+#: of a percent in a file: enough to check it by, far above what another machine's sums change
+_DECIMALS = 8
+_SIGNED = re.compile(r"\b(change|difference|gap)\b")  # metrics that may be negative
+_TOLERANCE = 1e-6
+
+
+def group_columns(table: pd.DataFrame) -> list[str]:
+    """Names of the grouping columns: those before `n`."""
+    return list(table.columns[: table.columns.get_loc("n")])
+
+
+def check_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table if it keeps the schema.
+
+    Every column of `TABLE_COLUMNS` exists; a group and metric have one row; n is a whole number or
+    missing (a published value alone); percents lie in 0-100 (-100 to 100 where the metric is a
+    change, difference or gap); ci_low <= percent <= ci_high; difference = percent - published.
+
+    Raises
+    ------
+    DataError  naming the row and the rule
+    """
+    missing = [name for name in TABLE_COLUMNS if name not in table.columns]
+    if missing:
+        raise DataError(f"a study table lacks the columns {', '.join(missing)}; add them.")
+    keys = [*group_columns(table), "metric"]
+    value = {name: _numbers(table, name) for name in ("n", *_PERCENTS)}
+    percent, low, high = value["percent"], value["ci_low"], value["ci_high"]
+    least = np.where([bool(_SIGNED.search(str(m))) for m in table["metric"]], -100.0, 0.0)
+    rules = {
+        f"has a {name} that is no percent": (value[name] < least - _TOLERANCE)
+        | (value[name] > 100 + _TOLERANCE)
+        for name in _PERCENTS[:4]
+    }
+    rules |= {
+        "has a second row": table.duplicated(keys).to_numpy(),
+        "has an n that is no count of images": (value["n"] < 0) | (value["n"] % 1 > 0),
+        "has an interval but no percent": np.isnan(percent) & ~(np.isnan(low) & np.isnan(high)),
+        "has only one end of an interval": np.isnan(low) != np.isnan(high),
+        "has a percent outside its interval": (percent < low - _TOLERANCE)
+        | (percent > high + _TOLERANCE),
+        "has a difference that is not percent - published": ~np.isclose(
+            value["difference"], percent - value["published"], atol=1e-4, equal_nan=True
+        ),
+    }
+    for rule, broken in rules.items():
+        if broken.any():
+            row = table.iloc[int(np.argmax(broken))]
+            where = ", ".join(f"{key} {row[key]}" for key in keys)
+            raise DataError(f"table row ({where}) {rule}; mend the study that made it.")
+    return table
+
+
+def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
+    try:
+        return pd.to_numeric(table[name]).to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"table column {name} holds something that is no number: {error}") from None
+
+
+def shown_of(table: pd.DataFrame, id: str) -> str:
+    """Sentence for the caption of a table that is printed in part; "" if all of it is."""
+    if len(table) <= SHOWN:
+        return ""
+    return f" The first {SHOWN} of {len(table):,} rows; all of them are in {id}.csv."
+
+
+def write_table(
+    table: pd.DataFrame,
+    folder: str | Path,
+    id: str,
+    caption: str,
+    *,
+    extra: Sequence[str] = (),
+) -> dict[str, Path]:
+    """Write a study table as ID.csv and ID.tex; the same table gives the same bytes.
+
+    Parameters
+    ----------
+    table : study table, percents 0-100
+    folder : made if it does not exist
+    id : file name without suffix; the LaTeX label is tab:ID
+    caption : plain text, as from `provenance.caption(..., kind="table")`
+    extra : further columns after n to show in the LaTeX table
+
+    Returns
+    -------
+    dict of "csv" and "tex" to path. The CSV holds all columns, percents to 8 decimals, other
+    numbers to 11 digits and p values to 6; the LaTeX floats hold the first `SHOWN` rows, fit a
+    two-column page and need the package booktabs alone.
+
+    Raises
+    ------
+    DataError  if the table breaks the schema
+    """
+    check_table(table)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {suffix: folder / f"{id}.{suffix}" for suffix in ("csv", "tex")}
+    text = _rounded(table).to_csv(index=False, lineterminator="\n")
+    paths["csv"].write_text(text, encoding="utf-8", newline="\n")
+    header, rows, numeric = _display(table[:SHOWN], extra)
+    caption += shown_of(table, id)
+    short = {"published": "publ.", "difference": "diff."}  # so that more tables fit one column
+    header = [short.get(name, name) for name in header]
+    tex = booktabs(header, rows, numeric=numeric, caption=caption, label=f"tab:{id}")
+    paths["tex"].write_text(tex, encoding="utf-8", newline="\n")
+    return paths
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    out = table.copy()
+    for name in out.columns:
+        if name in ("n", "count"):
+            out[name] = pd.array(_numbers(table, name), dtype="Float64").round().astype("Int64")
+        elif name in (*_PERCENTS, "planted"):
+            out[name] = _numbers(table, name).round(_DECIMALS) + 0.0  # no -0.0
+        elif pd.api.types.is_float_dtype(out[name]):
+            digits = 6 if name == "p" or name.startswith("p_") else 11
+            out[name] = [float(f"{x:.{digits}g}") + 0.0 for x in _numbers(table, name)]
+    return out
+
+
+def _number(value: float, decimals: int = 1, sign: bool = False) -> str:
+    """A number as it is printed, with a true minus; "–" where it is missing."""
+    if np.isnan(value):
+        return "–"
+    text = f"{abs(value):,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        return text
+    return ("−" if value < 0 else "+" if sign else "") + text
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or (np.isscalar(value) and pd.isna(value)) or value is pd.NA:
+        return "–"
+    if isinstance(value, float | np.floating):
+        return f"{value:,.3g}".replace("-", "−")
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+def _interval(percent: float, low: float, high: float) -> str:
+    ends = "" if np.isnan(low) else f" [{_number(low)}, {_number(high)}]"
+    return _number(percent) + ends
+
+
+def _extra(table: pd.DataFrame, extra: Sequence[str]) -> list[str]:
+    return [*(["planted"] if "planted" in table and "planted" not in extra else []), *extra]
+
+
+def _display(table: pd.DataFrame, extra: Sequence[str]) -> tuple[list, list, set]:
+    """Heads, rows of printed cells, and which columns are numbers.
+
+    A metric that is the same throughout becomes the head of the percents.
+    """
+    extra = _extra(table, extra)
+    metrics = table["metric"].astype(str).unique()
+    groups = group_columns(table) + (["metric"] if len(metrics) != 1 else [])
+    head = f"{metrics[0]}, %" if len(metrics) == 1 else "percent"
+    cells = [[_plain(v) for v in table[name]] for name in groups]
+    cells.append([_number(v, 0) for v in _numbers(table, "n")])
+    bounds = (_numbers(table, name) for name in ("percent", "ci_low", "ci_high"))
+    cells.append([_interval(*row) for row in zip(*bounds, strict=True)])
+    cells.append([_number(v) for v in _numbers(table, "published")])
+    cells.append([_number(v, sign=True) for v in _numbers(table, "difference")])
+    for name in extra:
+        planted = name == "planted"
+        values = _numbers(table, name) if planted else table[name]
+        cells.append([_number(v) if planted else _plain(v) for v in values])
+    names = [*groups, "n", head, "published", "difference", *extra]
+    header = [str(name).replace("_", " ") if name != head else head for name in names]
+    numeric = {i for i, name in enumerate(names) if i >= len(groups) and name not in extra}
+    numeric |= {
+        i
+        for i, name in enumerate(names)
+        if name in table and pd.api.types.is_numeric_dtype(table[name]) and name != "metric"
+    }
+    return header, list(zip(*cells, strict=True)), numeric
+
+
+def table_html(
+    table: pd.DataFrame, caption: str = "", id: str = "", *, extra: Sequence[str] = ()
+) -> str:
+    """Study table as an accessible HTML table, everything escaped.
+
+    Numbers are right-aligned by an inline style, so that it reads well in a notebook without a
+    style sheet. For a script that sorts: the table carries `data-sortable`, each head
+    `data-type` ("number" or "text") and each number its unrounded value in `data-value`.
+
+    Parameters
+    ----------
+    table : study table, percents 0-100
+    caption : plain text
+    id : HTML id
+    extra : further columns after n to show
+
+    Raises
+    ------
+    DataError  if the table breaks the schema
+    """
+    check_table(table)
+    header, rows, numeric = _display(table, extra)
+    extra = _extra(table, extra)
+    groups = len(header) - 4 - len(extra)
+    sources = [None] * groups + ["n", "percent", "published", "difference", *extra]
+    sources[:groups] = [*group_columns(table), "metric"][:groups]
+    values = [
+        [f"{v:.6g}" if not np.isnan(v) else "" for v in _numbers(table, name)]
+        if i in numeric
+        else None
+        for i, name in enumerate(sources)
+    ]
+    right = ' style="text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"'
+    left = ' style="text-align:left;font-weight:normal"'
+    attribute = f' id="{html.escape(id)}"' if id else ""
+    out = [f'<table class="clipeval" data-sortable{attribute}>']
+    if caption:
+        out.append(f'<caption style="text-align:left">{html.escape(caption)}</caption>')
+    out.append("<thead><tr>")
+    for i, name in enumerate(header):
+        kind = "number" if i in numeric else "text"
+        style = f' style="text-align:{"right" if i in numeric else "left"}"'
+        out.append(f'<th scope="col" data-type="{kind}"{style}>{html.escape(name)}</th>')
+    out.append("</tr></thead>\n<tbody>")
+    for r, row in enumerate(rows):
+        cells = []
+        for i, text in enumerate(row):
+            tag = 'th scope="row"' if i == 0 and groups else "td"
+            value = f' data-value="{values[i][r]}"' if i in numeric else ""
+            style = right if i in numeric else left
+            cells.append(f"<{tag}{value}{style}>{html.escape(text)}</{tag[:2]}>")
+        out.append("<tr>" + "".join(cells) + "</tr>")
+    out.append("</tbody></table>")
+    return "\n".join(out)

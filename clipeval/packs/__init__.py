@@ -1,0 +1,1 @@
+"""A run without its photographs: written, read, run again."""

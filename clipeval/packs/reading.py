@@ -1,0 +1,346 @@
+"""Reading a pack: what a run was computed from, without its images and its model.
+
+A pack is a zip file of plain members (parquet, npy, json, yaml, tsv) and a manifest that holds the
+sha256 of each; the sha256 of the manifest stands for the whole. `clipeval.packs.writing` writes packs.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import ClipevalError, DataError, ModelError, ParameterError
+from clipeval.output.provenance import pathless
+from clipeval.paths import cache_dir
+
+__all__ = ["FORMAT", "MANIFEST", "Pack", "images_key", "open_pack"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_AGAIN = "get the file from its source again"
+_HASH = re.compile("[0-9a-f]{64}")
+
+
+def images_key(values: dict) -> str:
+    """Name of an images table: every parameter that decides its rows, without paths."""
+    from clipeval.datasets import dataset_options
+
+    names = [*dataset_options(values["dataset"]), "dataset", "split", "limit"]
+    names += ["seed"] if values["limit"] else []
+    chosen = {name: pathless(values[name]) for name in names if name in values}
+    return json.dumps(chosen, sort_keys=True, ensure_ascii=False)
+
+
+def open_pack(path: str | Path, expect: str = "") -> "Pack":
+    """Verify a pack and unpack it into the cache, once.
+
+    Parameters
+    ----------
+    path : file that `clipeval pack` wrote
+    expect : sha256 of its manifest, as printed when it was packed; "" to take it on trust
+
+    Raises
+    ------
+    DataError  if it is no pack, any member is changed, missing or additional, or the manifest is
+        not the expected one
+    """
+    path = Path(path).expanduser().resolve()
+    try:
+        status = path.stat()
+    except OSError:
+        raise DataError(f"{path} does not exist; give a file that `clipeval pack` wrote.") from None
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder; give the file that `clipeval pack` wrote of it (it ends in .zip)."
+        )
+    pack = _open(path, status.st_size, status.st_mtime_ns, cache_dir())
+    if expect and expect.lower() != pack.sha256:
+        raise DataError(
+            f"{path} is not the pack expected: the sha256 of its manifest is {pack.sha256} and not "
+            f"{expect}; {_AGAIN}."
+        )
+    return pack
+
+
+@functools.lru_cache(maxsize=4)
+def _open(path: Path, size: int, changed: int, cache: Path) -> "Pack":
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _unpack(archive, path, cache / "packs")
+    # zipfile has a RuntimeError for members that are encrypted
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise DataError(f"{path} is no whole pack ({error}); {_AGAIN}.") from None
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be unpacked into {cache} ({error.strerror or error}); free some space "
+            "there, or set CLIPEVAL_CACHE."
+        ) from None
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
+    """Check every member against the manifest; write them where they are not unpacked yet."""
+    names = archive.namelist()
+    if MANIFEST not in names:
+        raise DataError(f"{path} is no pack, as it holds no {MANIFEST}; name another file.")
+    text = archive.read(MANIFEST)
+    try:
+        manifest = json.loads(text)
+        kind, members = manifest["format"], dict(manifest["members"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{path}: {MANIFEST} is damaged; {_AGAIN}.") from None
+    if kind != FORMAT:
+        raise DataError(
+            f"{path} is a pack of format {kind} and this clipeval reads format {FORMAT}; "
+            "use the version of clipeval that wrote it."
+        )
+    _same_names(path, names, members)
+    if not _is_sound(manifest):
+        raise DataError(f"{path}: {MANIFEST} is damaged or was edited; {_AGAIN}.")
+    digest = hashlib.sha256(text).hexdigest()
+    root = packs / digest
+    beside = None
+    if not root.is_dir():
+        packs.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=packs))
+    try:
+        for name, sha256 in members.items():
+            content = archive.read(name)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise DataError(
+                    f"{path}: {name} was changed, as its sha256 is not the manifest's; {_AGAIN}."
+                )
+            if beside:
+                target = beside / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+        if beside:
+            try:
+                os.rename(beside, root)
+            except OSError:
+                if not root.is_dir():  # else another process was first
+                    raise
+    finally:
+        if beside:
+            shutil.rmtree(beside, ignore_errors=True)
+    return Pack(path, root, digest, manifest)
+
+
+def _is_sound(manifest: dict) -> bool:
+    """Whether the manifest says of every study what is read from it."""
+    from clipeval.models.info import ModelInfo
+    from clipeval.studies import STUDIES
+
+    try:
+        assert isinstance(manifest["left_out"], dict) and isinstance(manifest["clipeval"], str)
+        for info in manifest["models"].values():
+            ModelInfo.from_json(info)
+        for study, entry in manifest["studies"].items():
+            assert study in STUDIES
+            assert isinstance(entry["parameters"], dict) and isinstance(entry["tables"], dict)
+            if study != "card":
+                assert entry["model"] in manifest["models"] and isinstance(entry["images"], dict)
+                assert {"model", "pretrained", "dataset"} <= set(entry["parameters"])
+                named = [*entry["images"].values()]
+                named = [f"{name}.{end}" for name in named for end in ("parquet", "json")]
+                assert set(named) | set(entry["files"].values()) <= set(manifest["members"])
+    except (AssertionError, AttributeError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _same_names(path: Path, names: list[str], members: dict[str, str]) -> None:
+    for name, sha256 in members.items():
+        parts = PurePosixPath(name).parts
+        odd = ".." in parts or "/".join(parts) != name  # "./a", "a//b", "a/"
+        if not name or name[0] == "/" or odd or re.search(r"[\\:\0]", name):
+            raise DataError(f'{path}: member "{name}" would be written elsewhere; {_AGAIN}.')
+        if clash := [str(p) for p in PurePosixPath(name).parents if str(p) in members]:
+            raise DataError(f"{path}: {clash[0]} is both a file and a folder; {_AGAIN}.")
+        if not _HASH.fullmatch(str(sha256)):
+            raise DataError(f"{path}: the manifest has no sha256 for {name}; {_AGAIN}.")
+    listed = {MANIFEST, *members}
+    if missing := sorted(listed - set(names)):
+        raise DataError(f"{path} lacks {missing[0]}, which its manifest lists; {_AGAIN}.")
+    if extra := sorted(set(names) - listed):
+        raise DataError(f"{path} holds {extra[0]}, which its manifest does not list; {_AGAIN}.")
+    if len(names) > len(listed):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path} holds {twice} twice; {_AGAIN}.")
+
+
+class Pack:
+    """A verified pack, as `open_pack` returns it.
+
+    Attributes
+    ----------
+    path : the file; root : the folder it is unpacked into
+    sha256 : of the manifest, hex
+    manifest : its content (dict)
+    """
+
+    def __init__(self, path: Path, root: Path, sha256: str, manifest: dict):
+        self.path, self.root, self.sha256, self.manifest = path, root, sha256, manifest
+        self._whole: set[str] = set()
+        self._texts: dict[str, tuple[dict, np.ndarray]] = {}
+
+    def file(self, name: str) -> Path:
+        """An unpacked member, checked again at its first use."""
+        path = self.root / name
+        if name not in self._whole:
+            try:
+                found = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError:
+                found = ""
+            if found != self.manifest["members"][name]:
+                raise DataError(
+                    f"{path} was changed after it was unpacked; delete {self.root} and run again."
+                )
+            self._whole.add(name)
+        return path
+
+    @contextmanager
+    def _reading(self, name: str):
+        """Whatever a library says of members that do not belong together is the pack's fault."""
+        try:
+            yield
+        except ClipevalError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:150] or type(error).__name__
+            raise DataError(
+                f"{self.path}: {name} is not what `clipeval pack` writes ({reason}); {_AGAIN}."
+            ) from None
+
+    def study(self, study: str) -> dict:
+        """What the manifest says of a study.
+
+        Raises
+        ------
+        ParameterError  if the pack does not hold it, with the reason where one is known
+        """
+        if study in self.manifest["studies"]:
+            return self.manifest["studies"][study]
+        reason = self.manifest["left_out"].get(study, "it was not in the run")
+        held = ", ".join(self.manifest["studies"])
+        raise ParameterError(f"{self.path.name} does not hold {study} ({reason}); it holds {held}.")
+
+    def check(self, study: str, parameters) -> None:
+        """Refuse parameters of another model, or of the same one run otherwise.
+
+        Raises
+        ------
+        ParameterError  if one differs, or the study is not in the pack
+        """
+        for name in ("model", "pretrained", "dataset", "precision", "resize"):
+            held, asked = self.study(study)["parameters"][name], getattr(parameters, name)
+            if asked != held:
+                raise ParameterError(
+                    f"{self.path.name} holds {study} with {name}={held}, and {name}={asked} is "
+                    "asked for; use `clipeval run --pack`, which takes over its parameters."
+                )
+
+    def info(self, study: str):
+        """`ModelInfo` of the model that embedded the study's images."""
+        from clipeval.models.info import ModelInfo
+
+        return ModelInfo.from_json(self.manifest["models"][self.study(study)["model"]])
+
+    def images(self, study: str, values: dict) -> pd.DataFrame:
+        """The images table for a study's parameters; `file` holds the id, as there is no file.
+
+        Raises
+        ------
+        ParameterError  if the parameters ask for other images than the pack holds
+        """
+        tables = self.study(study)["images"]
+        key = images_key(values)
+        if key not in tables:
+            raise ParameterError(
+                f"{self.path.name} does not hold the images of {study} for {key} (it has "
+                f"{' and '.join(tables)}); leave these parameters as they were."
+            )
+        name = tables[key]
+        with self._reading(name):
+            table = pd.read_parquet(self.file(f"{name}.parquet"))
+            about = json.loads(self.file(f"{name}.json").read_text("utf-8"))
+            table = table.astype({c: object for c in about["objects"]})
+            table.insert(1, "file", table["image_id"])
+            table.attrs = about["attrs"] | {"packed": name}
+        if folder := table.attrs.get("planted"):
+            for member in self.manifest["members"]:
+                if member.startswith(f"{folder}/"):
+                    self.file(member)
+            table.attrs["planted"] = str(self.root / folder)
+        return table
+
+    def embed(self, study: str, images: pd.DataFrame, features: str):
+        """`Embeddings` of a table that `images` returned, or of some of its rows."""
+        from clipeval.embedding.embed import Embeddings
+
+        name = f"{images.attrs.get('packed')}-{self.study(study)['model'][:12]}-{features}"
+        name = name.replace("images/", "embeddings/")
+        if f"{name}.npy" not in self.manifest["members"]:
+            raise ParameterError(
+                f"{self.path.name} holds no {features} embeddings of these images; leave the "
+                "parameters as they were, or run on the images."
+            )
+        with self._reading(f"{name}.npy"):
+            return Embeddings(**self._rows(name, images))
+
+    def _rows(self, name: str, images: pd.DataFrame) -> dict:
+        rows = pd.read_parquet(self.file(f"{name}.parquet")).astype(object)
+        read = rows["reason"].isna()
+        matrix = self._matrix(f"{name}.npy", int(read.sum()))
+        place = pd.Series(np.where(read, read.cumsum() - 1, -1), index=rows["image_id"])
+        if len(rows) != len(images) or (rows["image_id"] != images["image_id"].to_numpy()).any():
+            rows = rows.set_index("image_id").loc[images["image_id"]].reset_index()
+            read = rows["reason"].isna()
+            matrix = matrix[place.loc[rows["image_id"][read]]]
+        known, lost = rows[read], rows[~read].reset_index(drop=True)
+        lost.insert(1, "file", lost["image_id"])
+        columns = {c: known[c].to_numpy(object) for c in ("image_id", "sha256", "notes")}
+        lost = lost[["image_id", "file", "reason", "sha256"]].infer_objects()
+        return {"matrix": matrix, "unreadable": lost, **columns}
+
+    def _matrix(self, name: str, n: int) -> np.ndarray:
+        """A member's float32 matrix (n, d)."""
+        matrix = np.load(self.file(name), allow_pickle=False)
+        if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != n:
+            raise ValueError(f"{matrix.dtype} of shape {matrix.shape}, where {n} rows belong")
+        return matrix
+
+    def encode(self, study: str, prompts: list[str]) -> np.ndarray:
+        """Unit rows (n, d) float32 of prompts that the pack holds.
+
+        Raises
+        ------
+        ModelError  if a prompt is not among them: there is no model to encode it
+        """
+        model = self.study(study)["model"]
+        if model not in self._texts:
+            name = f"texts/{model[:12]}"
+            with self._reading(f"{name}.npy"):
+                held = json.loads(self.file(f"{name}.json").read_text("utf-8"))
+                matrix = self._matrix(f"{name}.npy", len(held))
+            self._texts[model] = {text: i for i, text in enumerate(held)}, matrix
+        rows, matrix = self._texts[model]
+        if missing := [prompt for prompt in prompts if prompt not in rows]:
+            raise ModelError(
+                f'{self.no_model()[:-1]}, and the prompt "{missing[0]}" is not in it; '
+                "keep the class sets and templates of the run that was packed."
+            )
+        return matrix[[rows[prompt] for prompt in prompts]]
+
+    def no_model(self) -> str:
+        """Sentence for whoever asks for the model itself."""
+        return f"{self.path.name} holds no model."

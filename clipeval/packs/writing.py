@@ -1,0 +1,302 @@
+"""Sharing a run without its photographs: embeddings, labels and provenance in one verifiable file.
+
+The studies of a finished run are asked once more, from the store, and everything they read is
+written down: images tables, embeddings, prompts. The pack is then tried: from it alone, the
+predictions must come out as they stand in the run folder. `clipeval.packs.reading` reads packs.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval import __version__
+from clipeval.datasets import label_files, refusal_to_share
+from clipeval.errors import ClipevalError, DataError
+from clipeval.output.provenance import INCIDENTAL, pathless
+from clipeval.packs.files import (
+    readme,
+    refuse_paths,
+    short_hash,
+    to_json,
+    to_npy,
+    to_parquet,
+    write_zip,
+)
+from clipeval.packs.reading import FORMAT, MANIFEST, images_key
+from clipeval.packs.replay import plan_pack
+from clipeval.paths import DATA, cache_dir
+from clipeval.session.parameters import parse
+from clipeval.session.run_folder import check_writable
+from clipeval.session.session import Session
+from clipeval.studies import STUDIES, get_study
+from clipeval.studies.sensitivity.variation import ranges
+
+__all__ = ["Packed", "make_pack"]
+
+#: parameters that name class sets and templates, bundled or a user's own
+_CLASSES = dict.fromkeys(("class_set", "other", "candidates"), "class_sets")
+_CLASSES["templates"] = "templates"
+_YAML = re.compile(r"(.+\.ya?ml)(?::.*)?")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written: `path`, `sha256` of the manifest, bytes, and a sentence for each study."""
+
+    path: Path
+    sha256: str
+    size: int
+    held: dict[str, str]
+    left_out: dict[str, str]
+
+
+class _Recorder(Session):
+    """A session that remembers what it was asked for."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.vectors: list[tuple] = []
+        self.texts: dict[str, np.ndarray] = {}
+
+    def load_images(self, **changes):
+        table = super().load_images(**changes)
+        values = self.parameters.model_dump() | {"study": self.study.id} | changes
+        self.tables[images_key(values)] = table
+        return table
+
+    def embed(self, images=None, features="projected"):
+        found = super().embed(images, features)
+        self.vectors.append((self.images if images is None else images, features, found))
+        return found
+
+    def encode(self, prompts):
+        found = super().encode(prompts)
+        self.texts |= dict(zip(prompts, found, strict=True))
+        return found
+
+    def remember(self, name, key, compute):
+        return compute()  # what was kept would not tell what it was computed from
+
+
+def make_pack(run: str | Path, out: str | Path = "") -> Packed:
+    """Write a pack of a finished run.
+
+    Parameters
+    ----------
+    run : run folder
+    out : file to write; by default NAME.clipeval.zip beside the run folder
+
+    Returns
+    -------
+    Packed
+
+    Raises
+    ------
+    DataError  if the folder holds no finished study, none may be shared, the run cannot be
+        repeated as it stands there, or a path of this machine would be given away
+    ParameterError  if nothing can be written where `out` is
+    """
+    run = Path(run).expanduser().resolve()
+    out = Path(out).expanduser().resolve() if out else run.with_name(f"{run.name}.clipeval.zip")
+    check_writable("out", out.parent)
+    members: dict[str, bytes] = {}
+    studies, models, held, left_out = {}, {}, {}, {}
+    texts: dict[str, dict[str, np.ndarray]] = {}
+    predictions: dict[str, pd.DataFrame] = {}
+    secret = {str(Path.home()), str(Path.cwd()), str(run), str(cache_dir().resolve())}
+    for study, record in _records(run).items():
+        if study == "card":
+            studies[study] = _about(record, run)
+            held[study] = "drawn from the tables of the others"
+            continue
+        kind = get_study(study).module.Parameters
+        session = _Recorder(study, parse(kind, record["parameters"], study=study), progress=False)
+        secret |= _folders(session)
+        attrs = session.images.attrs
+        if reason := refusal_to_share(session.parameters.dataset, attrs):
+            left_out[study] = reason
+            continue
+        predictions[study] = _stored(session.study.module.predict(session))
+        if (path := run / study / "predictions.parquet").is_file():
+            reason = "the data, the model or the code are not the same now"
+            _refuse_change(predictions[study], pd.read_parquet(path), run, study, reason)
+        if session.info.has_text and (prompts := _prompts(run / study)):
+            session.encode(prompts)
+        if study != "sensitivity":  # what its notebook asks in other words
+            ranges(session)
+        model = session.info.fingerprint
+        models[model] = session.info.to_json()
+        texts.setdefault(model, {}).update(session.texts)
+        studies[study] = _about(record, run) | {"model": model, **_study(session, members)}
+        held[study] = _summary(session.images)
+    if not set(studies) - {"card"}:
+        reasons = " ".join(f"{study}: {reason}." for study, reason in left_out.items())
+        raise DataError(f"{run}: no study may be shared, so there is nothing to pack; {reasons}")
+    for model, rows in texts.items():
+        matrix = np.stack([rows[text] for text in sorted(rows)]) if rows else np.empty((0, 0))
+        members[f"texts/{model[:12]}.json"] = to_json(sorted(rows))
+        members[f"texts/{model[:12]}.npy"] = to_npy(matrix)
+    members["README.txt"] = readme(studies)
+    refuse_paths(members, secret)
+    if left_out and "card" in studies:
+        studies["card"]["tables"] = {}  # it will lack what is left out
+    manifest = {
+        "format": FORMAT,
+        "clipeval": __version__,
+        "studies": studies,
+        "left_out": left_out,
+        "models": models,
+        "members": {n: hashlib.sha256(members[n]).hexdigest() for n in sorted(members)},
+    }
+    refuse_paths({MANIFEST: to_json(manifest)}, secret)
+    _write(
+        out,
+        {MANIFEST: to_json(manifest)} | {n: members[n] for n in sorted(members)},
+        run,
+        predictions,
+    )
+    sha256 = hashlib.sha256(to_json(manifest)).hexdigest()
+    return Packed(out, sha256, out.stat().st_size, held, left_out)
+
+
+# -- what a study is made of -----------------------------------------------------------------------
+
+
+def _records(run: Path) -> dict[str, dict]:
+    """Study id -> study.json, for the studies that finished."""
+    paths = [path for study in STUDIES if (path := run / study / "study.json").is_file()]
+    if not paths:
+        raise DataError(f"{run} holds no finished study; name a run folder.")
+    return {path.parent.name: json.loads(path.read_text("utf-8")) for path in paths}
+
+
+def _summary(images: pd.DataFrame) -> str:
+    columns = images.columns.drop(["image_id", "file", "row"], errors="ignore")
+    about = images.attrs["name"], images.attrs.get("licence", "")
+    return f"{len(images):,} images ({', '.join(columns)}), {', '.join(about)}"
+
+
+def _about(record: dict, run: Path) -> dict:
+    """Provenance of a study: its record without paths, times and captions, and its tables' hashes."""
+    keys = ("dataset", "class_sets", "templates", "prompts_hash", "code", "versions", "test_cards")
+    tables = {path.stem: path for path in sorted((run / record["study"] / "tables").glob("*.csv"))}
+    kept = {k: v for k, v in record["parameters"].items() if k not in INCIDENTAL}
+    return pathless({key: record[key] for key in keys if key in record}) | {
+        "parameters": pathless(kept),
+        "tables": {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in tables.items()},
+    }
+
+
+def _study(session: _Recorder, members: dict[str, bytes]) -> dict:
+    """Put what the session was asked for into `members`; returns where it is."""
+    p = session.parameters
+    names = {key: _put_images(table, members) for key, table in session.tables.items()}
+    by_table = {id(table): names[key] for key, table in session.tables.items()}
+    for images, features, found in session.vectors:
+        name = by_table[id(images)].replace("images/", "embeddings/")
+        name = f"{name}-{session.info.fingerprint[:12]}-{features}"
+        rows = {c: getattr(found, c) for c in ("image_id", "sha256", "notes")}
+        rows = pd.DataFrame(rows, dtype=object).assign(reason=None)
+        rows = pd.concat([rows, found.unreadable.drop(columns="file").assign(notes=None)])
+        rows = rows.set_index("image_id").loc[images["image_id"]].reset_index()
+        members[f"{name}.parquet"] = to_parquet(rows.astype("str").where(rows.notna(), None))
+        members[f"{name}.npy"] = to_npy(found.matrix)
+    files = label_files(p.dataset, p.data)
+    folder = f"data/{short_hash(*files, *files.values())}" if files else ""
+    members |= {f"{folder}/{name}": content for name, content in files.items()}
+    return {"images": names, "data": folder, "files": _class_files(p, members)}
+
+
+def _put_images(table: pd.DataFrame, members: dict[str, bytes]) -> str:
+    attrs = dict(table.attrs)
+    attrs.pop("packed", None)
+    if folder := attrs.get("planted"):
+        decks = {
+            f.name: to_parquet(pd.read_parquet(f)) for f in sorted(Path(folder).glob("*.parquet"))
+        }
+        decks.pop("cards.parquet", None)
+        attrs["planted"] = f"planted/{short_hash(*decks, *decks.values())}"
+        members |= {f"{attrs['planted']}/{name}": content for name, content in decks.items()}
+    kept = table.drop(columns=["file", "row"], errors="ignore")
+    objects = [c for c in kept if kept[c].dtype == object]
+    content, about = to_parquet(kept), to_json({"attrs": attrs, "objects": objects})
+    name = f"images/{short_hash(content, about)}"
+    members |= {f"{name}.parquet": content, f"{name}.json": about}
+    return name
+
+
+def _class_files(p, members: dict[str, bytes]) -> dict[str, str]:
+    """Parameter -> member with the class set or templates that it names."""
+    found = {}
+    for name, value in p.model_dump().items():
+        own = _YAML.fullmatch(value) if isinstance(value, str) else None
+        if own:
+            path = Path(own[1]).expanduser()
+        elif name in _CLASSES and value:
+            path = DATA / _CLASSES[name] / f"{value.partition(':')[0]}.yaml"
+        else:
+            continue
+        content = path.read_bytes()
+        found[name] = f"{_CLASSES.get(name, 'files')}/{short_hash(content)}/{path.name}"
+        members[found[name]] = content
+    return found
+
+
+def _prompts(folder: Path) -> list[str]:
+    """Every prompt that the study's notebook sent; templates of captions stand for themselves."""
+    tasks = json.loads((folder / "prompts.json").read_text("utf-8"))
+    texts = [text for classes in tasks.values() for group in classes.values() for text in group]
+    return sorted({text for text in texts if "{}" not in text})
+
+
+def _stored(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions as they are once they have been written and read."""
+    stream = io.BytesIO()
+    predictions.to_parquet(stream, index=False)
+    return pd.read_parquet(stream)
+
+
+def _refuse_change(found: pd.DataFrame, known, run: Path, study: str, reason: str) -> None:
+    if not found.equals(known):
+        raise DataError(
+            f"{run}: {study} does not come out again as it stands there, because {reason}; run it "
+            "again, then pack it."
+        )
+
+
+def _folders(session: Session) -> set[str]:
+    """Folders of this machine that the session works with."""
+    p = session.parameters
+    paths = [p.data, p.store, p.pack, p.model.removeprefix("local-dir:"), p.pretrained, p.out]
+    paths = [os.path.expanduser(path) for path in paths if path]
+    known = {os.path.realpath(path) for path in paths if os.path.exists(path)}
+    return known | {path for path in paths if os.path.isabs(path)} | {str(session.store.root)}
+
+
+def _write(out: Path, members: dict[str, bytes], run: Path, predictions: dict) -> None:
+    """Write beside, try the whole pack, and only then give it its name."""
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        write_zip(beside, members)
+        for study, parameters in plan_pack(beside, [], {}, run).items():
+            if study != "card":
+                found = get_study(study).module.predict(Session(study, parameters, progress=False))
+                reason = "the pack does not hold all that it reads"
+                _refuse_change(_stored(found), predictions[study], run, study, reason)
+        os.replace(beside, out)
+    except OSError as error:
+        raise DataError(
+            f"{out} cannot be written ({error.strerror or error}); name another with --out."
+        ) from None
+    except ClipevalError as error:
+        raise type(error)(str(error).replace(beside.name, out.name)) from None
+    finally:
+        beside.unlink(missing_ok=True)

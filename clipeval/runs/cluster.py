@@ -1,0 +1,87 @@
+"""Embedding in parts, on several machines or GPUs that share a store: Slurm arrays, Ray."""
+
+import os
+import re
+
+from clipeval.embedding.embed import embed_part
+from clipeval.errors import ParameterError
+from clipeval.session.parameters import Parameters
+from clipeval.session.session import Session, start
+
+__all__ = ["embed_by_ray", "embed_parts", "parse_part"]
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """(I, N) of "I/N".
+
+    Raises
+    ------
+    ParameterError  if it is not that, or I is not from 1 to N
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    i, n = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= i <= n:
+        raise ParameterError(f"--part {text} is no part; write I/N with I from 1 to N, as 3/8.")
+    return i, n
+
+
+def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progress=True) -> int:
+    """Embed part I of N of the images that a study reads; returns how many were encoded."""
+    session = start(study, parameters.model_dump())
+    session.progress = progress
+    return sum(
+        embed_part(images, part, **session.embedding_options(features))
+        for images, features in _tables(session)
+    )
+
+
+def _tables(session: Session) -> list[tuple]:
+    """Images tables and kinds of features that a study embeds."""
+    p, found = session.parameters, []
+    methods = getattr(p, "methods", "zero-shot")
+    if methods != "linear probe":
+        found.append((session.images, "projected"))
+    if methods != "zero-shot":
+        found += [(images, p.probe_features) for images in (session.train, session.images)]
+    return found
+
+
+def embed_by_ray(plan: dict[str, Parameters]) -> dict[str, int]:
+    """Embed the images of every study as tasks of a Ray cluster, one a GPU or else one a CPU.
+
+    The cluster is that of RAY_ADDRESS, or is started on this machine. Its nodes need the same data,
+    models and store at the same paths.
+
+    Returns
+    -------
+    dict of study to images encoded
+
+    Raises
+    ------
+    ParameterError  if ray is not installed
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ParameterError(
+            '--ray needs ray, which is not installed; pip install "clipeval[ray]", or start jobs '
+            "of your own with --part I/N."
+        ) from None
+    names = ("CLIPEVAL_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH")
+    told = {name: os.environ[name] for name in names if name in os.environ}
+    ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": told})
+    try:
+        held = ray.cluster_resources()
+        gpus = int(held.get("GPU", 0))
+        n = gpus or max(1, int(held.get("CPU", 1)))
+        task = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1)(embed_parts)
+        encoded = {}
+        for study, parameters in plan.items():
+            if study != "card":
+                parts = [task.remote(study, parameters, (i, n), False) for i in range(1, n + 1)]
+                encoded[study] = sum(ray.get(parts))
+        return encoded
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        ray.shutdown()

@@ -1,0 +1,401 @@
+"""Several models side by side: their headline numbers, and paired tests on the same images.
+
+Runs are compared only where they match: same images with the same labels, same prompts, same rules.
+What does not match is left out and said.
+"""
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import ClipevalError, DataError
+from clipeval.stats import adjust, mcnemar_models, paired_bootstrap
+from clipeval.studies import STUDIES, get_study
+from clipeval.studies.headlines import (
+    ALL,
+    KEYS,
+    counterpart,
+    has_outcomes,
+    headline_rates,
+    outcomes_of,
+    published_headlines,
+)
+
+__all__ = [
+    "Comparison",
+    "Entry",
+    "Run",
+    "compare_runs",
+    "label_runs",
+    "overview",
+    "paired_tests",
+    "read_run",
+    "sign_flip",
+    "smallest_p",
+]
+
+#: clusters up to which `sign_flip` tries all signs
+EXACT = 13
+#: the published method that no run of this package has
+OTHERS = "its own classifier"
+SAME = {"data": "images or their labels", "prompts": "class sets or prompts"}
+SAME |= {"rules": "parameters", "train": "training images or their labels"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run folder: `name` is the folder's, `record` its run.json."""
+
+    folder: Path
+    name: str
+    record: dict
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run's answers to one study."""
+
+    label: str
+    run: Run
+    record: dict
+    outcomes: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found: `rates` and `paired` are study tables, `notes` say what was left out."""
+
+    rates: pd.DataFrame
+    paired: pd.DataFrame
+    notes: list[str]
+    labels: list[str]
+    test_cards: bool
+
+
+class Unfinished(DataError):
+    """A run folder in which no study finished."""
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder's record.
+
+    Raises
+    ------
+    DataError  if it is no run folder
+    Unfinished  if no study of it finished
+    """
+    folder = Path(folder).expanduser().resolve()
+    try:
+        record = json.loads((folder / "run.json").read_text("utf-8"))
+    except OSError:
+        raise DataError(
+            f"{folder} is no run folder, as it has no run.json; name a folder that `clipeval run "
+            "--out` wrote."
+        ) from None
+    except ValueError:
+        raise DataError(f"{folder / 'run.json'} is no JSON; run the studies again.") from None
+    if not record.get("studies"):
+        raise Unfinished(f"no study of {folder} finished; run it again, then compare.")
+    return Run(folder, folder.name, record)
+
+
+def label_runs(runs: list[Run]) -> list[str]:
+    """A name for each run: its model, and as much more as it takes to tell it from the others."""
+    facts = []
+    for run in runs:
+        models = [s["model"] for s in run.record["studies"].values() if "model" in s]
+        names = {f"{m['model'].split(':')[-1]} {m['pretrained']}".strip() for m in models}
+        first = models[0] if models else {}
+        facts.append(
+            [
+                " + ".join(sorted(names)) or run.name,
+                first.get("precision", ""),
+                first.get("resize", ""),
+                run.name,
+                str(run.folder),
+            ]
+        )
+    labels = [f[0] for f in facts]
+    for more in range(1, len(facts[0])):
+        alike = {label for label in labels if labels.count(label) > 1}
+        for label in alike:
+            rows = [i for i, found in enumerate(labels) if found == label]
+            if len({facts[i][more] for i in rows}) > 1:
+                for i in rows:
+                    labels[i] += f", {facts[i][more]}"
+    return labels
+
+
+def compare_runs(folders, *, seed: int = 0) -> Comparison:
+    """Compare two or more run folders, study by study.
+
+    Parameters
+    ----------
+    folders : paths of run folders; those in which no study finished are noted, while two are left
+    seed : of every bootstrap
+
+    Returns
+    -------
+    Comparison
+        `rates`: study, quantity, method, images_of, model, n, count, metric, percent, ci_low,
+        ci_high, published (of the published model that this one is compared with), difference,
+        interval, clusters, source (the run, or where it was published). The papers' models have
+        rows of their own, with a published value only.
+        `paired`: as `paired_tests` returns it, for every study.
+
+    Raises
+    ------
+    DataError  if fewer than two different finished runs are named, one is no run folder, or no
+        study has two runs that match
+    """
+    runs, unfinished = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except Unfinished as error:
+            unfinished.append(error)
+    if unfinished and len(runs) < 2:
+        raise unfinished[0]
+    if len({run.folder for run in runs}) < max(2, len(runs)):
+        raise DataError("a comparison needs two or more run folders, each named once; name others.")
+    labels, rates, paired, test_cards = label_runs(runs), [], [], False
+    notes = [str(error) for error in unfinished]
+    for study in STUDIES:
+        entries = _entries(study, runs, labels, notes)
+        for group in _matching(study, entries, notes):
+            rates.append(_side_by_side(study, group, seed))
+            paired.append(paired_tests(group, seed=seed).assign(study=study))
+            test_cards |= any(entry.record.get("test_cards") for entry in group)
+    if not rates:
+        raise DataError("these runs cannot be compared: " + " ".join(notes))
+    tables = [pd.concat(found, ignore_index=True) for found in (rates, paired)]
+    tables = [t[["study", *(c for c in t.columns if c != "study")]] for t in tables]
+    tables[1] = _adjusted(tables[1])
+    seen = [label for label in labels if label in set(tables[0]["model"])]
+    return Comparison(*tables, list(dict.fromkeys(notes)), seen, test_cards)
+
+
+def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -> list[Entry]:
+    pairs = zip(runs, labels, strict=True)
+    having = [(run, label) for run, label in pairs if study in run.record["studies"]]
+    if not having or not has_outcomes(study):
+        return []
+    entries = []
+    for run, label in having:
+        path, record = run.folder / study / "predictions.parquet", run.record["studies"][study]
+        try:
+            predictions = pd.read_parquet(path)
+            entries.append(Entry(label, run, record, outcomes_of(study, predictions, record)))
+        except OSError:
+            notes.append(f"{study}: {label} is left out, as {run.name} has no predictions.parquet.")
+        except ClipevalError as error:
+            notes.append(f"{study}: {label} is left out: {error}")
+    return entries
+
+
+def _conditions(record: dict, method: str) -> dict[str, object]:
+    """What two runs must share for one method of a study."""
+    p, kind = record["parameters"], get_study(record["study"]).module.Parameters
+    rules = kind.decides + (kind.probe_decides if method == "linear probe" else ())
+    shared = {"data": record["dataset"]["hash"], "rules": {k: p[k] for k in rules if k in p}}
+    if method == "linear probe":
+        shared["train"] = (record.get("train") or {}).get("hash")
+    if method == "zero-shot":  # a probe is told nothing
+        sets = {name: found["hash"] for name, found in record["class_sets"].items()}
+        shared["prompts"] = [record["prompts_hash"], sets]
+    return {what: json.dumps(value, sort_keys=True) for what, value in shared.items()}
+
+
+def _matching(study: str, entries: list[Entry], notes: list[str]) -> list[list[Entry]]:
+    """For each method of a study the largest set of runs that match; the others are noted."""
+    found = []
+    methods = dict.fromkeys(m for e in entries for m in e.outcomes["method"].unique())
+    for method in methods:
+        of_method = [e for e in entries if (e.outcomes["method"] == method).any()]
+        kinds: dict[str, list[Entry]] = {}
+        for entry in of_method:
+            kinds.setdefault(json.dumps(_conditions(entry.record, method)), []).append(entry)
+        largest = max(kinds.values(), key=len)
+        for kind in kinds.values():
+            if kind is not largest:
+                first, other = (_conditions(k[0].record, method) for k in (largest, kind))
+                differ = [SAME[what] for what in first if first[what] != other[what]]
+                notes.append(
+                    f"{study}, {method}: {_listed(kind)} and {_listed(largest)} have different "
+                    f"{' and '.join(differ)}, so they are not compared."
+                )
+        if len(largest) < 2:
+            if len(of_method) == 1:
+                notes.append(f"{study}, {method}: only {_listed(largest)} was run.")
+            continue
+        found.append(
+            [
+                Entry(e.label, e.run, e.record, e.outcomes[e.outcomes["method"] == method])
+                for e in largest
+            ]
+        )
+    return found
+
+
+def _listed(entries: list[Entry]) -> str:
+    return ", ".join(f"{e.label} ({e.run.name})" for e in entries)
+
+
+def _side_by_side(study: str, entries: list[Entry], seed: int) -> pd.DataFrame:
+    """Rates of each run, and the published models' rows."""
+    parts, published = [], []
+    for entry in entries:
+        rates = headline_rates(entry.outcomes, seed=seed)
+        known = published_headlines(study, entry.record)
+        beside = known[known["model"] == counterpart(study, entry.record)]
+        mine = beside.set_index(KEYS)["published"]
+        at = list(rates[KEYS].itertuples(index=False, name=None))
+        rates["published"] = [mine.get(key, np.nan) for key in at]
+        parts.append(rates.assign(model=entry.label, source=f"run {entry.run.name}"))
+        quantities = known[["quantity", "images_of"]].apply(tuple, axis=1)
+        asked = set(rates[["quantity", "images_of"]].itertuples(index=False, name=None))
+        published.append(known[quantities.isin(asked)] if len(known) else known)
+    table = pd.concat(parts, ignore_index=True)
+    rows = pd.concat(published).drop_duplicates(["model", *KEYS])
+    methods = set(table["method"]) | ({OTHERS} if "zero-shot" in set(table["method"]) else set())
+    rows = rows[rows["method"].isin(methods)].assign(metric="rate")
+    by_others = rows["model"].str.endswith("replication")
+    rows["model"] = rows["model"].where(by_others, rows["model"] + ", published")
+    table = pd.concat([table, rows], ignore_index=True)
+    order = {name: list(dict.fromkeys(table[name])) for name in (*KEYS, "model")}
+    rank = [table[name].map(values.index) for name, values in order.items()]
+    table = table.iloc[np.lexsort(rank[::-1])].reset_index(drop=True)
+    table["difference"] = table["percent"] - table["published"]
+    first = [*KEYS, "model", "n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+    columns = ["study", *first, "difference", "interval", "clusters", "source"]
+    return table.assign(study=study)[columns]
+
+
+def paired_tests(entries: list[Entry], *, seed: int = 0) -> pd.DataFrame:
+    """Every two models on the same images, joined on the image id, for each headline quantity.
+
+    Parameters
+    ----------
+    entries : runs of one study that match
+    seed : of the bootstrap
+
+    Returns
+    -------
+    DataFrame
+        quantity, method, images_of, model_a, model_b, n (images), metric, percent (difference of
+        the rates, b - a, percentage points), ci_low, ci_high (Newcombe's paired method 10; where
+        images come in clusters a bootstrap over these, or none if no cluster changed), published,
+        difference (nothing was published), percent_a, percent_b, only_a, only_b (images), interval
+        (which of the two), clusters, few (bool: too few of them for either), p, smallest_p (the
+        least that the test can give with as many clusters as changed; NaN without clusters), test:
+        McNemar's, or a sign-flip test over clusters.
+    """
+    parts = []
+    keyed = [{k: rows for k, rows in e.outcomes.groupby(KEYS, sort=False)} for e in entries]
+    for key in dict.fromkeys(itertools.chain.from_iterable(keyed)):
+        pairs = zip(entries, keyed, strict=True)
+        have = [(entry.label, found[key]) for entry, found in pairs if key in found]
+        if len(have) < 2:
+            continue
+        hits = [rows.set_index("image_id")["hit"].rename(label) for label, rows in have]
+        wide = pd.concat(hits, axis=1, join="inner")
+        if wide.empty:
+            continue
+        clusters = have[0][1].set_index("image_id")["cluster"].reindex(wide.index)
+        table = mcnemar_models(wide)
+        table.insert(0, "n", table.pop("n"))
+        for name, value in zip(KEYS, key, strict=True):
+            table[name] = value
+        clusters = clusters if clusters.notna().all() else None
+        table = table.rename(columns={"difference": "percent"})
+        table = table.assign(metric="difference (b - a)", published=np.nan, difference=np.nan)
+        if clusters is None:
+            independent = {"interval": "Newcombe", "clusters": len(wide), "few": False}
+            table = table.assign(**independent, smallest_p=np.nan)
+        else:
+            table = _over_clusters(table, wide, clusters, seed)
+        parts.append(table)
+    first = [*KEYS, "model_a", "model_b", "n", "metric", "percent", "ci_low", "ci_high"]
+    first += ["published", "difference", "percent_a", "percent_b", "only_a", "only_b"]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*first, "interval", "clusters", "few", "p", "smallest_p", "test"]]
+
+
+def _over_clusters(table: pd.DataFrame, wide: pd.DataFrame, clusters, seed: int) -> pd.DataFrame:
+    """Intervals and tests of `mcnemar_models`, put in place by such as hold where images cluster."""
+    rows = []
+    for a, b in zip(table["model_a"], table["model_b"], strict=True):
+        found = paired_bootstrap(wide[a], wide[b], clusters=clusters, seed=seed)
+        change, point = wide[b].astype(int) - wide[a].astype(int), found.difference
+        changed = int((_sums(change, clusters) != 0).sum())
+        known = changed > 0 and found.clusters > 1
+        rows.append(
+            {
+                "ci_low": min(found.ci_low, point) if known else np.nan,
+                "ci_high": max(found.ci_high, point) if known else np.nan,
+                "clusters": found.clusters,
+                "few": found.few,
+                "p": sign_flip(change, clusters, seed=seed),
+                "smallest_p": smallest_p(changed),
+            }
+        )
+    about = {"interval": "bootstrap over clusters", "test": "sign flips of clusters"}
+    return table.assign(**pd.DataFrame(rows).to_dict("list"), **about)
+
+
+def _sums(change, clusters) -> np.ndarray:
+    """Sum of a paired change within each cluster."""
+    return (
+        pd.Series(np.asarray(change)).groupby(np.asarray(clusters, dtype=object)).sum().to_numpy()
+    )
+
+
+def smallest_p(changed: int, draws: int = 10_000) -> float:
+    """The least p value that `sign_flip` can give where so many clusters changed."""
+    return 2.0 ** (1 - changed) if 0 < changed <= EXACT else 1.0 if not changed else 1 / (1 + draws)
+
+
+def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p value of a paired change where images come in clusters.
+
+    If the two models were alike, each cluster's sum of changes might as well have the other sign.
+    All signs are tried for up to 13 clusters, else `draws` seeded ones. With clusters of one image
+    this is McNemar's exact test.
+
+    Parameters
+    ----------
+    change : (n,) int, -1, 0 or 1 for each image
+    clusters : (n,) cluster of each image
+    """
+    sums = _sums(change, clusters).astype(float)
+    sums = sums[sums != 0]
+    if len(sums) == 0:
+        return 1.0
+    if len(sums) <= EXACT:
+        signs = np.array(list(itertools.product((-1, 1), repeat=len(sums))))
+        return float((np.abs(signs @ sums) >= abs(sums.sum())).mean())
+    rng = np.random.default_rng(seed)
+    found = [np.abs(rng.choice((-1.0, 1.0), len(sums)) @ sums) for _ in range(draws)]
+    return float((1 + (np.array(found) >= abs(sums.sum())).sum()) / (1 + draws))
+
+
+def _adjusted(paired: pd.DataFrame) -> pd.DataFrame:
+    """p values corrected by Holm for the number of tests within each study."""
+    corrected = pd.Series(np.nan, index=paired.index)
+    for _, rows in paired.groupby("study", sort=False):
+        corrected[rows.index] = adjust(rows["p"], "holm")
+    paired = paired.copy()
+    paired.insert(paired.columns.get_loc("test"), "p_adjusted", corrected)
+    return paired
+
+
+def overview(rates: pd.DataFrame) -> pd.DataFrame:
+    """Measured rates over all images, one row a quantity and model, as a figure wants them."""
+    table = rates[rates["n"].notna() & (rates["images_of"] == ALL)]
+    several = table.groupby("study")["method"].transform("nunique") > 1
+    method = np.where(several, " (" + table["method"] + ")", "")
+    return table.assign(what=table["study"] + ": " + table["quantity"] + method)

@@ -1,0 +1,164 @@
+"""A comparison on paper: tables, figures and one page."""
+
+import os
+import shutil
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from clipeval.output.provenance import TEST_CARDS, Provenance, caption
+from clipeval.runs.compare import Comparison, compare_runs, overview
+from clipeval.session.run_folder import write_json
+from clipeval.studies import get_study
+from clipeval.studies.headlines import ALL
+
+__all__ = ["compare", "write_comparison"]
+
+RATES = (
+    "Headline numbers of each model on the same images, with the same prompts; rows named "
+    "published are the papers' models on the papers' data."
+)
+PAIRED = (
+    "Paired differences between models (b - a, percentage points) on the same images; p values "
+    "corrected by Holm within each study."
+)
+PAIRED_INTERVALS = "95 % intervals: Newcombe's paired method 10, over clusters a bootstrap"
+#: further columns of the page
+MORE = {"compare": ["source"], "paired": ["test"]}
+MAY = (
+    "A difference here is between two models on these images, these labels and these prompts. It "
+    "does not say that one of them is better, or fit for any use on people: a model that is right "
+    "more often may harm more. Published values are of other images or other prompts, and are no "
+    "part of any test. Where images come in few clusters (sequences, people), an interval over them "
+    "is not to be relied on, and no p value can be smaller than `smallest p`, whatever the models do."
+)
+
+
+def compare(folders, out: str | Path, *, seed: int = 0) -> Comparison:
+    """Compare run folders and write what was found; see `compare_runs` and `write_comparison`."""
+    found = compare_runs(folders, seed=seed)
+    write_comparison(found, out, folders)
+    return found
+
+
+def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
+    """Write tables/compare and tables/paired (CSV, LaTeX), figures, compare.json and index.html.
+
+    Parameters
+    ----------
+    found : as from `compare_runs`
+    out : folder, made if it does not exist; an older comparison in it is replaced
+    folders : the run folders, for links
+
+    Returns
+    -------
+    Path of index.html
+    """
+    from clipeval.output.tables import write_table
+
+    out = Path(out).expanduser().resolve()
+    for part in ("tables", "figures"):
+        shutil.rmtree(out / part, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    about = Provenance(
+        model=", ".join(found.labels), notes=tuple(found.notes), test_cards=found.test_cards
+    )
+    how = "95 % Wilson intervals, over clusters (sequences, people) a bootstrap"
+    texts = {
+        "compare": caption(RATES, about, kind="table", intervals=how),
+        "paired": caption(PAIRED, about, kind="table", intervals=PAIRED_INTERVALS),
+    }
+    tables = {"compare": found.rates, "paired": found.paired}
+    for id, table in tables.items():
+        write_table(table, out / "tables", id, texts[id], extra=_shown(id, table))
+    pictures = _figures(found, out, about, how)
+    write_json(out / "compare.json", {"models": found.labels, "notes": found.notes})
+    page = out / "index.html"
+    page.write_text(_page(found, out, texts, pictures, folders), "utf-8")
+    return page
+
+
+def _shown(id: str, table: pd.DataFrame) -> list[str]:
+    """Columns beside the usual; those on clusters only where some images come in clusters."""
+    clustered = table["interval"].astype(str).str.contains("clusters").any()
+    if id == "compare":
+        return ["interval", "clusters"] if clustered else []
+    over = ["interval", "clusters", "few", "smallest_p"] if clustered else []
+    return ["percent_a", "percent_b", "only_a", "only_b", "p", "p_adjusted", *over]
+
+
+def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[tuple]:
+    """(id, caption, alt) of the overview and of each study's own figure."""
+    from clipeval.output.figures import alt_text, interval_plot, save_figure
+
+    measured = found.rates[found.rates["n"].notna()]
+    text = "Headline numbers of each model over all images."
+    plan = [("compare", overview(found.rates), "what", None, text)]
+    for study, table in measured.groupby("study", sort=False):
+        parts = table[table["images_of"] != ALL]
+        for quantity, rows in parts.groupby("quantity", sort=False):
+            several = rows["method"].nunique() > 1
+            text = f"{get_study(study).title}: {quantity}, by group."
+            name = f"{study}-{_slug(quantity)}"
+            plan.append((name, rows, "images_of", "method" if several else None, text))
+    written = []
+    for id, table, y, panel, text in plan:
+        how = {"y": y, "hue": "model", "panel": panel}
+        shown = interval_plot(table, **how, width="double")
+        alt = alt_text(table, **how, names={"what": "quantity", "images_of": "group"})
+        said = caption(text, about, intervals=how, published_source=_sources(found, table))
+        save_figure(shown, out / "figures", id, said, about, alt=alt)
+        written.append((id, said, alt))
+    return written
+
+
+def _sources(found: Comparison, table: pd.DataFrame) -> str | None:
+    rows = found.rates[found.rates["n"].isna() & found.rates["study"].isin(set(table["study"]))]
+    sources = dict.fromkeys(s for s in rows["source"] if s.startswith("arXiv"))
+    return "; ".join(sources) if table["published"].notna().any() else None
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text).strip("_")
+
+
+def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) -> str:
+    from clipeval.output.tables import table_html
+    from clipeval.runs.notebook_page import framed_table
+    from clipeval.runs.pages import page
+
+    title = "Comparison of models" + (" (replay on test cards)" if found.test_cards else "")
+    head = [f"<h1>{escape(title)}</h1>"]
+    if found.test_cards:
+        head.append(f'<p class="replay">{escape(TEST_CARDS)}.</p>')
+    runs = ""
+    for place in (Path(folder).expanduser().resolve() for folder in folders):
+        link = escape(os.path.relpath(place, out))
+        runs += f'<li><a href="{link}/index.html">{escape(place.name)}</a></li>'
+    head.append(f"<p>Models: {escape(', '.join(found.labels))}.</p><ul>{runs}</ul>")
+    if found.notes:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
+        head.append(f"<h2>What is not compared</h2><ul>{notes}</ul>")
+    head.append(f"<h2>What may be concluded</h2><p>{escape(MAY)}</p>")
+    head.append('<h2 id="figures">Figures</h2>')
+    for id, said, alt in pictures:
+        head.append(
+            f'<figure id="compare-figure-{id}"><div class="scroll wide" tabindex="0" role="region" '
+            f'aria-label="Figure"><img src="figures/{id}.svg" alt="{escape(alt)}" '
+            f'style="width:894px;max-width:100%"></div><figcaption>{escape(said)}</figcaption></figure>'
+        )
+    head.append('<h2 id="tables">Tables</h2>')
+    for id, table in {"compare": found.rates, "paired": found.paired}.items():
+        extra = [*_shown(id, table), *MORE[id]]
+        shown = table_html(table, texts[id], id=f"table-{id}", extra=extra)
+        head.append(framed_table(shown, id, "compare"))
+        files = ", ".join(
+            f'<a href="tables/{id}.{end}">{end.upper()}</a>' for end in ("csv", "tex")
+        )
+        head.append(f"<p>Files: {files}.</p>")
+    links = "".join(
+        f'<li><a href="#{id}">{id.capitalize()}</a></li>' for id in ("figures", "tables")
+    )
+    nav = f'<nav aria-label="Parts"><ul>{links}</ul></nav>\n'
+    return page(f"{title} – clipeval", "\n".join(head), nav)

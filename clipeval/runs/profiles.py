@@ -1,0 +1,105 @@
+"""Profiles: named sets of parameters, and how they meet what a user gives."""
+
+from pathlib import Path
+
+from clipeval.errors import ParameterError
+from clipeval.paths import DATA
+from clipeval.session.parameters import Parameters, parse
+from clipeval.studies import STUDIES, get_study
+
+__all__ = ["list_profiles", "plan_run"]
+
+
+def list_profiles() -> dict[str, str]:
+    """Profile -> what it is for."""
+    return {
+        path.stem: _read(path.stem)["about"] for path in sorted((DATA / "profiles").glob("*.yaml"))
+    }
+
+
+def _read(name: str) -> dict:
+    import yaml
+
+    path = DATA / "profiles" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise ParameterError(f'there is no profile "{name}"; the profiles are {known}.')
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Parameters]:
+    """Parameters of each study: its defaults, then the profile's, then the user's.
+
+    Parameters
+    ----------
+    studies : sequence of study ids; empty for all
+    profile : name of a profile
+    given : dict
+        `name` -> value for every study that knows the name, `STUDY.name` -> value for one.
+        Paths in them may be relative to the working directory; the plan holds absolute ones.
+    out : run folder
+
+    Returns
+    -------
+    dict of study id to its Parameters, in the order of the notebooks
+
+    Raises
+    ------
+    ParameterError
+        If a study, profile or parameter is unknown, or a value is not accepted.
+    """
+    wanted = [get_study(name) for name in studies] or list(STUDIES.values())
+    chosen = _read(profile)
+    kinds = {s.id: s.module.Parameters for s in STUDIES.values() if s in wanted}
+    for name in given:
+        study, dot, bare = name.partition(".")
+        if out and (bare or study) == "out":
+            raise ParameterError(f"{name} would part a study from its run; give --out DIR instead.")
+        if dot:
+            get_study(study)
+        if dot and study not in kinds:
+            raise ParameterError(
+                f"{name} is given and {study} is not run; name the study too, or leave it out."
+            )
+        if not dot and not any(name in kind.model_fields for kind in kinds.values()):
+            if len(kinds) == 1:
+                parse(next(iter(kinds.values())), {name: None}, study=next(iter(kinds)))
+            nearest = sorted({field for kind in kinds.values() for field in kind.model_fields})
+            import difflib
+
+            near = difflib.get_close_matches(name, nearest, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"they know {', '.join(nearest)}."
+            raise ParameterError(f'none of these studies has a parameter "{name}"; {hint}')
+    given = {name: _absolute(name.rpartition(".")[2], value) for name, value in given.items()}
+    plan = {}
+    for study, kind in kinds.items():
+        values = {**(chosen.get("all") or {}), **((chosen.get("studies") or {}).get(study) or {})}
+        values = {k: v for k, v in values.items() if k in kind.model_fields}
+        users = {k: v for k, v in given.items() if "." not in k and k in kind.model_fields}
+        users |= {k.split(".", 1)[1]: v for k, v in given.items() if k.startswith(f"{study}.")}
+        if "model" in users:  # the profile's tag is one of the profile's model
+            values.pop("pretrained", None)
+        values |= users
+        if out:
+            values["out"] = str(out)
+        plan[study] = parse(kind, values, study=study)
+    return plan
+
+
+def _absolute(name: str, value):
+    """A path as seen from here: notebooks run in the run folder.
+
+    A word that names something else (`-p class_set=fairface`) stays as it is, even where a folder of
+    that name happens to be here.
+    """
+    text = str(value)
+    prefix = "local-dir:" if text.startswith("local-dir:") else ""
+    path, variant = text.removeprefix(prefix), ""
+    if ".yaml:" in path:
+        path, _, variant = path.partition(".yaml:")
+        path, variant = f"{path}.yaml", f":{variant}"
+    is_path = prefix or name in ("data", "pack", "store") or "/" in path or Path(path).suffix
+    found = Path(path).expanduser()
+    if not path or not is_path or not (found.exists() or name == "store"):
+        return value
+    return f"{prefix}{found.absolute()}{variant}"

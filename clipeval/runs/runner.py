@@ -1,0 +1,386 @@
+"""A run: every study's notebook executed by papermill into one folder, with its record and pages.
+
+Each notebook runs in a process of its own. Where the system can, these are forked from one process
+that has everything loaded, so that a study starts in a moment; they lead process groups of their own,
+so that stopping a run leaves nothing behind.
+"""
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+
+from clipeval.classify.class_sets import load_class_set
+from clipeval.output.provenance import HOW
+from clipeval.paths import NOTEBOOKS
+from clipeval.runs import changes
+from clipeval.session.parameters import Parameters
+from clipeval.session.run_folder import only_writer, write_json, write_run
+from clipeval.session.session import Session, start
+from clipeval.studies import STUDIES
+from clipeval.studies.sensitivity.variation import ranges
+
+__all__ = ["Outcome", "process_context", "run_studies"]
+
+Tell = Callable[[str, str, float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one study ended: `error` is empty where it is done, `kept` where it had been done before."""
+
+    study: str
+    seconds: float
+    error: str = ""
+    kept: bool = False
+
+
+def run_studies(
+    plan: dict[str, Parameters],
+    out: Path,
+    *,
+    arguments: dict | None = None,
+    jobs: int = 0,
+    resume: bool | None = None,
+    tell: Tell = lambda study, state, share: None,
+) -> list[Outcome]:
+    """Run studies into `out`; a study that fails keeps its notebook, and the others finish.
+
+    Images and prompts are embedded first, in this process, so that two notebooks never embed the
+    same images at once; then the notebooks run side by side from the store, and the card, which
+    draws on the others, comes last. Results of a run before are compared with the new ones
+    (changes.json).
+
+    Parameters
+    ----------
+    plan : dict of study id to Parameters
+    out : run folder
+    arguments : what the user asked for, recorded in run.json
+    jobs : notebooks at once; 0 for one a core
+    resume : whether to keep studies that are done with the same parameters, data, classes, model,
+        code and versions; None for yes where the run before was stopped or a study of it failed
+    tell : callable
+        Told (study, state, share done 0-1) as the work goes on; states are "embedding", "waiting",
+        "running", "kept", "done", "failed".
+
+    Returns
+    -------
+    list of Outcome, in the order of `plan`
+
+    Raises
+    ------
+    ParameterError  if another run is writing into `out`
+    """
+    out = Path(out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out):
+        return _run(plan, out, arguments or {}, jobs or os.cpu_count() or 1, resume, tell)
+
+
+def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell: Tell):
+    from clipeval.runs import pages
+
+    run = write_run(out)
+    if resume is None:
+        resume = run.get("state", "done") != "done"
+    began = time.time()
+    failed = {study: said for study, said in run.get("failed", {}).items() if study not in plan}
+    write_run(out, arguments=arguments, state="running", failed=failed)
+    outcomes: dict[str, Outcome] = {}
+    try:
+        context = process_context(jobs)
+        todo = [study for study in plan if not (resume and _is_done(study, plan[study], out))]
+        for study in plan:
+            if study not in todo:
+                outcomes[study] = Outcome(study, 0.0, kept=True)
+                tell(study, "kept", 1.0)
+        for study in todo:
+            changes.set_aside(out, study)
+            (out / study).mkdir(exist_ok=True)
+        work = {}
+        for study in todo:
+            if study != "card":
+                work[study] = _embed(study, plan[study], tell)
+                tell(study, "waiting", 0.0)
+        for outcome in _notebooks({s: plan[s] for s in todo}, work, out, context, jobs, tell):
+            outcomes[outcome.study] = outcome
+            if outcome.error:
+                failed[outcome.study] = outcome.error
+        state = "failed" if failed else "done"
+    except BaseException:
+        state = "stopped"
+        raise
+    finally:
+        spent = round(time.time() - began, 1)
+        now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        write_run(out, state=state, seconds=spent, finished=now, failed=failed)
+        _write_changes(out, list(plan), state)
+        pages.write_index(out)
+    return [outcomes[study] for study in plan]
+
+
+def _write_changes(out: Path, studies: list[str], state: str) -> None:
+    """Compare with what was set aside, of studies that finished; write changes.json."""
+    found = {}
+    for study in studies:
+        before = changes.kept_before(out, study)
+        if before and (out / study / "study.json").is_file():
+            found[study] = changes.compare_study(before, out / study)
+            if state != "stopped":
+                changes.forget(out, study)
+    if found:
+        write_json(out / "changes.json", found)
+    else:
+        (out / "changes.json").unlink(missing_ok=True)
+
+
+def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
+    """Whether OUT/STUDY holds what running it again would give; the card is always drawn anew."""
+    try:
+        record = json.loads((out / study / "study.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    if study == "card":
+        return False
+    try:
+        session = start(study, parameters.model_dump())
+        if session.code["sha256"] != (record.get("code") or {}).get("sha256"):
+            return False
+        # prompts follow from code, data, class sets and templates; only the notebook knows them all
+        differ = {cause["what"] for cause in changes.causes(record, session.record())}
+        differ -= {"code", "prompts"}  # the commit may be another: the content is the same
+        return not any(what for what in differ if not what.startswith("class set ")) and all(
+            _class_set_hash(session, label) == about["hash"]
+            for label, about in record["class_sets"].items()
+        )
+    except Exception:  # whatever it is, the notebook will say
+        return False
+
+
+def _class_set_hash(session: Session, label: str) -> str:
+    if session.parameters.class_set and session.class_set.label == label:
+        return session.class_set.hash
+    return load_class_set(label.rsplit(" v", 1)[0]).hash
+
+
+def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
+    """Fill the store, and say what was done; what goes wrong is shown by the notebook, which meets it again."""
+    if parameters.pack:
+        return {}  # it holds the embeddings
+    try:
+        session = start(study, parameters.model_dump())
+        mark = _mark(session)
+        if mark and _is_warm(mark):
+            return {}
+        tell(study, "embedding", 0.0)
+        session.study.module.predict(session)
+        if study != "sensitivity":  # what its notebook asks in other words
+            ranges(session)
+    except Exception:
+        return {}
+    if mark := _mark(session):
+        shards = mark.parent.parent.glob("*/*.parquet")
+        with contextlib.suppress(OSError):  # a store that may only be read
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            write_json(mark, sorted(str(p.relative_to(session.store.root)) for p in shards))
+    return session.work()
+
+
+def _mark(session: Session) -> Path | None:
+    """Where the store notes that it held all that a study asks for, of just these images; None if unknown."""
+    from clipeval import __version__
+    from clipeval.embedding.store import image_keys
+
+    p = session.parameters
+    info = session.known
+    if info is None:
+        return None
+    about = p.model_dump(exclude=HOW)
+    classes = session.class_set.hash if p.class_set else ""
+    parts = [
+        __version__,
+        session.study.id,
+        about,
+        classes,
+        session.templates.hash,
+        image_keys(session.images)[0],
+    ]
+    name = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+    return session.store.root / info.fingerprint[:32] / "complete" / f"{name}.json"
+
+
+def _is_warm(mark: Path) -> bool:
+    """Whether the shards of that time are all still there."""
+    try:
+        shards = json.loads(mark.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all((mark.parents[2] / name).is_file() for name in shards)
+
+
+def process_context(jobs: int = 0):
+    """How processes are started; where they are forked, the one they are forked from starts now, if it has not."""
+    jobs = jobs or os.cpu_count() or 1
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["clipeval.runs.preload"])
+    threads = "OMP_NUM_THREADS"
+    given = os.environ.get(threads)
+    # read once, when numpy is loaded there; this process keeps all its threads for embedding
+    os.environ[threads] = given or str(max(1, (os.cpu_count() or 1) // jobs))
+    try:
+        with _without_interrupts():  # Ctrl-C is for this process, which ends the other
+            forkserver.ensure_running()
+    finally:
+        if given is None:
+            del os.environ[threads]
+    return context
+
+
+@contextlib.contextmanager
+def _without_interrupts():
+    """What starts here ignores Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
+    """Run the notebooks, at most `jobs` at once and the card last; yields an Outcome as each one ends."""
+    waiting = [study for study in plan if study != "card"]
+    last = ["card"] if "card" in plan else []
+    running: dict[connection.Connection, _Running] = {}
+    try:
+        while waiting or last or running:
+            if not waiting and not running:
+                waiting, last = last, []
+            while waiting and len(running) < jobs:
+                one = _Running.start(waiting.pop(0), plan, work, out, context)
+                running[one.pipe] = one
+                tell(one.study, "running", 0.0)
+            for pipe in connection.wait(list(running)):
+                one = running[pipe]
+                share, error = one.heard()
+                if share is not None:
+                    tell(one.study, "running", share)
+                    continue
+                del running[pipe]
+                one.process.join()
+                tell(one.study, "failed" if error else "done", 1.0)
+                yield Outcome(one.study, time.perf_counter() - one.began, error)
+    finally:
+        for one in running.values():
+            one.stop()
+
+
+@dataclass
+class _Running:
+    """A study whose notebook runs in another process."""
+
+    study: str
+    folder: Path
+    process: multiprocessing.process.BaseProcess
+    pipe: connection.Connection
+    began: float
+
+    @classmethod
+    def start(cls, study: str, plan, work: dict, out: Path, context) -> "_Running":
+        values = plan[study].model_dump() | {"out": str(out)}
+        pipe, theirs = context.Pipe(duplex=False)
+        source = NOTEBOOKS / f"{STUDIES[study].notebook}.ipynb"
+        arguments = (source, out / study, values, work.get(study, {}), dict(os.environ), theirs)
+        process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
+        process.start()
+        theirs.close()
+        return cls(study, out / study, process, pipe, time.perf_counter())
+
+    def heard(self) -> tuple[float | None, str]:
+        """Share done, or None and how it ended."""
+        try:
+            return self.pipe.recv()
+        except EOFError:  # it died: killed for memory, say, or a crash in a library
+            self.process.join()
+        from clipeval.runs import pages
+
+        error = f"its process ended with code {self.process.exitcode}"
+        if self.process.exitcode == -signal.SIGKILL:
+            error += "; was there enough memory?"
+        pages.write_study(self.folder, error=error)
+        return None, error
+
+    def stop(self) -> None:
+        """Kill the process and whatever it started; a store survives that at any moment."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL) if hasattr(os, "killpg") else None
+        self.process.kill()
+        self.process.join()
+
+
+def _execute(source: Path, folder: Path, values: dict, work: dict, environment: dict, pipe) -> None:
+    """Run one notebook, in a process of its own, and write its page."""
+    _lead_group()
+    os.environ.clear()  # the process this one is forked from may have started in another
+    os.environ.update(environment, MPLBACKEND="agg")
+    import logging
+
+    import papermill
+
+    from clipeval import errors
+    from clipeval.runs import engine, pages
+    from clipeval.session import session
+
+    session.work_before.update(work)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        error = ""
+        papermill.execute_notebook(
+            source,
+            folder / "notebook.ipynb",
+            parameters=values,
+            engine_name=engine.NAME,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            tell=lambda share: pipe.send((share, "")),
+        )
+    except papermill.PapermillExecutionError as failure:
+        users = hasattr(errors, failure.ename)
+        error = failure.evalue if users else f"{failure.ename}: {failure.evalue}"
+    except Exception as failure:  # whatever happens to one study, the others finish
+        error = f"{type(failure).__name__}: {failure}"
+    try:
+        pages.write_study(folder, error=error)
+    except Exception as failure:
+        error = error or f"its page could not be written: {type(failure).__name__}: {failure}"
+    pipe.send((None, error))
+
+
+def _lead_group() -> None:
+    """Lead a process group, so that Ctrl-C is the runner's alone; end, all of it, when the runner does."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    runner = multiprocessing.parent_process()
+
+    def watch():
+        connection.wait([runner.sentinel])
+        if hasattr(os, "killpg"):
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,368 @@
+"""One study's run: what its notebook works with, and the folder that its results are kept in."""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from clipeval.embedding.images import say_notes
+from clipeval.errors import NotStoredError
+from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
+from clipeval.output.tables import SHOWN, shown_of, table_html, write_table
+from clipeval.session.inputs import Inputs
+from clipeval.session.parameters import Parameters, parse, refuse_cards
+from clipeval.session.run_folder import check_out, write_json, write_run
+from clipeval.studies import get_study
+
+__all__ = ["Session", "as_markdown", "start"]
+
+#: what the runner did for this process's study before its notebook started; see `Inputs.work`
+work_before: dict = {}
+
+
+def start(study: str, values: dict) -> "Session":
+    """Open a session with the parameters that stand in `values`.
+
+    Parameters
+    ----------
+    study : str
+        Study id, such as "fairface".
+    values : dict
+        A notebook's ``globals()``, or any mapping; names that are no parameter are passed over, but
+        for those that papermill was given.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not accepted, papermill was given a name that is no parameter, a real model is
+        to read test cards, or the run folder cannot be written.
+    """
+    module = get_study(study).module
+    kind = module.Parameters
+    names = dict.fromkeys([*kind.model_fields, *_injected(values)])
+    parameters = parse(kind, {k: values[k] for k in names if k in values}, study=study)
+    refuse_cards(parameters)
+    check_out(parameters)
+    return getattr(module, "Session", Session)(study, parameters)
+
+
+def _injected(values: dict) -> list[str]:
+    """Names in the cell that papermill puts after a notebook's own parameters."""
+    import ast
+
+    cells = [cell for cell in values.get("In", ()) if str(cell).startswith("# Parameters\n")]
+    found = [
+        line for cell in cells for line in ast.parse(cell).body if isinstance(line, ast.Assign)
+    ]
+    return [target.id for line in found for target in line.targets]
+
+
+class Session(Inputs):
+    """The inputs of a study, and what its notebook does with the results: shows and keeps them.
+
+    Parameters
+    ----------
+    study, parameters, progress : as in `Inputs`
+    """
+
+    def __init__(self, study: str, parameters: Parameters, *, progress: bool = True):
+        super().__init__(study, parameters, progress=progress)
+        self._kept = {"tables": [], "figures": []}
+        self._against_fp32 = ""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this study within the run folder."""
+        return self.parameters.out_folder / self.study.id
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """What the tables and figures of this session are made from."""
+        attrs, embeddings = self.images.attrs, self.embed()
+        p = self.parameters
+        notes = list(attrs.get("notes", []))
+        return Provenance(
+            model=self.info.model,
+            pretrained=self.info.pretrained,
+            precision=p.precision,
+            activation=self.info.activation,
+            resize=p.resize,
+            device=self.work()["device"],
+            dataset=attrs["name"],
+            version=attrs.get("version", ""),
+            n=len(embeddings),
+            unreadable=len(embeddings.unreadable),
+            class_set=self.class_set.name if p.class_set else "",
+            class_set_version=self.class_set.version if p.class_set else "",
+            variant=self.class_set.variant if p.class_set else "",
+            templates=self.templates.label,
+            labels=attrs.get("labels", ""),
+            notes=tuple(notes),
+            test_cards=bool(attrs.get("planted")),
+            parameters={k: v for k, v in p.model_dump().items()},
+            **getattr(self.study.module, "about", lambda session: {})(self),
+        )
+
+    @functools.cached_property
+    def code(self) -> dict:
+        """Version, commit and dirty flag of the code that runs."""
+        return code_version()
+
+    def describe(self):
+        """What data this is, whose labels, on what terms, and what the model does to a picture (Markdown)."""
+        from IPython.display import Markdown
+
+        attrs, info, n = self.images.attrs, self.info, len(self.images)
+        said = {k: as_markdown(attrs.get(k, "")) for k in ("version", "labels", "licence", "terms")}
+        lines = [
+            f"**Data.** {as_markdown(attrs['name'])}, {said['version']}: {n:,} images. "
+            f"{said['labels']} Licence: {said['licence']}. {said['terms']}",
+            f"**Model.** {as_markdown(f'{info.model} {info.pretrained}'.strip())}, {info.precision}, "
+            f"{as_markdown(info.activation or 'its own')} activation, logit scale {info.logit_scale:.4g}, "
+            f"{info.score}. Preprocess: {as_markdown(_preprocess_text(info))}.",
+        ]
+        if self.pack:
+            lines.append(
+                f"**From a pack.** Embeddings and labels are those of {as_markdown(self.pack.path.name)} "
+                f"(sha256 of its manifest {self.pack.sha256}); no image was opened."
+            )
+        lines += [f"**Note.** {as_markdown(note)}" for note in attrs.get("notes", [])]
+        if attrs.get("planted"):
+            lines.insert(
+                0,
+                "**This is a replay on test cards: planted rates, read back from pixels. "
+                "It is no finding about any model.**",
+            )
+        return Markdown("\n\n".join(lines))
+
+    def on_test_cards(self, text: str):
+        """A remark that is true of test cards only: shown on them (Markdown), else nothing."""
+        from IPython.display import Markdown
+
+        return Markdown(text) if self.images.attrs.get("planted") else None
+
+    def reading(self):
+        """How many images were read, what is special about some, which were not (Markdown).
+
+        Writes unreadable.csv if there are any that were not.
+        """
+        from IPython.display import Markdown
+
+        # what does not fit is refused before hours of embedding
+        getattr(self.study.module, "check", lambda session: None)(self)
+        embeddings = self.embed()
+        lost = embeddings.unreadable
+        path = self.folder / "unreadable.csv"
+        special = f" {special}" if (special := say_notes(embeddings.notes)) else ""
+        if len(lost) == 0:
+            path.unlink(missing_ok=True)
+            return Markdown(f"All {len(embeddings):,} images could be read.{special}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lost[["image_id", "reason"]].to_csv(path, index=False, lineterminator="\n")
+        total = len(lost) + len(embeddings)
+        return Markdown(
+            f"**{len(lost):,} of {total:,} images could not be read** (listed in unreadable.csv); "
+            f"rates below are over {len(embeddings):,}.{special}"
+        )
+
+    def prompts(self):
+        """The prompts sent to the model so far, one row a class (DataFrame)."""
+        rows = [
+            {"task": task, "class": name, "prompts": " | ".join(texts)}
+            for task, classes in self._prompts.items()
+            for name, texts in classes.items()
+        ]
+        return pd.DataFrame(rows)
+
+    def save_predictions(self, predictions: pd.DataFrame) -> None:
+        """Write predictions.parquet; with another precision than fp32, show how many top labels that changes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f".predictions.{os.getpid()}.parquet"
+        predictions.to_parquet(beside, index=False)
+        os.replace(beside, self.folder / "predictions.parquet")
+        if self.parameters.precision != "fp32":
+            from IPython.display import Markdown, display
+
+            self._against_fp32 = self.against_fp32(predictions)
+            display(Markdown(self._against_fp32))
+
+    def against_fp32(self, predictions: pd.DataFrame) -> str:
+        """How many top labels differ from those with fp32, whose embeddings must be stored: a sentence."""
+        precision = self.parameters.precision
+        exact = type(self)(
+            self.study.id,
+            self.parameters.model_copy(update={"precision": "fp32"}),
+            progress=False,
+        )
+        exact.stored_only = True
+        exact.__dict__["images"] = self.images
+        try:
+            if self.pack:
+                raise NotStoredError("a pack holds one precision")
+            other = self.study.module.predict(exact)
+        except NotStoredError:
+            return (
+                f"**Not compared with fp32**, whose embeddings of these images are not stored: how many "
+                f"top labels {precision} changes is unknown. Run once with precision=fp32 to have it said."
+            )
+        keys = [k for k in ("image_id", "task", "method") if k in predictions]
+        tops = [
+            table.loc[table["rank"] == 1, [*keys, "label"]].astype(str)
+            for table in (predictions, other)
+        ]
+        both = tops[0].merge(tops[1], on=keys, suffixes=("", "_fp32"))
+        differ = both[both["label"] != both["label_fp32"]]
+        tasks = ", ".join(f"{task} {n:,}" for task, n in differ["task"].value_counts().items())
+        return (
+            f"**{len(differ):,} of {len(both):,} top labels ({100 * len(differ) / len(both):.2g} %) "
+            f"differ from those with fp32**{f' ({tasks})' if tasks else ''}."
+        )
+
+    def table(self, id: str, table: pd.DataFrame, text: str, *, extra=(), **how):
+        """Keep a table as CSV and LaTeX, and show it with its caption.
+
+        Parameters
+        ----------
+        id : str, the table's id in the contract, such as "by_race"
+        text : str, what it shows
+        extra : columns after the contract's that are shown too, such as p values
+        how : `intervals`, `published_source`, as in `provenance.caption`
+        """
+        from IPython.display import HTML
+
+        write_table(
+            table,
+            self.folder / "tables",
+            id,
+            caption(text, self.provenance, kind="table", **how),
+            extra=extra,
+        )
+        shown = self._keep("tables", id, text, kind="table", **how) + shown_of(table, id)
+        self._kept["tables"][-1]["rows"] = len(table)
+        return HTML(table_html(table[:SHOWN], caption=shown, id=f"table-{id}", extra=extra))
+
+    def figure(self, id: str, figure, text: str, *, alt: str = "", **how):
+        """Keep a figure as PDF, SVG and PNG, and show it with its caption.
+
+        Parameters
+        ----------
+        id, text, how : as in `table`
+        figure : matplotlib Figure
+        alt : str, what a reader who cannot see it is told
+        """
+        from base64 import b64encode
+        from html import escape
+
+        from IPython.display import HTML
+
+        from clipeval.output.figures import save_figure
+
+        alt = alt or getattr(figure, "alt", "") or text
+        paths = save_figure(
+            figure,
+            self.folder / "figures",
+            id,
+            caption(text, self.provenance, **how),
+            self.provenance,
+            alt=alt,
+            known=self.store.root / "figures",
+        )
+        shown = self._keep("figures", id, text, alt=alt, kind="figure", **how)
+        png = paths["png"]
+        width = round(figure.get_size_inches()[0] * 96 * 1.35)
+        data = b64encode(png.read_bytes()).decode()
+        return HTML(
+            f'<figure id="figure-{escape(id)}"><img alt="{escape(alt)}" style="width:{width}px;max-width:100%" '
+            f'src="data:image/png;base64,{data}"><figcaption>{escape(shown)}</figcaption></figure>'
+        )
+
+    def _keep(self, kind_of, id, text, *, alt="", kind, **how) -> str:
+        shown = caption(text, self.provenance, kind=kind, code=self.code, **how)
+        self._kept[kind_of] = [entry for entry in self._kept[kind_of] if entry["id"] != id]
+        cite = bibtex(id, self.provenance, study=self.study.id, title=text, code=self.code)
+        self._kept[kind_of].append(
+            {"id": id, "text": text, "caption": shown, "alt": alt, "bibtex": cite}
+        )
+        return shown
+
+    def finish(self) -> Path:
+        """Write prompts.json, study.json and the run's run.json; returns the study's folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "prompts.json", self._prompts)
+        write_json(self.folder / "study.json", self.record())
+        write_run(self.parameters.out_folder)
+        return self.folder
+
+    def work(self) -> dict:
+        """What was done for this study so far, the runner's part included; see `Inputs.work`."""
+        mine = super().work()
+        before = {"device": "", "opened": 0, "encoded": 0, "seconds": {}} | work_before
+        steps = dict.fromkeys([*before["seconds"], *mine["seconds"]])
+        seconds = {k: before["seconds"].get(k, 0) + mine["seconds"].get(k, 0) for k in steps}
+        return {
+            "device": mine["device"] or before["device"],
+            "opened": mine["opened"] + before["opened"],
+            "encoded": mine["encoded"] + before["encoded"],
+            "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        }
+
+    def record(self) -> dict:
+        """All that is known of this run of the study, as plain JSON values."""
+        from clipeval.embedding.embed import dataset_hash
+
+        attrs, embeddings, work = self.images.attrs, self.embed(), self.work()
+        train = getattr(self.study.module, "trained_on", lambda session: None)(self)
+        return {
+            "study": self.study.id,
+            "title": self.study.title,
+            "parameters": self.parameters.model_dump(),
+            "model": self.info.to_json(),
+            "device": work["device"] or "none: every embedding was stored",
+            "dataset": {
+                "name": attrs["name"],
+                "version": attrs.get("version", ""),
+                "licence": attrs.get("licence", ""),
+                "citation": attrs.get("citation", ""),
+                "labels": attrs.get("labels", ""),
+                "notes": [*attrs.get("notes", []), *filter(None, [say_notes(embeddings.notes)])],
+                "images": len(self.images),
+                "read": len(embeddings),
+                "unreadable": len(embeddings.unreadable),
+                "hash": self.data_hash,
+            },
+            "train": train and {"images": len(train[1]), "hash": dataset_hash(*train)},
+            "test_cards": bool(attrs.get("planted")),
+            "pack": self.pack.sha256 if self.pack else "",
+            "class_sets": self._class_sets,
+            "templates": {self.templates.label: {"hash": self.templates.hash}},
+            "prompts_hash": hashlib.sha256(json.dumps(self._prompts).encode()).hexdigest(),
+            "code": self.code,
+            "versions": package_versions(),
+            "against_fp32": self._against_fp32,
+            "opened": work["opened"],
+            "encoded": work["encoded"],
+            "seconds": work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
+            **self._kept,
+        }
+
+
+def as_markdown(text) -> str:
+    """Text from data as Markdown that shows it as it is: no tag, link or emphasis comes of it."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(str(text).split()))
+
+
+def _preprocess_text(info) -> str:
+    p = info.preprocess
+    size = p.get("size")
+    size = "x".join(map(str, size)) if isinstance(size, list | tuple) else size
+    how = {
+        "shortest": "shorter side to size, then the middle cut out: the sides of wide photos are lost",
+        "longest": "longer side to size, the rest filled",
+        "squash": "squashed to size",
+    }.get(p.get("resize_mode"), p.get("resize_mode"))
+    return ", ".join(str(part) for part in (f"{size} pixels", p.get("interpolation"), how) if part)

@@ -1,0 +1,34 @@
+"""What the `outcomes` hooks of the studies share (see `clipeval.studies.headlines`)."""
+
+import pandas as pd
+
+from clipeval.classify.class_sets import load_class_set
+from clipeval.errors import ClassSetError
+
+__all__ = ["ALL", "by_group", "recorded_class_set"]
+
+ALL = "All"
+
+
+def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows of all images, then those of each group of `column` again; `images_of` says which."""
+    parts = frame.sort_values(column, kind="stable")
+    parts = parts.assign(images_of=parts[column].astype(object))
+    return pd.concat([frame.assign(images_of=ALL), parts], ignore_index=True)
+
+
+def recorded_class_set(record: dict, name: str = "class_set"):
+    """The class set that a parameter of a run names, if it is still what it was then.
+
+    Raises
+    ------
+    ClassSetError  if its classes have changed since
+    """
+    class_set = load_class_set(record["parameters"][name])
+    then = record.get("class_sets", {}).get(class_set.label, {}).get("hash", class_set.hash)
+    if then != class_set.hash:
+        raise ClassSetError(
+            f"class set {class_set.label} has changed since the run; run the study again, or give "
+            "the changed set a new version."
+        )
+    return class_set

@@ -1,0 +1,316 @@
+"""Which choice matters most: headline numbers under every combination of reasonable choices.
+
+The paper states no prompts; class wording, templates, precision and how a picture is brought to size
+are choices, and each moves the numbers. Here all combinations are tried on the same images, from
+stored embeddings, and the spread is split up by choice.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from clipeval.classify.class_sets import list_class_sets, load_class_set, load_templates
+from clipeval.errors import NotStoredError, ParameterError
+from clipeval.session.parameters import Parameters, parse
+from clipeval.session.session import Session
+from clipeval.studies import get_study
+from clipeval.studies.headlines import (
+    ALL,
+    counterpart,
+    headline_rates,
+    outcomes_of,
+    published_headlines,
+)
+from clipeval.studies.sensitivity.spread import FACTORS, breakdown, range_of, uncertainties
+
+__all__ = [
+    "FACTORS",
+    "TEMPLATES",
+    "breakdown",
+    "check_studies",
+    "range_of",
+    "ranges",
+    "show_ranges",
+    "uncertainties",
+    "variants_of",
+    "vary",
+]
+
+GROUPS = ["study", "quantity", *FACTORS]
+#: template sets that a study's own report tries beside its own
+TEMPLATES = ("photo", "article", "bare", "face")
+
+
+class _Variant(Session):
+    """A study's session on the images, embeddings and prompts of another session."""
+
+    def __init__(self, base: Session, study: str, encode, **changes):
+        kind = get_study(study).module.Parameters
+        values = {k: v for k, v in base.parameters.model_dump().items() if k in kind.model_fields}
+        if "methods" in kind.model_fields:
+            changes["methods"] = "zero-shot"  # a probe is told no words
+        super().__init__(study, parse(kind, values | changes, study=study), progress=base.progress)
+        self._base, self.encode = base, encode
+        for name in ("images", "store", "info"):
+            self.__dict__[name] = getattr(base, name)
+
+    @property
+    def model(self):
+        return self._base.model
+
+    def embed(self, images=None, features="projected"):
+        return self._base.embed(images, features)
+
+    def classify(self, task=None, *, top=1, **words):
+        return super().classify(task, top=1, **words)  # hits need the first answer only
+
+
+def variants_of(class_set: str) -> list[str]:
+    """A class set and the variants that word it otherwise, the one named first; "" where a study has none.
+
+    A variant that is another one and further classes, such as child, is no wording but class design:
+    an intervention, which the study of that name measures. It is left out.
+    """
+    if not class_set:
+        return [""]
+    name = load_class_set(class_set).name
+    known = [spec for spec in list_class_sets()["class_set"] if spec.partition(":")[0] == name]
+    asked = {spec: _asked(spec) for spec in known}
+    words = [spec for spec in known if not any(less < asked[spec] for less in asked.values())]
+    return [class_set, *(spec for spec in words if spec != class_set)]
+
+
+def _asked(class_set: str) -> frozenset:
+    """Every (task, class, text) of a class set."""
+    tasks = load_class_set(class_set).tasks
+    return frozenset((task, *item) for task, classes in tasks.items() for item in classes.items())
+
+
+def vary(
+    session: Session,
+    studies: Sequence[str],
+    *,
+    class_sets: dict[str, Sequence[str]] | None = None,
+    templates: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    resizes: Sequence[str] = (),
+    compute: bool = False,
+) -> pd.DataFrame:
+    """Headline quantities of studies under every combination of choices.
+
+    Parameters
+    ----------
+    session : Session
+        Its parameters say model, data set and the choice that others are compared with.
+    studies : ids of studies that have headline quantities
+    class_sets : study -> class sets; by default the study's own and all its variants
+    templates, precisions, resizes : further choices; the session's own always come first
+    compute : bool
+        Embed the images for precisions and resizes that are not stored; False leaves these out and
+        names them in `attrs["left_out"]`.
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, class_set, templates, precision, resize, n, count, metric, percent, ci_low,
+        ci_high (Wilson, 95 %), published, difference, reference (bool: the session's own choice),
+        task. For a quantity, class sets and templates that ask what an earlier one asks are left
+        out: a variant of the words for gender is no other choice for age, nor are "a" and "a or an"
+        where no word begins with a vowel. `attrs["left_out"]`: sentences.
+
+    Raises
+    ------
+    ParameterError  if a study is unknown or has no headline quantities
+    """
+    p = session.parameters
+    check_studies(p, studies)
+    bases, left_out = _bases(session, precisions, resizes, compute)
+    parts = []
+    for base, study in itertools.product(bases, studies):
+        encode, point = _Memory(base), _point(p, study)
+        more = (class_sets or {}).get(study, variants_of(point[0]))
+        sets, said = (list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *templates]))
+
+        def tried(base=base, study=study, encode=encode, sets=sets, said=said) -> pd.DataFrame:
+            encode(_prompts(sets, said))  # at once: the store is read, the model called only once
+            found = []
+            for class_set, wording in itertools.product(sets, said):
+                words = {"class_set": class_set, "templates": wording}
+                found.append(_rates(_Variant(base, study, encode, **words)).assign(**words))
+            return pd.concat(found, ignore_index=True)
+
+        found = session.remember("sensitivity", _depends(base, study, sets, said), tried)
+        own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
+        about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
+        parts.append(found.assign(study=study, **about, reference=own & (base is session)))
+    table = _distinct(pd.concat(parts, ignore_index=True))
+    numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
+    table = table[[*GROUPS, *numbers, "reference", "task"]]
+    table.attrs["left_out"] = left_out
+    return table
+
+
+def check_studies(p: Parameters, studies: Sequence[str]) -> None:
+    """ParameterError if a study has nothing to vary, or one class set is named for several."""
+    for study in studies:
+        module = get_study(study).module
+        if not hasattr(module, "outcomes") or "other" in module.Parameters.model_fields:
+            raise ParameterError(
+                f"{study} has no headline numbers of one class set to vary; name fairface, "
+                "denigration, congress, cctv or celebrities."
+            )
+    if len(studies) != 1 and p.class_set:
+        raise ParameterError(
+            f"class_set={p.class_set} is given for {len(studies)} studies; name one study, or "
+            "leave the class set to each."
+        )
+
+
+def _point(p: Parameters, study: str) -> tuple[str, str]:
+    """Class set and templates of the reference: what the session names, else the study's own."""
+    own = get_study(study).module.Parameters.model_fields
+    named = p.templates != Parameters.model_fields["templates"].default
+    return p.class_set or own["class_set"].default, p.templates if named else own[
+        "templates"
+    ].default
+
+
+def _depends(base: Session, study: str, sets: list[str], said: list[str]) -> list:
+    """All that decides the rates of one study on one set of embeddings."""
+    decides = get_study(study).module.Parameters.decides
+    fields = {k: v for k, v in base.parameters.model_dump().items() if k in decides}
+    words = [load_class_set(name).hash for name in sets if name]
+    words += [load_templates(name).hash for name in said]
+    return [base.info.fingerprint, base.data_hash, study, sets, said, words, fields]
+
+
+def _prompts(sets: list[str], said: list[str]) -> list[str]:
+    """Every prompt of class sets in every template."""
+    tasks = [classes for name in sets if name for classes in load_class_set(name).tasks.values()]
+    texts = dict.fromkeys(text for classes in tasks for text in classes.values())
+    templates = [load_templates(name) for name in said]
+    return [prompt for t in templates for text in texts for prompt in t.fill(text)]
+
+
+class _Memory:
+    """Prompts encoded once for all variants."""
+
+    def __init__(self, base: Session):
+        self._base, self._rows = base, {}
+
+    def __call__(self, prompts: list[str]) -> np.ndarray:
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._rows]
+        if new:
+            self._rows.update(zip(new, self._base.encode(new), strict=True))
+        return np.array([self._rows[prompt] for prompt in prompts], dtype=np.float32)
+
+
+def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[str]]:
+    """A session for each precision and resize that has embeddings; what has none is named."""
+    p, left_out = session.parameters, []
+
+    def base(precision, resize):
+        if (precision, resize) == (p.precision, p.resize):
+            return session
+        changed = p.model_copy(update={"precision": precision, "resize": resize})
+        found = Session(session.study.id, changed, progress=session.progress)
+        found.__dict__.update(images=session.images, store=session.store)
+        return found if compute or _stored(found) else None
+
+    def kept(what, levels, own, others):
+        levels = [own, *(level for level in dict.fromkeys(levels) if level != own)]
+        found = [x for x in levels if all(base(*pair) for pair in others(x))]
+        missing = [x for x in levels if x not in found]
+        if missing:
+            left_out.append(f"No embeddings are stored for {what} {', '.join(missing)}: left out.")
+        return found
+
+    precisions = kept("precision", precisions, p.precision, lambda x: [(x, p.resize)])
+    resizes = kept("resize", resizes, p.resize, lambda x: [(y, x) for y in precisions])
+    return [base(x, y) for x, y in itertools.product(precisions, resizes)], left_out
+
+
+def _stored(session: Session) -> bool:
+    """Whether every image of the session has an embedding in the store."""
+    session.stored_only = True
+    try:
+        session.embed()
+    except NotStoredError:
+        return False
+    finally:
+        session.stored_only = False
+    return True
+
+
+def _rates(session: Session) -> pd.DataFrame:
+    """Headline rates over all images, and which prompts each of them was asked with."""
+    study, p = session.study, session.parameters
+    predictions = study.module.predict(session)
+    record = {"parameters": p.model_dump(), "model": {"model": session.info.model}}
+    outcomes = outcomes_of(study.id, predictions, record)
+    outcomes = outcomes[(outcomes["images_of"] == ALL) & (outcomes["method"] == "zero-shot")]
+    table = headline_rates(outcomes, seed=p.seed)
+    known = published_headlines(study.id, record)
+    known = known[(known["model"] == counterpart(study.id, record)) & (known["images_of"] == ALL)]
+    known = known[known["method"] == "zero-shot"].set_index("quantity")["published"]
+    table["published"] = table["quantity"].map(known).astype(float)
+    table["difference"] = table["percent"] - table["published"]
+    tasks = outcomes.drop_duplicates("quantity").set_index("quantity")["task"]
+    table["task"] = table["quantity"].map(tasks)
+    prompts = session.prompts()
+    asked = {task: rows.to_json(orient="values") for task, rows in prompts.groupby("task")}
+    table["asked"] = [asked.get(task, prompts.to_json(orient="values")) for task in table["task"]]
+    return table
+
+
+def _distinct(table: pd.DataFrame) -> pd.DataFrame:
+    """Without class sets and templates that ask nothing new for a quantity, whatever the other is."""
+    kept = []
+    for _, rows in table.groupby(["study", "quantity"], sort=False):
+        for choice in ("class_set", "templates"):
+            asked = rows.groupby(choice, sort=False)["asked"].agg(lambda texts: repr(list(texts)))
+            rows = rows[rows[choice].isin(asked.drop_duplicates().index)]
+        kept.append(rows)
+    return pd.concat(kept, ignore_index=True).drop(columns="asked")
+
+
+def ranges(session: Session) -> pd.DataFrame:
+    """How far choices of words move a study's own headline numbers, on the embeddings that it used.
+
+    Parameters
+    ----------
+    session : Session of any study but the card; class_design, which is about two class sets, is
+        shown the numbers of denigration
+
+    Returns
+    -------
+    DataFrame, as `range_of` returns it, over the class set's wordings and `TEMPLATES`; without rows
+    where the study puts no words to the model (a probe alone, an image-only model)
+    """
+    own, p = session.study.id, session.parameters
+    if not session.info.has_text or getattr(p, "methods", "") == "linear probe":
+        return pd.DataFrame()
+    study = "denigration" if "other" in type(p).model_fields else own
+    return range_of(vary(session, [study], templates=TEMPLATES))
+
+
+def show_ranges(session: Session):
+    """Keep and show `ranges` as the table "range"; a sentence where there is nothing to vary."""
+    found = ranges(session)
+    if found.empty:
+        from IPython.display import Markdown
+
+        return Markdown(
+            "No words are put to the model here, so there is no choice of words to vary."
+        )
+    text = "Headline numbers of this run, and their range over class sets and templates."
+    if session.images.attrs.get("planted"):
+        text += " Cards were drawn for the default words: how far others move them means nothing."
+    return session.table(
+        "range",
+        found,
+        text,
+        extra=["lowest", "highest", "choices", "lowest_with", "highest_with"],
+    )

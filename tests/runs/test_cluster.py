@@ -1,0 +1,89 @@
+"""Parts of an embedding, by jobs of one's own or by Ray: together the same bits as alone."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from clipeval.embedding.embed import _plan, embed_images, embed_part
+from clipeval.embedding.store import Store
+from clipeval.errors import ParameterError
+from clipeval.models import load_model
+from clipeval.runs.cluster import embed_by_ray, embed_parts, parse_part
+from clipeval.session.session import start
+
+
+def test_parts_are_disjoint_whole_shards():
+    missing = np.ones(1000, bool)
+    missing[200:300] = False
+    shards = _plan(missing, 10, 70)
+    parts = [_plan(missing, 10, 70, (i, 3)) for i in (1, 2, 3)]
+    firsts = sorted(int(shard[0][0]) for part in parts for shard in part)
+    assert firsts == [int(shard[0][0]) for shard in shards]
+    for part in parts:  # the same batches, wherever they are computed
+        for shard in part:
+            same = next(s for s in shards if s[0][0] == shard[0][0])
+            assert [b.tolist() for b in same] == [b.tolist() for b in shard]
+    assert {int(s[0][0]) // 70 % 3 for s in parts[1]} == {1}
+
+
+def test_parts_give_the_matrix_of_one_job_bit_for_bit(tmp_path, real, tiny_face_clip):
+    values = {"dataset": "fairface", "data": str(real / "fairface"), "limit": 90}
+    images = start("fairface", values | {"out": str(tmp_path)}).images
+    model = load_model(f"local-dir:{tiny_face_clip}", device="cpu")
+    how = {"info": model.info, "batch_size": 8, "workers": 0, "progress": False, "shard_size": 16}
+    alone = embed_images(images, get_model=lambda: model, store=Store(tmp_path / "one"), **how)
+    store, counts = Store(tmp_path / "parts"), []
+    for i in (3, 1, 2):
+        counts.append(embed_part(images, (i, 3), get_model=lambda: model, store=store, **how))
+    assert counts == [26, 32, 32]  # six shards of 16 but for the last, of ten
+    whole = embed_images(images, get_model=lambda: None, store=Store(tmp_path / "parts"), **how)
+    assert whole.encoded == 0 and np.array_equal(whole.matrix, alone.matrix)
+    assert (whole.image_id == alone.image_id).all()
+
+
+def test_a_study_embeds_what_it_will_read(demo_cache, tmp_path):
+    given = {"store": str(tmp_path / "s"), "out": str(tmp_path), "train_limit": 300, "workers": 0}
+    session = start("fairface", given | {"limit": 50})
+    counts = [embed_parts("fairface", session.parameters, (i, 2), False) for i in (1, 2)]
+    assert counts == [350, 0]  # for the probe, the same features of the same images once more
+    session.study.module.predict(session)
+    assert session.embed().encoded == 0
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "1/0", "-1/2"])
+def test_what_is_no_part(text):
+    with pytest.raises(ParameterError, match=f"--part {text} is no part; write I/N with I from"):
+        parse_part(text)
+
+
+def test_the_command_line_embeds_a_part(demo_cache, tmp_path):
+    given = ["-p", "limit=40", "-p", "methods=zero-shot", "-p", "workers=0"]
+    given += ["-p", f"store={tmp_path}", "-p", "batch_size=8"]
+    command = [sys.executable, "-m", "clipeval", "embed", "fairface", *given]
+    said = []
+    for more in (["--part", "2/2"], ["--part", "1/2"], [], ["--part", "1/2", "--ray"]):
+        done = subprocess.run([*command, *more], capture_output=True, text=True)
+        said.append(done.stdout + done.stderr * (done.returncode > 0))
+    assert said[0] == "fairface: part 2/2, 0 images encoded\n"  # all are in the first shard
+    assert said[1] == "fairface: part 1/2, 40 images encoded\n"
+    assert "40 images, 0 of them new" in said[2]
+    assert "--part and --ray exclude each other" in said[3]
+
+
+def test_without_ray_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ParameterError, match="--ray needs ray, which is not installed; pip instal"):
+        embed_by_ray({})
+
+
+@pytest.mark.slow
+def test_ray_embeds_all_parts(demo_cache, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    given = {"store": str(tmp_path / "s"), "out": str(tmp_path), "workers": 0, "limit": 2000}
+    session = start("fairface", given | {"methods": "zero-shot"})
+    assert embed_by_ray({"fairface": session.parameters}) == {"fairface": 2000}
+    assert session.embed().encoded == 0

@@ -1,0 +1,182 @@
+"""The card copies numbers from the studies' tables, widens what was picked, and says what it does not show."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+import clipeval
+from clipeval.output.tables import check_table
+from clipeval.studies import card
+
+GENDER = pd.DataFrame(
+    {
+        "method": ["zero-shot"] * 3 + ["linear probe"],
+        "race": ["White", "Black", "Indian", "White"],
+        "gender": ["Male", "Female", "All", "Male"],
+        "n": [10, 20, 30, 10],
+        "count": [9, 14, 3, 1],
+        "metric": "accuracy",
+        "percent": [90.0, 70.0, 10.0, 5.0],
+        "ci_low": [60.0, 48.0, 3.0, 1.0],
+        "ci_high": [98.0, 85.0, 26.0, 40.0],
+        "published": [91.0, None, None, None],
+        "difference": [-1.0, None, None, None],
+    }
+)
+
+
+def test_lowest_and_highest_cells_are_those_of_the_table():
+    table = card.summarise({("fairface", "gender_by_race"): GENDER}).set_index("quantity")
+    lowest = table.loc["gender, zero-shot, lowest race and gender: Black, Female"]
+    highest = table.loc["gender, zero-shot, highest race and gender: White, Male"]
+    assert (lowest["percent"], lowest["n"]) == (70, 20)
+    # picked of two cells: an interval that holds for both at once (Bonferroni)
+    ends = 100 * np.array(proportion_confint(14, 20, alpha=0.05 / 2, method="wilson"))
+    assert lowest[["ci_low", "ci_high"]].tolist() == pytest.approx(ends.tolist(), abs=1e-9)
+    assert lowest["note"] == "lowest of 2: 97.5 % interval (Bonferroni)"
+    assert (highest["percent"], highest["published"], highest["difference"]) == (90, 91, -1)
+    assert len(table) == 2  # "All" and the probe are other lines, and no other study was run
+
+
+def test_every_part_has_a_sentence_on_what_it_does_not_show():
+    assert {line.part for line in card.LINES} == set(card.NOT_SHOWN)
+    text = card.markdown(card.summarise({("fairface", "gender_by_race"): GENDER}), "About.", "Care")
+    assert "**Care.**" in text
+    assert "| 20 | 70.0 [45.1, 86.9] | – | – | – | lowest of 2" in text
+    assert "| 10 | 90.0 [54.7, 98.5] | – | 91.0 | -1.0 | highest of 2" in text
+    assert card.COMPARED["Group gaps"] in text
+    assert "0 of 1 published values lie outside" in text and "some 0.2 of 1 (17 %)" in text
+    assert text.rstrip().endswith("Identification (celebrities).")
+    assert "Not measured in this run: Capability (fairface), Harm rates (denigration)," in text
+    assert "Group gaps" not in card.not_measured(pd.DataFrame({"part": ["Group gaps"]}))
+    assert card.not_measured(pd.DataFrame({"part": list(card.NOT_SHOWN)})) == ""
+    assert card.NOT_SHOWN["Group gaps"] in text and card.NOT_SHOWN["Capability"] not in text
+
+
+def test_markdown_keeps_text_from_data_as_text():
+    hostile = GENDER.assign(race="<script>|")
+    text = card.markdown(card.summarise({("fairface", "gender_by_race"): hostile}), "")
+    assert "&lt;script>\\|" in text and "<script" not in text
+
+
+def test_an_empty_run_folder_is_said_and_no_error(tmp_path):
+    session = clipeval.start("card", {"out": str(tmp_path)})
+    assert "No study has been run in this folder yet" in session.about()
+    assert card.summarise(session.tables).empty
+
+
+@pytest.mark.parametrize("models, warned", [(["a"], False), (["a", "b"], True)])
+def test_studies_of_two_models_are_no_card_of_one(tmp_path, models, warned):
+    for i, model in enumerate(models):
+        folder = tmp_path / f"study{i}"
+        folder.mkdir()
+        record = {"model": {"model": model, "pretrained": ""}, "dataset": {"name": "x", "read": 3}}
+        (folder / "study.json").write_text(json.dumps(record))
+    assert (
+        "no card of one model" in clipeval.start("card", {"out": str(tmp_path)}).about()
+    ) == warned
+
+
+def test_the_range_over_choices_stands_beside_the_point():
+    overall = pd.DataFrame(
+        {"n": [9], "metric": ["violent"], "percent": [5.0], "ci_low": [4.0], "ci_high": [6.0]}
+    ).assign(published=4.9, difference=0.1)
+    varied = pd.DataFrame(
+        {"study": ["denigration"], "quantity": ["violent"], "lowest": [0.31], "highest": [10.1]}
+    )
+    tables = {("denigration", "overall"): overall, ("sensitivity", "range"): varied}
+    table = card.summarise(tables)
+    assert table["over class sets and templates"].tolist() == ["0.3 to 10.1"]
+    text = card.markdown(table, "")
+    assert "interval] | over class sets and templates | published" in text
+    assert "| 5.0 [4.0, 6.0] | 0.3 to 10.1 | 4.9 | +0.1 |" in text
+
+
+def rows(**columns):
+    table = pd.DataFrame(columns).assign(published=np.nan, difference=np.nan)
+    return table.assign(ci_low=table["percent"] - 1.0, ci_high=table["percent"] + 1.0)
+
+
+def test_own_harms_and_the_paired_change_are_on_the_card():
+    design = rows(
+        class_set=["mine", "mine:more", "change"] * 2,
+        n=100,
+        count=[9, 5, 4, 30, 20, 10],
+        metric=["violent", "violent", "change in violent"]
+        + ["a or b", "a or b", "change in a or b"],
+        percent=[9.0, 5.0, -4.0, 30.0, 20.0, -10.0],
+    )
+    races = rows(
+        race=["P", "P", "Q", "Q"], n=50, count=[5, 20, 10, 10], metric=["violent", "lazy"] * 2,
+        percent=[10.0, 40.0, 20.0, 20.0],
+    )  # fmt: skip
+    gaps = rows(
+        grouping=["race", "gender"], category="violent", highest=["Q", "all equal"],
+        lowest=["P", "all equal"], n=100, metric="largest gap", percent=[10.0, 0.0],
+    )  # fmt: skip
+    tables = {("class_design", "overall"): design, ("denigration", "by_race"): races}
+    table = check_table(card.summarise(tables | {("denigration", "gaps"): gaps}))
+    assert table["quantity"].tolist() == [
+        "violent, largest gap by race: Q to P",  # a gap of nothing is left out
+        "violent, highest race: Q",
+        "lazy, highest race: P",
+        "a or b, classes mine",
+        "a or b, classes mine:more",
+        "change in a or b, the same images",
+    ]
+    change = table.iloc[-1]
+    assert (change["percent"], change["ci_low"], change["ci_high"]) == (-10, -11, -9)
+    rates, points = card.drawn(table), card.drawn(table, points=True)
+    assert rates["quantity"].tolist()[0] == "HARM RATES" and len(rates) == 4 + 2
+    assert points["quantity"].tolist() == [
+        "GROUP GAPS", table["quantity"][0], "CLASS DESIGN", change["quantity"],
+    ]  # fmt: skip
+
+
+def test_an_occupation_is_named_only_if_its_corrected_p_says_so():
+    top = rows(
+        label_set="occupations", direction=["more for women"] * 2 + ["more for men"] * 2,
+        label=["judge", "judge", "doctor", "doctor"], gender=["Male", "Female"] * 2,
+        n=[430, 110] * 2, count=[22, 22, 40, 3], metric="images with the label",
+        percent=[100 * 22 / 430, 20.0, 100 * 40 / 430, 100 * 3 / 110], chi2=[25.9, 25.9, 5.0, 5.0],
+        p_adjusted=[1e-5, 1e-5, 0.4, 0.4],
+    )  # fmt: skip
+    every = pd.DataFrame({"label_set": "occupations", "label": list("abcde") * 2})
+    every["gender"] = ["Male"] * 5 + ["Female"] * 5
+    tables = {("congress", "top_gendered"): top, ("congress", "labels_by_gender"): every}
+    table = check_table(card.summarise(tables)).set_index("quantity")
+    assert len(table) == 3
+    row = table.loc["occupation given more for women: judge, images of Female"]
+    ends = 100 * np.array(proportion_confint(22, 110, alpha=0.05 / 10, method="wilson"))
+    assert row[["ci_low", "ci_high"]].tolist() == pytest.approx(ends.tolist(), abs=1e-9)
+    assert row["note"] == "picked of 10: 99.5 % interval (Bonferroni)"
+    none = table.loc["occupation given more for men: none with a corrected p below 0.05"]
+    assert np.isnan(none["percent"]) and np.isnan(none["n"])
+
+
+def test_few_clusters_and_thousands_are_said():
+    names = rows(
+        protocol="closed", names=[100, 2000], n=[300, 9000], count=[30, 90], metric="top-1",
+        percent=[10.0, 1.0], clusters=[7, 900], few_clusters=[True, False],
+    )  # fmt: skip
+    table = card.summarise({("celebrities", "top1_by_names"): names})
+    assert table["quantity"].tolist()[1] == "right name among 2,000, closed"
+    assert table["note"].tolist() == ["only 7 clusters: do not rely on the interval", ""]
+
+
+def test_picked_intervals_hold_the_cell_that_was_picked():
+    """Of 14 equal cells the lowest and highest: Wilson's 95 % held in 67 to 78 %, these in 95 or more."""
+    rng, held = np.random.default_rng(0), {False: 0, True: 0}
+    for _ in range(400):
+        count = rng.binomial(200, 0.9, 14)
+        cells = pd.DataFrame({"race": [f"r{i}" for i in range(14)], "gender": "Male", "n": 200})
+        cells = cells.assign(count=count, percent=count / 2, metric="accuracy", method="zero-shot")
+        cells = cells.assign(ci_low=0.0, ci_high=100.0, published=np.nan, difference=np.nan)
+        low = card.summarise({("fairface", "gender_by_race"): cells}).iloc[0]
+        held[True] += low["ci_low"] <= 90 <= low["ci_high"]
+        ends = proportion_confint(count.min(), 200, method="wilson")
+        held[False] += ends[0] <= 0.9 <= ends[1]
+    assert held[False] / 400 < 0.85 and held[True] / 400 >= 0.95

@@ -1,0 +1,317 @@
+"""Sensitivity: every combination against the studies run one by one, the breakdown against statsmodels."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipeval.errors import DataError, ParameterError
+from clipeval.paths import NOTEBOOKS
+from clipeval.session.parameters import parse
+from clipeval.session.session import Session
+from clipeval.studies import STUDIES, get_study
+from clipeval.studies.sensitivity import variation
+from clipeval.studies.sensitivity.variation import (
+    TEMPLATES,
+    breakdown,
+    range_of,
+    ranges,
+    uncertainties,
+    variants_of,
+    vary,
+)
+
+
+def factorial(seed=0, sizes=(4, 3, 2), noise=1.0, effect=3):
+    """A made-up full factorial of three choices, in shuffled order."""
+    rng = np.random.default_rng(seed)
+    names = [[f"{letter}{i}" for i in range(n)] for letter, n in zip("abc", sizes, strict=True)]
+    effects = [dict(zip(level, rng.normal(0, effect, len(level)), strict=True)) for level in names]
+    rows = []
+    for key in itertools.product(*names):
+        value = 50 + sum(e[k] for e, k in zip(effects, key, strict=True)) + noise * rng.normal()
+        rows.append(dict(zip(("class_set", "templates", "precision"), key, strict=True)))
+        rows[-1] |= {"percent": value, "reference": key == ("a0", "b0", "c0")}
+    table = pd.DataFrame(rows).sample(frac=1, random_state=1)
+    return table.assign(study="fairface", quantity="made up", resize="model", n=100, metric="rate")
+
+
+def test_breakdown_equals_statsmodels_anova():
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    table = factorial()
+    found = breakdown(table).set_index("choice")
+    model = ols("percent ~ C(class_set) + C(templates) + C(precision)", data=table).fit()
+    anova = anova_lm(model)
+    total = anova["sum_sq"].sum()
+    names = ["C(class_set)", "C(templates)", "C(precision)", "Residual"]
+    for choice, name in zip(
+        ["class set", "templates", "precision", "interactions"], names, strict=True
+    ):
+        row = found.loc[choice]
+        assert row["sum_sq"] == pytest.approx(anova.loc[name, "sum_sq"], rel=1e-9)
+        assert row["dof"] == anova.loc[name, "df"]
+        assert row["percent"] == pytest.approx(100 * anova.loc[name, "sum_sq"] / total, rel=1e-9)
+    assert found["percent"].sum() == pytest.approx(100)
+    assert found["by_chance"].to_dict() == pytest.approx(
+        {
+            "class set": 300 / 23,
+            "templates": 200 / 23,
+            "precision": 100 / 23,
+            "interactions": 1700 / 23,
+        }
+    )
+
+
+def test_by_chance_is_what_noise_alone_gives():
+    found = [breakdown(factorial(seed, noise=1.0, effect=0)) for seed in range(300)]
+    shares = pd.concat(found).groupby("choice")[["percent", "by_chance"]].mean()
+    assert shares["percent"].to_numpy() == pytest.approx(shares["by_chance"].to_numpy(), abs=1.5)
+    assert shares.loc["class set", "percent"] > 2 * shares.loc["precision", "percent"]
+
+
+def test_breakdown_of_what_does_not_vary_and_of_one_choice_alone():
+    flat = factorial().assign(percent=50.0)
+    assert breakdown(flat)["percent"].isna().all()
+    additive = breakdown(factorial(noise=0.0)).set_index("choice")["percent"]
+    assert additive["interactions"] == pytest.approx(0, abs=1e-9)
+    table = factorial()
+    alone = breakdown(table[(table["templates"] == "b0") & (table["precision"] == "c0")])
+    assert alone["choice"].tolist() == ["class set"]
+    assert alone["percent"].tolist() == pytest.approx([100.0])
+
+
+def test_breakdown_needs_every_combination_once():
+    table = factorial()
+    with pytest.raises(DataError, match="every combination once"):
+        breakdown(table.iloc[1:])
+    with pytest.raises(DataError, match="every combination once"):
+        breakdown(pd.concat([table.iloc[1:], table.iloc[[1]]]))
+
+
+def test_range_by_hand():
+    table = factorial().assign(count=7, ci_low=1.0, ci_high=99.0, published=40.0, difference=1.0)
+    row = range_of(table).iloc[0]
+    low, high = table.loc[table["percent"].idxmin()], table.loc[table["percent"].idxmax()]
+    assert row["percent"] == table.loc[table["reference"], "percent"].item()
+    assert (row["lowest"], row["highest"]) == (low["percent"], high["percent"])
+    assert row["width"] == pytest.approx(np.ptp(table["percent"])) and row["choices"] == 24
+    words = (
+        f"class set {low['class_set']}, templates {low['templates']}, precision {low['precision']}"
+    )
+    assert row["lowest_with"] == words  # resize is the same throughout, and is not said
+    both = uncertainties(range_of(table))
+    assert both["ci_low"].tolist() == [1.0, low["percent"]]
+    assert both["ci_high"].tolist() == [99.0, high["percent"]]
+    with pytest.raises(DataError, match="mark one choice"):
+        range_of(table.assign(reference=False))
+
+
+def open_session(tiny_face_clip, real, store, study="sensitivity", **more):
+    kind = get_study(study).module.Parameters
+    values = {"model": f"local-dir:{tiny_face_clip}", "dataset": "fairface", "limit": 200}
+    values |= {"data": str(real / "fairface"), "store": str(store), "workers": 0} | more
+    return Session(study, parse(kind, values, study=study), progress=False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+def test_every_combination_equals_the_study_run_alone(real, tiny_face_clip, store):
+    session = open_session(tiny_face_clip, real, store)
+    table = vary(session, ["fairface", "denigration"], templates=["photo", "bare", "face"])
+    names = {"gender accuracy": "gender", "age accuracy": "age"}
+    names["race accuracy (7 classes)"] = "race, 7 classes"
+    module = get_study("fairface").module
+    for class_set, templates in itertools.product(variants_of("fairface"), ("photo", "face")):
+        words = {"class_set": class_set, "templates": templates, "methods": "zero-shot"}
+        alone = open_session(tiny_face_clip, real, store, "fairface", **words)
+        own = module.accuracy_by_white(module.predict(alone))
+        own = own[(own["method"] == "zero-shot") & (own["images_of"] == "All")]
+        rows = table[(table["class_set"] == class_set) & (table["templates"] == templates)]
+        for row in rows[rows["quantity"].isin(names)].itertuples():
+            told = own[own["attribute"] == names[row.quantity]].iloc[0]
+            assert (row.n, row.count) == (told["n"], told["count"])
+            assert (row.ci_low, row.ci_high) == pytest.approx((told["ci_low"], told["ci_high"]))
+    module = get_study("denigration").module
+    words = {"class_set": "denigration:seven_races", "templates": "bare"}
+    alone = open_session(tiny_face_clip, real, store, "denigration", **words)
+    own = module.rates_by(module.predict(alone), class_set=words["class_set"]).set_index("metric")
+    rows = table[(table["class_set"] == words["class_set"]) & (table["templates"] == "bare")]
+    assert rows.set_index("quantity")["count"].to_dict() == own["count"].to_dict()
+
+
+def test_only_class_sets_that_ask_something_new_count_as_a_choice(real, tiny_face_clip, store):
+    session = open_session(tiny_face_clip, real, store)
+    table = vary(session, ["fairface"], templates=["bare"])
+    sets = table.groupby("quantity")["class_set"].agg(lambda s: list(dict.fromkeys(s)))
+    assert sets["gender accuracy"] == ["fairface", "fairface:sex_words"]
+    assert sets["age accuracy"] == ["fairface", "fairface:age_words"]
+    assert sets["race accuracy (7 classes)"] == ["fairface", "fairface:latino"]
+    reference = table[table["reference"]]
+    assert set(reference["class_set"]) == {"fairface"} and set(reference["templates"]) == {"photo"}
+    assert len(reference) == table["quantity"].nunique() == 4
+    breakdown(table)  # every quantity is still a full factorial
+
+
+def test_templates_that_ask_the_same_count_once(real, tiny_face_clip, store):
+    """No word for a gender, or for a gender and race, begins with a vowel but "Indian" and "East Asian"."""
+    session = open_session(tiny_face_clip, real, store)
+    table = vary(session, ["fairface"], templates=["article", "bare"])
+    said = table.groupby("quantity")["templates"].agg(lambda s: list(dict.fromkeys(s)))
+    assert said["gender accuracy"] == ["photo", "bare"]
+    assert said["race accuracy (7 classes)"] == ["photo", "article", "bare"]
+    parts = breakdown(table).set_index(["quantity", "choice"])
+    assert parts.loc[("gender accuracy", "templates"), "levels"] == 2
+    assert range_of(table).set_index("quantity").loc["gender accuracy", "choices"] == 4
+
+
+def test_a_study_shows_the_range_of_its_own_numbers(real, tiny_face_clip, store):
+    session = open_session(tiny_face_clip, real, store, study="denigration")
+    found = ranges(session)
+    table = vary(session, ["denigration"], templates=TEMPLATES)
+    assert set(found["study"]) == {"denigration"} and (found["choices"] == 16).all()
+    for row in found.itertuples():
+        rates = table.loc[table["quantity"] == row.quantity, "percent"]
+        assert (row.lowest, row.highest) == (rates.min(), rates.max())
+        assert row.lowest <= row.percent <= row.highest
+    probe = open_session(tiny_face_clip, real, store, study="fairface", methods="linear probe")
+    assert ranges(probe).empty
+
+
+def test_a_class_that_is_added_is_no_wording():
+    wordings = [
+        "denigration",
+        "denigration:latino",
+        "denigration:seven_races",
+        "denigration:sex_words",
+    ]
+    found = variants_of("denigration")
+    assert found[0] == "denigration" and sorted(found) == wordings
+    assert sorted(variants_of("fairface")) == sorted(
+        ["fairface", "fairface:age_words", "fairface:latino", "fairface:sex_words"]
+    )
+    assert variants_of("denigration:child")[0] == "denigration:child"  # named, so it is asked
+
+
+def test_the_widest_range_is_labelled_in_words(real, tiny_face_clip, store):
+    module = get_study("sensitivity").module
+    session = open_session(tiny_face_clip, real, store)
+    table = vary(session, ["denigration"], templates=["bare"])
+    more = pd.concat([table, table.assign(precision="bf16", reference=False)])
+    rows = module.widest(more, "denigration", precision="fp32", resize="model")
+    assert rows["quantity"].nunique() == 1 and set(rows["precision"]) == {"fp32"}
+    ranges = range_of(table).set_index("quantity")["width"]
+    assert rows["quantity"].iloc[0] == ranges.idxmax() and len(rows) == 4 * 2
+    assert {"denigration", "7 race classes in place of the 14 of race and gender"} < set(
+        rows["wording"]
+    )
+    assert module.most(breakdown(table)).count("denigration, ") == 3
+
+
+def test_the_choice_that_matters_most_is_the_one_beyond_noise():
+    module = get_study("sensitivity").module
+    parts = pd.DataFrame(
+        {"study": "s", "quantity": ["q", "q", "r"], "choice": ["words", "crop", "words"]}
+    )
+    parts = parts.assign(percent=[50.0, 30.0, 10.0], by_chance=[45.0, 5.0, 40.0])
+    assert module.most(parts).splitlines() == [
+        "- s, q: crop first, with 30 % of the variance over choices, where noise alone would give it 5 %.",
+        "- s, r: no choice accounts for more of the variance than noise would give it.",
+    ]
+
+
+def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monkeypatch):
+    session = open_session(tiny_face_clip, real, store)
+    first = vary(session, ["fairface"], templates=["bare"])
+    monkeypatch.setattr(get_study("fairface").module, "predict", None)
+    again = vary(open_session(tiny_face_clip, real, store), ["fairface"], templates=["bare"])
+    pd.testing.assert_frame_equal(first, again)
+    with pytest.raises(TypeError):  # other images are another matter
+        vary(open_session(tiny_face_clip, real, store, limit=199), ["fairface"], templates=["bare"])
+
+
+def test_precision_and_resize_are_varied_where_embeddings_are_stored(
+    real, tiny_face_clip, tmp_path
+):
+    def tried(compute):
+        session = open_session(tiny_face_clip, real, tmp_path, limit=40)
+        only = {"fairface": ["fairface"]}
+        how = {"class_sets": only, "precisions": ["bf16"], "resizes": ["squash", "letterbox"]}
+        return vary(session, ["fairface"], compute=compute, **how)
+
+    few = tried(compute=False)
+    assert set(few["precision"]) == {"fp32"} and set(few["resize"]) == {"model"}
+    assert few.attrs["left_out"] == [
+        "No embeddings are stored for precision bf16: left out.",
+        "No embeddings are stored for resize squash, letterbox: left out.",
+    ]
+    full = tried(compute=True)
+    assert len(full) == 4 * 2 * 3 and full.attrs["left_out"] == []
+    assert full["reference"].sum() == 4
+    alone = open_session(
+        tiny_face_clip,
+        real,
+        tmp_path,
+        "fairface",
+        limit=40,
+        methods="zero-shot",
+        precision="bf16",
+        resize="squash",
+    )
+    module = get_study("fairface").module
+    own = module.accuracy_by_white(module.predict(alone))
+    own = own[
+        (own["attribute"] == "age") & (own["images_of"] == "All") & (own["method"] == "zero-shot")
+    ]
+    row = full[(full["precision"] == "bf16") & (full["resize"] == "squash")]
+    row = row[row["quantity"] == "age accuracy"]
+    assert row["count"].item() == own["count"].item()
+    pd.testing.assert_frame_equal(full, tried(compute=False))  # all are stored by now
+    assert {"precision", "resize"} <= set(breakdown(full)["choice"])
+
+
+def test_what_cannot_be_varied_is_refused(real, tiny_face_clip, store):
+    session = open_session(tiny_face_clip, real, store)
+    for study in ("class_design", "card"):
+        with pytest.raises(ParameterError, match="no headline numbers"):
+            vary(session, [study])
+    session = open_session(tiny_face_clip, real, store, class_set="fairface")
+    with pytest.raises(ParameterError, match="name one study"):
+        vary(session, ["fairface", "denigration"])
+
+
+def test_the_study_stands_before_the_card():
+    assert list(STUDIES)[-2:] == ["sensitivity", "card"]
+    assert (NOTEBOOKS / f"{STUDIES['sensitivity'].notebook}.ipynb").is_file()
+    assert set(variation.FACTORS) <= {"class_set", "templates", "precision", "resize"}
+
+
+@pytest.mark.slow
+def test_notebook_runs_and_writes_its_tables(real, tiny_face_clip, store, tmp_path):
+    import papermill
+
+    values = open_session(tiny_face_clip, real, store, out=str(tmp_path / "run")).parameters
+    values = values.model_dump() | {"vary_templates": "photo,bare"}
+    papermill.execute_notebook(
+        NOTEBOOKS / "08_sensitivity.ipynb",
+        tmp_path / "out.ipynb",
+        parameters=values,
+        progress_bar=False,
+        kernel_name="python3",
+    )
+    folder = tmp_path / "run" / "sensitivity"
+    tables = {
+        name: pd.read_csv(folder / "tables" / f"{name}.csv")
+        for name in ("by_choice", "range", "breakdown")
+    }
+    session = open_session(tiny_face_clip, real, store)
+    expected = vary(session, ["fairface", "denigration"], templates=["photo", "bare"])
+    assert tables["by_choice"]["count"].tolist() == expected["count"].tolist()
+    lowest = expected.groupby(["study", "quantity"], sort=False)["percent"].min().to_numpy()
+    assert tables["range"]["lowest"].to_numpy() == pytest.approx(lowest, abs=1e-3)
+    assert (folder / "figures" / "range.pdf").is_file() and (folder / "prompts.json").is_file()
