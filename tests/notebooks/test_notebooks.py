@@ -9,6 +9,7 @@ import sys
 import tokenize
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pandas as pd
@@ -68,6 +69,19 @@ def test_a_notebook_is_stored_clean(path):
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
     assert len({cell["id"] for cell in raw["cells"]}) == len(raw["cells"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+def test_what_a_notebook_asks_of_a_module_is_there(path):
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(path)))
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    have = {}
+    for line in imports:
+        exec(ast.unparse(line), have)
+    modules = {name for name, value in have.items() if isinstance(value, ModuleType)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in modules:
+            assert hasattr(have[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids(FILES))

@@ -11,6 +11,7 @@ from clipeval.studies.sensitivity.variation import (
     breakdown,
     check_studies,
     range_of,
+    show_ranges,
     uncertainties,
     vary,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "most",
     "predict",
     "range_of",
+    "show_ranges",
     "title_of",
     "uncertainties",
     "widest",
