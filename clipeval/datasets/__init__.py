@@ -5,6 +5,7 @@ parquet file `row`, then group columns as ordered categoricals; its `attrs` say 
 labels these are and on what terms.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -12,10 +13,11 @@ from importlib import import_module
 import pandas as pd
 
 from clipeval.datasets.base import sample
-from clipeval.errors import ParameterError
+from clipeval.errors import DataError, ParameterError
 
 __all__ = [
     "dataset_options",
+    "explain_missing",
     "label_files",
     "list_datasets",
     "load_dataset",
@@ -79,9 +81,9 @@ _REGISTRY = {
         "people no licence is known",
     ),
     "manifest": _Entry(
-        "Any CSV, TSV or parquet with a column file and group columns",
+        "Any CSV, TSV or parquet with a column file and group columns, or a folder of images",
         "as the images",
-        ("groups", "title", "licence", "citation", "labelled_by"),
+        ("file", "groups", "title", "licence", "citation", "labelled_by"),
         "if stated",
         "the labels are yours to give; state their terms with licence=...",
     ),
@@ -112,7 +114,8 @@ def load_dataset(
     Returns
     -------
     DataFrame, one row an image: image_id, file, (row,) group columns; attrs name, version, licence,
-    citation, terms, labels, groups, notes
+    citation, terms, labels, groups, notes, and where a column of the user's is no group, why:
+    not_groups
 
     Raises
     ------
@@ -142,6 +145,14 @@ def _entry(name: str) -> _Entry:
         close = get_close_matches(str(name), _REGISTRY, n=3, cutoff=0.5) or list(_REGISTRY)
         raise ParameterError(f'There is no data set "{name}"; did you mean {" or ".join(close)}?')
     return _REGISTRY[name]
+
+
+def explain_missing(images: pd.DataFrame, names: Sequence[str], needed_by: str) -> None:
+    """DataError with file and row, where a column of that name is there and cannot be a group."""
+    why = images.attrs.get("not_groups", {})
+    for name in names:
+        if name in why and name not in images.attrs["groups"]:
+            raise DataError(f"{needed_by} needs the group column {name}, and {why[name]}.")
 
 
 def list_datasets() -> pd.DataFrame:

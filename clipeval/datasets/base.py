@@ -1,15 +1,17 @@
 """What all data sets share: finding images without opening them, and one images table."""
 
 import os
+import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from clipeval.datasets.labelfile import RESERVED, few, natural
+from clipeval.datasets.groups import as_group
+from clipeval.datasets.labelfile import RESERVED, few, natural, quoted
 from clipeval.errors import DataError, ParameterError
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "need_folder",
     "need_images",
     "nfc",
+    "odd_path",
     "sample",
     "sort_files",
+    "tidy",
     "unlabelled",
 ]
 
@@ -45,7 +49,9 @@ def need_folder(data: str | Path, dataset: str, holds: str) -> Path:
         raise ParameterError(f"data set {dataset} needs data=PATH: {holds}.")
     path = Path(data).expanduser()
     if not path.exists():
-        raise DataError(f"{data} does not exist; for {dataset}, data is {holds}.")
+        # `papermill -p data 007` hands on the number 7
+        digits = f" (write a name of digits as ./{data})" if str(data).isdigit() else ""
+        raise DataError(f"{data} does not exist{digits}; for {dataset}, data is {holds}.")
     return path
 
 
@@ -156,6 +162,11 @@ def unlabelled(root: str | Path, folder: str, labelled: set[str]) -> list[str]:
     return sorted((n for n in left if _is_image(os.path.join(root, n))), key=natural)
 
 
+def tidy(names: pd.Series) -> pd.Series:
+    """Paths of images in one way of writing: composed accents, no "./", "//" or "a/../"."""
+    return names.astype(str).str.strip().map(lambda name: posixpath.normpath(nfc(name)))
+
+
 def need_images(root: str | Path, names: pd.Series, path) -> list[str]:
     """`find_images`, refused where any of the labelled images is missing.
 
@@ -165,13 +176,33 @@ def need_images(root: str | Path, names: pd.Series, path) -> list[str]:
     """
     files = find_images(root, names.tolist())
     if None in files:
-        absent = [file is None for file in files]
-        missing = [f"{name} (row {line})" for line, name in names[absent].items()]
+        absent = names[[file is None for file in files]]
+        for line, name in absent.items():
+            if why := odd_path(name):
+                raise DataError(f"{path}, row {line}: {quoted(name)} {why}.")
+        missing = [f"{name} (row {line})" for line, name in absent.items()]
         raise DataError(
             f"{path}: {len(missing):,} of {len(files):,} labelled images are not under {root}: "
             f"{few(missing)}; complete the images, or leave their rows out."
         )
     return files
+
+
+def odd_path(name: str) -> str:
+    """What is unusual about the path of an image that is not there, and the mend; "" if nothing."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", name):
+        return "is an address and not a file; download the images and give their paths"
+    if re.match(r"[A-Za-z]:[\\/]", name):
+        return "is a path of another machine's drive; write it relative to the label file, with /"
+    if "\\" in name:
+        return "has backslashes; write / between folders"
+    if name.startswith("~"):
+        return (
+            "begins with ~, which is not followed here; write the path relative to the label file"
+        )
+    if name.startswith("/"):
+        return "is not there; write the path relative to the label file, or correct it"
+    return ""
 
 
 def sample(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
@@ -205,6 +236,7 @@ def finish(
     terms: str = "",
     labels: str = "",
     notes: Sequence[str] = (),
+    not_groups: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Check an images table and put what is known of it into its attrs.
 
@@ -212,16 +244,18 @@ def finish(
     ----------
     table : one row an image: `image_id` and `file` (str), optional `row` (row in a parquet file),
         then group columns
-    groups : names of the group columns; text becomes a categorical with sorted categories
+    groups : names of the group columns; text becomes a categorical by `groups.as_group`
+    not_groups : other column -> why it is no group, without a full stop
 
     Returns
     -------
     DataFrame with a RangeIndex, `image_id`, `file`, (`row`,) the groups, then all other columns;
-    attrs name, version, licence, citation, terms, labels, groups, notes
+    attrs name, version, licence, citation, terms, labels, groups, notes, and not_groups where there are any
 
     Raises
     ------
-    DataError  if there is no image, an image id stands twice, or a group value is missing
+    DataError  if there is no image, an image id stands twice, a group value is missing, or two
+        differ in spelling only
     """
     if table.empty:
         raise DataError(f"{name}: no image is left; check the label file and the options.")
@@ -239,14 +273,14 @@ def finish(
     if "row" in table:
         table["row"] = table["row"].astype("Int64")
     for group in groups:
-        if not isinstance(table[group].dtype, pd.CategoricalDtype):
-            kinds = sorted(table[group].dropna().unique(), key=natural)
-            table[group] = pd.Categorical(table[group], categories=kinds, ordered=True)
         if (empty := table[group].isna()).any():
             raise DataError(
                 f"{name}: {group} is missing for {empty.sum():,} images: "
                 f"{few(table['image_id'][empty])}; fill it in, or leave these rows out."
             )
+        if not isinstance(table[group].dtype, pd.CategoricalDtype):
+            values = table.set_index("image_id")[group]
+            table[group] = as_group(values, name, of="image")
     table.attrs = {
         "name": name,
         "version": version,
@@ -256,5 +290,6 @@ def finish(
         "labels": labels,
         "groups": list(groups),
         "notes": list(notes),
+        **({"not_groups": dict(not_groups)} if not_groups else {}),
     }
     return table

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.datasets import base, labelfile
+from clipeval.datasets import base, labelfile, parquet
+from clipeval.datasets.groups import refuse_spellings
+from clipeval.datasets.labelfile import quoted
 from clipeval.errors import DataError
 
 __all__ = ["COLUMNS", "MIN_OPTIONS", "caption_key", "check_captions", "load"]
@@ -104,7 +106,7 @@ def _frames(data: str | Path) -> tuple[pd.DataFrame, Path]:
     path = path / "frames.csv" if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"{path.parent} holds no frames.csv; for cctv, data is {_HOLDS}.")
-    frames = labelfile.read_table(path).astype("str")
+    frames = parquet.read_rows(path).astype(object).fillna("").astype("str")
     labelfile.need_columns(frames, ["file", "caption"], path)
     for column in COLUMNS:
         if column not in frames:
@@ -112,6 +114,7 @@ def _frames(data: str | Path) -> tuple[pd.DataFrame, Path]:
     frames["image_id"] = frames["image_id"].where(frames["image_id"] != "", frames["file"])
     folders = frames["file"].str.rpartition("/")[0].str.rpartition("/")[2]
     frames["sequence"] = frames["sequence"].where(frames["sequence"] != "", folders)
+    refuse_spellings(frames["sequence"], path)
     scenes = path.parent / "sequences.csv"
     frames["main_caption"] = ""
     if scenes.is_file():
@@ -126,7 +129,14 @@ def _frames(data: str | Path) -> tuple[pd.DataFrame, Path]:
 def _problems(frames: pd.DataFrame, path: Path) -> list[str]:
     """What makes a frame unusable or its truth ambiguous, in the order of the file."""
     found = [
-        (line, f'image "{name}" is not in {path.parent}; correct the name or leave the row out')
+        (
+            line,
+            f"image {quoted(name)} "
+            + (
+                base.odd_path(name)
+                or f"is not in {path.parent}; correct the name or leave the row out"
+            ),
+        )
         for (line, name), file in zip(
             frames["file"].items(), base.find_images(path.parent, frames["file"]), strict=True
         )

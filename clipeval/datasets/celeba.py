@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from clipeval.datasets import base, hub, labelfile
+from clipeval.datasets import base, hub, labelfile, parquet
+from clipeval.datasets.groups import refuse_spellings
 from clipeval.errors import DataError, ParameterError
 
 __all__ = ["HUB_ID", "from_files", "from_hub", "is_hub_layout", "is_official", "spaced"]
@@ -14,6 +16,11 @@ __all__ = ["HUB_ID", "from_files", "from_hub", "is_hub_layout", "is_official", "
 HUB_ID = "flwrlabs/celeba"
 _CONFIG = "img_align+identity+attr"
 _PARTITIONS = {"train": "0", "valid": "1", "test": "2"}
+_FOLDERS = ("", "Anno", "Eval", "Img")
+# of the official download and of its edition on Kaggle
+_IDENTITY = ("identity_CelebA.txt", "identity_CelebA.csv")
+_PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
+_ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _CITATION = (
     "Liu, Z., Luo, P., Wang, X. and Tang, X. (2015). Deep Learning Face Attributes in the Wild. "
     "ICCV 2015."
@@ -47,8 +54,8 @@ def is_official(root: Path) -> bool:
 
 
 def is_hub_layout(root: Path) -> bool:
-    """Whether `root` holds the hub's parquet files of CelebA."""
-    return any((root / _CONFIG).glob("*.parquet")) or any(root.glob("*-of-*.parquet"))
+    """Whether `root` holds parquet files, as the hub has CelebA."""
+    return any(root.glob("*.parquet")) or any(root.glob("*/*.parquet"))
 
 
 def from_files(
@@ -79,12 +86,27 @@ def from_files(
     table["file"] = files
     if identity:
         table["identity"] = [identity.get(photo, "") for photo in photos]
-    attributes = _attributes(root, groups)
+    named = table["image_id"][table["person"].notna()]
+    attributes, read = _attributes(root, groups)
     for column, values in attributes.items():
+        if without := [photo for photo in named if photo not in values]:
+            raise DataError(
+                f"{read} has no row for {len(without):,} of {len(named):,} images "
+                f"({labelfile.few(without)}), so it is cut or of other images; use the whole file."
+            )
         table[column] = pd.Categorical(
             [values.get(p) for p in photos], categories=_kinds(column), ordered=True
         )
-    return _finish(table, list(attributes), listed, partition)
+    used = {listed, read, _locate(root, *_IDENTITY), _locate(root, *_PARTITION)}
+    return _finish(table, list(attributes), listed, partition, _not_read(root, used))
+
+
+def _not_read(root: Path, used: set[Path | None]) -> list[str]:
+    """A note that names the files beside the images that were not read."""
+    folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
+    files = [folder / name for folder in folders for name in base.sort_files(folder, deep=False)[1]]
+    names = [path.name for path in files if path not in used]
+    return [f"Not read: {labelfile.few(names, 9)}."] if names else []
 
 
 def from_hub(
@@ -103,8 +125,8 @@ def from_hub(
     chosen = [g.strip() for g in groups.split(",")] if groups else ["Male"]
     tables = []
     for split in splits:
-        part = hub.read_shards(hub.shards(source, _CONFIG, split), ["celeb_id", *chosen])
-        tables.append(part.assign(image_id=hub.image_ids(part["path"], split)))
+        part = parquet.read_shards(parquet.shards(source, _CONFIG, split), ["celeb_id", *chosen])
+        tables.append(part.assign(image_id=parquet.image_ids(part["path"], split)))
     rows = pd.concat(tables, ignore_index=True)
     base_names = [str(path).rpartition("/")[2] for path in rows["path"]]
     identity = rows["celeb_id"].astype(str)
@@ -114,14 +136,22 @@ def from_hub(
     )
     for column in chosen:
         name, yes, no = _group(column)
+        signs = rows[column].map(_sign)
+        if (odd := signs.isna()).any():
+            first = rows[odd].iloc[0]
+            raise DataError(
+                f"{first['file']}, row {first['row'] + 1}: {_no_sign(column, first[column])}."
+            )
         table[name] = pd.Categorical(
-            rows[column].map({True: yes, False: no}), categories=_kinds(name), ordered=True
+            signs.map({True: yes, False: no}), categories=_kinds(name), ordered=True
         )
     return _finish(table, [_group(column)[0] for column in chosen], listed, partition)
 
 
-def _finish(table: pd.DataFrame, groups: list[str], listed: Path, partition: str) -> pd.DataFrame:
-    notes = []
+def _finish(
+    table: pd.DataFrame, groups: list[str], listed: Path, partition: str, notes: Sequence[str] = ()
+) -> pd.DataFrame:
+    notes = list(notes)
     unnamed = table["person"].isna()
     if unnamed.all():
         raise DataError(f"{listed} names none of these images; {_MEND}.")
@@ -162,25 +192,31 @@ def _partition(partition: str) -> str:
     return _PARTITIONS.get(partition, "")
 
 
-def _locate(root: Path, name: str) -> Path | None:
-    """`name` in `root` or in the folders of the official download."""
-    return next((p for d in ("", "Anno", "Eval", "Img") if (p := root / d / name).exists()), None)
+def _locate(root: Path, *names: str) -> Path | None:
+    """The first of `names` that is in `root` or in the folders of the official download."""
+    places = (root / folder / name for name in names for folder in _FOLDERS)
+    return next((path for path in places if path.exists()), None)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as UTF-8 text ({error}); use the original file."
+        ) from None
 
 
 def _pairs(path: Path) -> dict[str, str]:
     """First word -> rest of every row, without the one or two header lines."""
     pairs: dict[str, str] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text ({error}); check the file.") from None
-    for line, row in enumerate(text.splitlines(), start=1):
+    for line, row in enumerate(_lines(path), start=1):
         key, _, value = row.strip().replace(",", " ").partition(" ")
         if not re.fullmatch(r"\d+(\.\w+)?", key) or not value.strip():
             if line > 2 and row.strip():
                 raise DataError(
-                    f'{path}, row {line}: "{row.strip()}" is not an image or identity and its '
-                    "value; use the original file."
+                    f"{path}, row {line}: {labelfile.quoted(row.strip())} is not an image or identity "
+                    "and its value; use the original file."
                 )
             continue
         if pairs.setdefault(key, value.strip()) != value.strip():
@@ -202,20 +238,23 @@ def _people(root: Path, names: str) -> tuple[dict[str, str], Path]:
         raise DataError(f"{path} does not exist; {_MEND}.")
     people = {key: spaced(value) for key, value in _pairs(path).items()}
     refuse_numbers(people.values(), path)
+    refuse_spellings(pd.Series(people, name="name"), path, of="image or identity")
     return people, path
 
 
 def _identities(root: Path) -> dict[str, str]:
-    path = _locate(root, "identity_CelebA.txt")
+    path = _locate(root, *_IDENTITY)
     return _pairs(path) if path else {}
 
 
 def _photos(root: Path, folder: Path, wanted: str) -> list[str]:
     if not wanted:
         return base.list_images(folder)
-    path = _locate(root, "list_eval_partition.txt")
+    path = _locate(root, *_PARTITION)
     if path is None:
-        raise DataError(f"{root} has no list_eval_partition.txt; add it, or leave partition empty.")
+        raise DataError(
+            f"{root} has no {' or '.join(_PARTITION)}; add it, or leave partition empty."
+        )
     return [photo for photo, part in _pairs(path).items() if part == wanted]
 
 
@@ -228,25 +267,54 @@ def _kinds(column: str) -> list[str]:
     return ["Male", "Female"] if column == "gender" else ["yes", "no"]
 
 
-def _attributes(root: Path, groups: str) -> dict[str, dict[str, str]]:
-    """Group column -> image -> value, from list_attr_celeba.txt (count, names, then 1 or -1)."""
-    path = _locate(root, "list_attr_celeba.txt")
+def _sign(value) -> bool | None:
+    """What an attribute's value says: 1 or -1, or true or false in parquet; None for all others."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    try:
+        return {1.0: True, -1.0: False}.get(float(value))
+    except (TypeError, ValueError):
+        return None
+
+
+def _no_sign(column: str, value) -> str:
+    return f"{column} {labelfile.quoted(value)} is not 1 or -1, as CelebA writes it; use the original file"
+
+
+def _attributes(root: Path, groups: str) -> tuple[dict[str, dict[str, str]], Path | None]:
+    """Group column -> image -> value, and the file they are from.
+
+    The official file has the number of images, the names, then rows that are separated by spaces;
+    the edition on Kaggle is a CSV with image_id and the names.
+    """
+    path = _locate(root, *_ATTRIBUTES)
     if path is None:
         if groups:
-            raise DataError(f"{root} has no list_attr_celeba.txt for groups={groups}; add it.")
-        return {}
-    with open(path, encoding="utf-8-sig") as stream:
-        next(stream, "")
-        columns = next(stream, "").split()
-        wanted = [g.strip() for g in groups.split(",")] if groups else ["Male"]
-        if unknown := [g for g in wanted if g not in columns]:
             raise DataError(
-                f'{path} has no attribute "{unknown[0]}" (it has {labelfile.few(columns, 40)}).'
+                f"{root} has no {' or '.join(_ATTRIBUTES)} for groups={groups}; add it."
             )
-        at = [columns.index(g) + 1 for g in wanted]
-        found: list[dict[str, str]] = [{} for _ in wanted]
-        for row in stream:
-            values = row.split()
-            for group, column, k in zip(wanted, found, at, strict=True):
-                column[values[0]] = _group(group)[1 if values[k] == "1" else 2]
-    return {_group(g)[0]: column for g, column in zip(wanted, found, strict=True)}
+        return {}, None
+    rows = [(line, re.split(r"[,\s]+", row.strip())) for line, row in enumerate(_lines(path), 1)]
+    rows = [(line, values) for line, values in rows if values != [""]]
+    if rows and len(rows[0][1]) == 1 and rows[0][1][0].isdigit():
+        rows = rows[1:]
+    columns = rows[0][1] if rows else []
+    columns = columns[1:] if columns[:1] == ["image_id"] else columns
+    wanted = [g.strip() for g in groups.split(",")] if groups else ["Male"]
+    if unknown := [g for g in wanted if g not in columns]:
+        raise DataError(
+            f'{path} has no attribute "{unknown[0]}" (it has {labelfile.few(columns, 40)}).'
+        )
+    at = [columns.index(g) + 1 for g in wanted]
+    found: list[dict[str, str]] = [{} for _ in wanted]
+    for line, values in rows[1:]:
+        if len(values) != len(columns) + 1:
+            raise DataError(
+                f"{path}, row {line}: {len(values)} values for an image and {len(columns)} "
+                "attributes, so the file is cut or damaged; use the original file."
+            )
+        for group, column, k in zip(wanted, found, at, strict=True):
+            if (sign := _sign(values[k])) is None:
+                raise DataError(f"{path}, row {line}: {_no_sign(group, values[k])}.")
+            column[values[0]] = _group(group)[1 if sign else 2]
+    return {_group(g)[0]: column for g, column in zip(wanted, found, strict=True)}, path

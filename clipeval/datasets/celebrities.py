@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.datasets import base, celeba, hub, labelfile
-from clipeval.datasets.manifest import image_column
+from clipeval.datasets import base, celeba, hub, labelfile, parquet
+from clipeval.datasets.groups import group_columns, missing, refuse_spellings, spelling
+from clipeval.datasets.manifest import image_column, refuse_twins
 from clipeval.errors import DataError
 
 __all__ = ["load"]
@@ -54,7 +55,9 @@ def load(
     return _from_folders(path)
 
 
-def _finish(table: pd.DataFrame, path: Path, groups: list[str], notes: list[str]) -> pd.DataFrame:
+def _finish(
+    table: pd.DataFrame, path: Path, groups: list[str], notes: list[str], not_groups=None
+) -> pd.DataFrame:
     people = table["person"].nunique()
     if people < 2:
         raise DataError(f"{path} names {people} person; identification needs at least two names.")
@@ -67,6 +70,7 @@ def _finish(table: pd.DataFrame, path: Path, groups: list[str], notes: list[str]
         labels=f"Names are those of {path.name}.",
         groups=groups,
         notes=notes,
+        not_groups=not_groups,
     )
 
 
@@ -74,7 +78,7 @@ def _from_folders(root: Path) -> pd.DataFrame:
     rows, owners, notes, others = [], {}, [], []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != "."):
         person = celeba.spaced(folder.name)
-        if (first := owners.setdefault(person.casefold(), folder.name)) != folder.name:
+        if (first := owners.setdefault(spelling(person), folder.name)) != folder.name:
             raise DataError(
                 f'{root}: folders "{first}" and "{folder.name}" both name {person}; join them, or '
                 "tell the two people apart in the name."
@@ -95,7 +99,7 @@ def _from_folders(root: Path) -> pd.DataFrame:
 
 
 def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
-    rows = labelfile.read_table(path)
+    rows = parquet.read_rows(path)
     named = next((c for c in ("person", "name") if c in rows), None)
     if named is None:
         raise DataError(
@@ -103,7 +107,7 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
             "add the person's name to each row."
         )
     names = rows[named].map(celeba.spaced)
-    if (empty := names == "").any():
+    if (empty := missing(rows[named])).any():
         raise DataError(f"{path}, row {names.index[empty][0]}: {named} is empty; name the person.")
     celeba.refuse_numbers(names, path)
     columns = [c.strip() for c in files.split(",")] if files else _photo_columns(rows)
@@ -116,7 +120,7 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
                 "tell the two people apart in the name."
             )
         photos = rows[columns].stack()
-        photos = photos[photos != ""]
+        photos = photos[~missing(photos)]
         lines = photos.index.get_level_values(0)
         rest = rows.loc[lines].drop(columns=[named, *columns])
         rest["photo"] = photos.index.get_level_values(1)
@@ -125,14 +129,17 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
     else:
         column = image_column(rows, path)
         photos, rest = rows[column], rows.drop(columns=[named, column, "image_id"], errors="ignore")
-    labelfile.refuse_repeats(photos, path)
-    chosen = labelfile.choose_groups(rest, groups, path=path, skip=["photo"])
-    for group in chosen:
-        rest[group] = labelfile.as_group(rest[group], path)
+        refuse_spellings(names, path)
+    photos = base.tidy(photos)
+    chosen, refused = group_columns(rest, groups, path=path, skip=["photo"])
+    files = base.need_images(_root(path, photos), photos, path)
+    refuse_twins(pd.Series(files, index=photos.index), photos, path)
+    for group, values in chosen.items():
+        rest[group] = values
     rest.insert(0, "image_id", photos.to_numpy())
-    rest.insert(1, "file", base.need_images(_root(path, photos), photos, path))
+    rest.insert(1, "file", files)
     rest["person"] = names.to_numpy()
-    return _finish(rest, path, chosen, [])
+    return _finish(rest, path, list(chosen), [], refused)
 
 
 def _photo_columns(rows: pd.DataFrame) -> list[str]:

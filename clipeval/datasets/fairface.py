@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clipeval.datasets import base, hub, labelfile
+from clipeval.datasets import base, hub, labelfile, parquet
 from clipeval.errors import DataError, ParameterError
 from clipeval.paths import cache_dir
 
@@ -30,6 +30,7 @@ RACES = (
     "Latino_Hispanic",
 )
 HUB_ID = "HuggingFaceM4/FairFace"
+_NAMES_FILE = "classes.yaml"  # beside parquet files that hold numbers and no names for them
 # the hub's integers stand for these, in this order
 _HUB_NAMES = {
     "age": list(AGES),
@@ -94,10 +95,10 @@ def load(
         raise ParameterError(f"FairFace has no release with padding {padding}; use 0.25 or 1.25.")
     if repo := hub.hub_id(data, [HUB_ID]):
         root = hub.fetch(repo, [f"{padding}/{_hub_split(split)}-*.parquet"])
-        table, notes = _from_parquet(root, split, padding)
+        table, notes = _from_parquet(root, split, padding, from_hub=repo == HUB_ID)
     else:
         path = base.need_folder(data, "fairface", _HOLDS)
-        if path.is_dir() and _in_hub_layout(path):
+        if path.is_dir() and _holds_parquet(path):
             table, notes = _from_parquet(path, split, padding)
         else:
             table, notes = _from_csv(path, split, padding)
@@ -133,15 +134,19 @@ def _hub_split(split: str) -> str:
     return "validation" if split == "val" else split
 
 
-def _in_hub_layout(path: Path) -> bool:
-    return any(path.glob("[01].25/*.parquet")) or any(path.glob("*-of-*.parquet"))
+_LABEL_FILES = ("fairface_label_{}.csv", "labels_{}.csv")
+
+
+def _holds_parquet(path: Path) -> bool:
+    labels = [name.format(split) for name in _LABEL_FILES for split in _COUNTS]
+    return not any((path / name).is_file() for name in labels) and any(path.rglob("*.parquet"))
 
 
 def _label_csv(path: Path, split: str) -> Path:
     """The label CSV of `split` in folder `path`, or `path` itself where it is a file."""
     if path.is_file():
         return path
-    names = [pattern.format(split) for pattern in ("fairface_label_{}.csv", "labels_{}.csv")]
+    names = [pattern.format(split) for pattern in _LABEL_FILES]
     for name in names:
         if (path / name).is_file():
             return path / name
@@ -223,42 +228,89 @@ def _oddities(ids: set[str], root: Path) -> list[str]:
     return notes
 
 
-def _from_parquet(root: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[str]]:
-    files = hub.shards(root, padding, _hub_split(split))
-    for file in files:
-        names = hub.class_names(file)
-        for column, expected in _HUB_NAMES.items():
-            if names.get(column, expected) != expected:
-                raise DataError(
-                    f"{file}: the classes of {column} are {labelfile.few(names[column], 9)} and "
-                    f"not FairFace's in the hub's order ({labelfile.few(expected, 9)}); use "
-                    f"{HUB_ID}."
-                )
-    tested = all("service_test" in hub.column_names(file) for file in files)
-    rows = hub.read_shards(files, [*_CLASSES, *(["service_test"] if tested else [])])
-    for column in _CLASSES:
-        if len(empty := rows[rows[column].isna()]):
-            raise DataError(
-                f"{empty['file'].iloc[0]}, row {empty['row'].iloc[0] + 1}: {column} is empty; use the "
-                "original file."
-            )
-    ids = hub.image_ids(rows["path"], _hub_split(split))
+def _from_parquet(
+    root: Path, split: str, padding: str, from_hub: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    files = parquet.shards(root, padding, _hub_split(split))
+    names = {file: _code_names(file, from_hub) for file in files}
+    tested = all("service_test" in parquet.schema(file).names for file in files)
+    rows = parquet.read_shards(files, [*_CLASSES, *(["service_test"] if tested else [])])
+    ids = parquet.image_ids(rows["path"], _hub_split(split))
     # a bare "1.jpg" is the official CSV's "val/1.jpg"
     ids = [name if "/" in name else f"{split}/{name}" for name in ids]
     table = pd.DataFrame({"image_id": ids, "file": rows["file"], "row": rows["row"]})
-    for column, (classes, what) in _CLASSES.items():
-        values = rows[column]
-        if pd.api.types.is_integer_dtype(values):
-            names = dict(enumerate(_HUB_NAMES[column]))
-            values = values.map(lambda code, names=names: names.get(code, str(code)))
-        values = pd.Series(values.astype(str).to_numpy(), index=rows["row"] + 1, name=column)
-        table[column] = labelfile.categorise(
-            values, classes, path=files[0].parent, dataset="FairFace", what=what
-        )
+    for column, (classes, _) in _CLASSES.items():
+        parts = [
+            _classes(part, column, names[Path(file)][column])
+            for file, part in rows.groupby("file", sort=False)
+        ]
+        table[column] = pd.Categorical(np.concatenate(parts), categories=classes, ordered=True)
     if tested:
-        table["service_test"] = rows["service_test"].astype(bool)
+        flags = rows["service_test"].astype(str).str.lower().set_axis(rows["row"] + 1)
+        flags = labelfile.categorise(
+            flags, ["false", "true"], path=files[0].parent, dataset="FairFace", what="truth value"
+        )
+        table["service_test"] = flags == "true"
     first = table.head(1)
-    return table, _check_size(first, lambda: hub.first_images(files[0]), padding, files[0])
+    return table, _check_size(first, lambda: parquet.first_images(files[0]), padding, files[0])
+
+
+def _code_names(file: Path, from_hub: bool) -> dict[str, list[str]]:
+    """Column -> what its numbers stand for; refused where nothing says it."""
+    inside, beside = parquet.class_names(file), file.parent / _NAMES_FILE
+    named = _read_names(beside) if beside.is_file() else {}
+    schema = parquet.schema(file)
+    for column, expected in _HUB_NAMES.items():
+        if inside.get(column, expected) != expected:
+            raise DataError(
+                f"{file}: the classes of {column} are {labelfile.few(inside[column], 9)} and "
+                f"not FairFace's in the hub's order ({labelfile.few(expected, 9)}); use {HUB_ID}."
+            )
+        coded = column in schema.names and str(schema.field(column).type).startswith(
+            ("int", "uint")
+        )
+        if coded and not (column in inside or column in named or from_hub):
+            raise DataError(
+                f"{file}: {column} is written as numbers, and the file does not say what they stand "
+                f"for; write the names, or list them from 0 in {beside.name} beside it, such as "
+                f'"{column}: [{", ".join(_CLASSES[column][0][:2])}, ...]".'
+            )
+    return _HUB_NAMES | named
+
+
+def _read_names(path: Path) -> dict[str, list[str]]:
+    """Column -> names of its numbers from 0, as a user lists them in YAML."""
+    import yaml
+
+    try:
+        listed = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DataError(
+            f"{path} cannot be read as YAML ({' '.join(str(error).split())[:120]})."
+        ) from None
+    for column, names in (listed if isinstance(listed, dict) else {path.name: listed}).items():
+        known = _CLASSES.get(column, ((),))[0]
+        if not isinstance(names, list) or sorted(map(str, names)) != sorted(known):
+            raise DataError(
+                f"{path}: {column} must be one of {', '.join(_CLASSES)} and list each of its names "
+                f"once ({labelfile.few(known, 9)}); correct it."
+            )
+    return {column: list(map(str, names)) for column, names in listed.items()}
+
+
+def _classes(rows: pd.DataFrame, column: str, names: list[str]) -> np.ndarray:
+    """One class column of one parquet file as names; `rows` has file and row."""
+    file, values = rows["file"].iloc[0], rows[column]
+    classes, what = _CLASSES[column]
+    if values.isna().any():
+        line = rows["row"][values.isna()].iloc[0] + 1
+        raise DataError(f"{file}, row {line}: {column} is empty; use the original file.")
+    if pd.api.types.is_integer_dtype(values):
+        meaning = dict(enumerate(names))
+        values = values.map(lambda code: meaning.get(code, str(code)))
+    values = pd.Series(values.astype(str).to_numpy(), index=rows["row"] + 1, name=column)
+    found = labelfile.categorise(values, classes, path=file, dataset="FairFace", what=what)
+    return np.asarray(found)
 
 
 def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:

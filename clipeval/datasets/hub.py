@@ -1,29 +1,15 @@
-"""Parquet data sets in the Hugging Face hub's layout: from the hub, its cache or a folder."""
+"""Data sets of the Hugging Face hub: which one is meant, and its files on this disk."""
 
 import hashlib
-import json
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 
-__all__ = [
-    "cached",
-    "class_names",
-    "column_names",
-    "fetch",
-    "first_images",
-    "hub_id",
-    "image_ids",
-    "read_shards",
-    "shards",
-]
+__all__ = ["cached", "fetch", "hub_id"]
 
 
 def hub_id(data: str, known: Sequence[str] = ()) -> str | None:
@@ -184,100 +170,3 @@ def cached(repo: str, pattern: str) -> bool:
         for revision in held.revisions
         for file in revision.files
     )
-
-
-def shards(root: Path, config: str, split: str) -> list[Path]:
-    """The parquet files of one config and split in order; a missing shard is refused."""
-    flat = root.name == config or any(root.glob(f"{split}-*.parquet"))
-    folder = root if flat else root / config
-    files = sorted(folder.glob(f"{split}-*.parquet"))
-    if not files:
-        raise DataError(
-            f"{folder} holds no {split}-*.parquet; check data, padding or config, and split."
-        )
-    # "train-00000-of-00002.parquet", or with a hash after the numbers
-    numbered = [m.groups() for f in files if (m := re.search(r"-(\d+)-of-(\d+)", f.name))]
-    if numbered:
-        total = max(total for _, total in numbered)
-        parts = {part for part, _ in numbered}
-        missing = [n for i in range(int(total)) if (n := f"{i:0{len(total)}d}") not in parts]
-        if missing:
-            names = few(f"{split}-{n}-of-{total}" for n in missing)
-            raise DataError(
-                f"{folder}: {split} has {len(parts)} of {int(total)} parquet files, without "
-                f"{names}; complete the download."
-            )
-        if len(files) > int(total):
-            raise DataError(
-                f"{folder}: {split} has {len(files)} parquet files where {int(total)} belong, as "
-                "two versions are mixed; keep those of one."
-            )
-    return files
-
-
-def _open(file: Path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{file} cannot be read as parquet ({reason}); fetch it again.") from None
-
-
-def class_names(file: Path) -> dict[str, list[str]]:
-    """Column -> class names in the `huggingface` metadata of a parquet file ({} without it)."""
-    raw = (_open(file).schema_arrow.metadata or {}).get(b"huggingface")
-    features = json.loads(raw).get("info", {}).get("features", {}) if raw else {}
-    return {
-        column: list(feature["names"])
-        for column, feature in features.items()
-        if isinstance(feature, dict) and "names" in feature
-    }
-
-
-def column_names(file: Path) -> list[str]:
-    """Columns of a parquet file."""
-    return _open(file).schema_arrow.names
-
-
-def read_shards(files: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
-    """`columns` of parquet `files`, without the image bytes.
-
-    Returns
-    -------
-    DataFrame with `columns`, `path` (name of the image where the file gives one, else None), `file`
-    (absolute path of the parquet file) and `row` (row in it, from 0)
-    """
-    tables = []
-    for file in files:
-        parquet = _open(file)
-        names = parquet.schema_arrow.names
-        if missing := [name for name in ("image", *columns) if name not in names]:
-            raise DataError(
-                f"{file} has no column {few(missing, 9)} (it has {few(names, 12)}); use the "
-                "original file."
-            )
-        table = parquet.read(columns=[*columns, "image.path"]).to_pandas()
-        image = (
-            table.pop("image") if "image" in table else pd.Series([None] * len(table), dtype=object)
-        )
-        table["path"] = pd.Series([(item or {}).get("path") for item in image], dtype=object)
-        table["file"] = str(Path(file).absolute())
-        table["row"] = range(len(table))
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
-def image_ids(paths: pd.Series, split: str) -> list[str]:
-    """The names that `paths` gives; where one is missing or repeated, "SPLIT/000123" for all."""
-    if paths.notna().all() and paths.is_unique:
-        return list(paths)
-    return [f"{split}/{i:06d}" for i in range(len(paths))]
-
-
-def first_images(file: Path, n: int = 4) -> list[bytes]:
-    """The bytes of the first `n` images of a parquet file."""
-    batch = next(_open(file).iter_batches(batch_size=n, columns=["image"]))
-    return [item["bytes"] for item in batch.column(0).to_pylist() if item and item.get("bytes")]

@@ -12,15 +12,14 @@ from clipeval.errors import DataError
 
 __all__ = [
     "RESERVED",
-    "as_group",
     "categorise",
-    "choose_groups",
     "date_origin",
     "few",
+    "is_date",
     "natural",
     "need_columns",
+    "quoted",
     "read_table",
-    "refuse_dates",
     "refuse_repeats",
 ]
 
@@ -35,44 +34,61 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 # "9-Mar", "03-Sep", "Oct-19", "3/9/2024", "2019-10-01 00:00:00": what spreadsheets write for "3-9"
 # and "10-19"
+_MONTH = (
+    "(january|february|march|april|june|july|august|september|sept|october|november|december"
+    "|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+    "|mär|mrz|mai|okt|dez|janv|févr|mars|avr|juin|juil|août|déc|ene|abr|ago|dic)"
+)
 _DATE = re.compile(
-    r"(\d{1,4}[-. /]+)?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?([-. /]+\d{1,4})?"
+    rf"(\d{{1,4}}[-. /]+)?{_MONTH}\.?([-. /]+\d{{1,4}})?"
     r"|\d{1,2}[/.]\d{1,2}([/.]\d{2,4})?|\d{4}-\d{2}-\d{2}([ T][\d:.]+)?",
     re.IGNORECASE,
 )
 
 
+def quoted(value) -> str:
+    """A value in quotation marks, on one line and not longer than a line."""
+    return f'"{_short(str(value))}"'
+
+
+def _short(text: str) -> str:
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
 def few(items: Iterable, n: int = 3) -> str:
     """`items` as a phrase: the first `n`, then how many more there are."""
-    items = [str(item) for item in items]
+    items = [_short(str(item)) for item in items]
     more = f" and {len(items) - n:,} more" if len(items) > n else ""
     return ", ".join(items[:n]) + more
 
 
-def read_table(path: str | Path, *, delimiter: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: str | Path, *, delimiter: str | None = None, header_only: bool = False
+) -> pd.DataFrame:
     """Read a label file as text, keeping for every row the line it stands in.
 
     Parameters
     ----------
-    path : CSV, TSV (by its suffix) or parquet file; UTF-8, a byte-order mark is tolerated
+    path : CSV or TSV (by its suffix) file; UTF-8, a byte-order mark is tolerated
     delimiter : the separator, where the suffix does not tell it
+    header_only : accept a file without rows
 
     Returns
     -------
-    DataFrame of stripped str ("" where empty); the index, named `line`, is the line in the file,
-    header = 1 (for parquet: the row, first = 1). Parquet columns keep their own types.
+    DataFrame of stripped str ("" where empty) without columns that have no name; the index, named
+    `line`, is the line in the file, header = 1
 
     Raises
     ------
-    DataError  if the file is no UTF-8 table, is separated by semicolons, or has rows of unequal
+    DataError  if the file is not a UTF-8 table, has another separator, no rows, or rows of unequal
     length
     """
     path = Path(path)
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return _read_parquet(path)
     delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
     rows, lines = [], []
     try:
+        _refuse_other_kinds(path)
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=delimiter)
             header = [name.strip() for name in next(reader, [])]
@@ -92,40 +108,79 @@ def read_table(path: str | Path, *, delimiter: str | None = None) -> pd.DataFram
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     if not any(header):
         raise DataError(f"{path} is empty; use the original file.")
-    if delimiter == "," and len(header) == 1 and ";" in header[0]:
-        raise DataError(
-            f"{path} is separated by semicolons, as some spreadsheets save a CSV, which may also "
-            "have changed its values; use the original CSV."
-        )
-    if repeated := [name for name in dict.fromkeys(header) if header.count(name) > 1]:
+    if len(header) == 1:
+        _refuse_other_separators(header[0], delimiter, path)
+    if repeated := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
         raise DataError(f'{path} has more than one column "{repeated[0]}"; keep one.')
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
+            mend = "quote values that hold a comma" if delimiter == "," else "complete the row"
+            if len(row) < len(header):
+                mend = "complete the row, or use the original file"
+            elif not any(row[len(header) :]):
+                mend = "remove the separators at its end"
             raise DataError(
-                f"{path}, row {line}: {len(row)} values for {len(header)} columns; quote values "
-                "that hold a comma."
+                f"{path}, row {line}: {len(row)} values for {len(header)} columns; {mend}."
             )
+    if not rows and not header_only:
+        raise DataError(f"{path} has a header and no rows; use the original file.")
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     index = pd.Index(lines, name="line", dtype="int64")
     return pd.DataFrame(
         {
             name: [value.strip() for value in column]
             for name, column in zip(header, columns, strict=True)
+            if name
         },
         index=index,
         dtype="str",
     )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+_AS_CSV = "save the sheet as CSV (UTF-8), and look whether ranges such as 3-9 have become dates"
+# first bytes -> what a file is, and the mend
+_KINDS = {
+    b"PK\x03\x04": ("a spreadsheet (xlsx, ods) or another zip archive", _AS_CSV),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet of an old Excel", _AS_CSV),
+    b"PAR1": ("a parquet file", "call it .parquet, or give the folder that holds it"),
+    b"\x1f\x8b": ("compressed", "unpack it"),
+    b"\xff\xfe": ("UTF-16 text", "save it as CSV (UTF-8)"),
+    b"\xfe\xff": ("UTF-16 text", "save it as CSV (UTF-8)"),
+    b"version https://git-lfs": (
+        "a Git LFS pointer and not the file",
+        "fetch it with git lfs pull",
+    ),
+    b"<!doctype html": (
+        "a web page",
+        "download the file itself, after logging in where its site asks",
+    ),
+    b"<html": ("a web page", "download the file itself, after logging in where its site asks"),
+    b"{": ("JSON", "write it as a table with a header row"),
+    b"[": ("JSON", "write it as a table with a header row"),
+}
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the path of the file in it.")
+    with open(path, "rb") as stream:
+        head = stream.read(64).lstrip()
+    for start, (kind, mend) in _KINDS.items():
+        if head.startswith(start) or head.lower().startswith(start):
+            raise DataError(f"{path} is {kind}, where a CSV or TSV file is needed; {mend}.")
+
+
+def _refuse_other_separators(header: str, delimiter: str, path: Path) -> None:
+    if delimiter == "," and ";" in header:
         raise DataError(
-            f"{path} cannot be read as parquet ({str(error).splitlines()[0]})."
-        ) from None
-    table.index = pd.RangeIndex(1, len(table) + 1, name="line")
-    return table
+            f"{path} is separated by semicolons, as some spreadsheets save a CSV, which may also "
+            "have changed its values; use the original CSV."
+        )
+    others = {"\t": ("tabs", "call it .tsv"), ",": ("commas", "call it .csv")}
+    others |= {"|": ("vertical bars", "save it as CSV")}
+    for separator, (name, mend) in others.items():
+        if separator != delimiter and separator in header:
+            raise DataError(f"{path} is separated by {name}; {mend}.")
 
 
 def need_columns(table: pd.DataFrame, columns: Sequence[str], path) -> None:
@@ -138,16 +193,22 @@ def need_columns(table: pd.DataFrame, columns: Sequence[str], path) -> None:
         )
 
 
+def is_date(value: str) -> bool:
+    """Whether `value` is written as spreadsheets write dates: "9-Mar", "3/9/2024", "2019-10-01"."""
+    return _DATE.fullmatch(value.strip()) is not None and any(c.isdigit() for c in value)
+
+
 def date_origin(value: str, categories: Iterable[str]) -> str | None:
     """The range of `categories` ("3-9") a spreadsheet has turned into the date `value`, if any.
 
     >>> date_origin("9-Mar", ["3-9", "10-19"]), date_origin("Oct-19", ["3-9", "10-19"])
     ('3-9', '10-19')
     """
-    if not _DATE.fullmatch(value.strip()):
+    if not is_date(value):
         return None
     numbers = {int(digits) % 100 for digits in re.findall(r"\d+", value)}
-    numbers |= {_MONTHS.index(m[:3].lower()) + 1 for m in re.findall(r"[a-zA-Z]{3,}", value)}
+    months = [m[:3].lower() for m in re.findall(r"[^\W\d]{3,}", value)]
+    numbers |= {_MONTHS.index(month) + 1 for month in months if month in _MONTHS}
     for category in categories:
         ends = re.fullmatch(r"(\d+)-(\d+)", category)
         if ends and {int(ends[1]), int(ends[2])} <= numbers:
@@ -182,20 +243,6 @@ def categorise(
     raise DataError(f"{refusal} ({few(categories, 9)}); use the original CSV.")
 
 
-def refuse_dates(values: pd.Series, path) -> None:
-    """Refuse a column in which a spreadsheet has turned ranges ("3-9") into dates ("9-Mar")."""
-    kinds = values.drop_duplicates()
-    if not kinds.str.fullmatch(r"\d+ ?[-–] ?\d+").any():
-        return
-    for line, value in kinds.items():
-        if re.search("[a-zA-Z]{3}", value) and _DATE.fullmatch(value):
-            raise DataError(
-                f'{path}, row {line}: {values.name} "{value}" stands among ranges of numbers; a '
-                "spreadsheet has turned "
-                "a range into a date. Use the original file."
-            )
-
-
 def refuse_repeats(ids: pd.Series, path) -> None:
     """Refuse two rows for one image; `ids` is indexed by line."""
     repeated = ids.duplicated()
@@ -210,51 +257,3 @@ def refuse_repeats(ids: pd.Series, path) -> None:
 def natural(text: str) -> list:
     """Sort key that puts 2 before 10, and "3-9" before "10-19"."""
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
-
-
-def choose_groups(table: pd.DataFrame, groups: str | Sequence[str], *, path, skip=()) -> list[str]:
-    """The group columns of a user's own table: those named, or all that look like groups.
-
-    Parameters
-    ----------
-    groups : "race,gender" or a list; "" for all with 2 to 20 values, none missing, not all numbers
-    skip : columns that are never groups
-    """
-    if groups:
-        named = groups.split(",") if isinstance(groups, str) else groups
-        chosen = list(dict.fromkeys(str(name).strip() for name in named))
-        need_columns(table, chosen, path)
-        return chosen
-    columns = [c for c in table.columns if c not in skip and c not in RESERVED]
-    return [c for c in columns if _is_group(table[c], len(table))]
-
-
-def _is_group(values: pd.Series, rows: int) -> bool:
-    if pd.api.types.is_float_dtype(values) or not values.map(pd.api.types.is_scalar).all():
-        return False
-    text = values.astype(str)
-    missing = values.isna().any() or (text == "").any()
-    # widths, counts and years are measurements; a number that is a group can be named
-    measured = text.str.fullmatch(r"-?\d+(\.\d+)?").all()
-    return not missing and not measured and 2 <= values.nunique() <= min(20, max(2, rows // 2))
-
-
-def as_group(values: pd.Series, path) -> pd.Categorical:
-    """A column of a user's own table as an ordered categorical, categories in natural order.
-
-    Parameters
-    ----------
-    values : Series indexed by line in `path`; a categorical keeps the order it has
-    """
-    missing = values.isna() | (values.astype(str).str.strip() == "")
-    if missing.any():
-        raise DataError(
-            f"{path}, row {values.index[missing][0]}: {values.name} is empty ({missing.sum():,} "
-            "such rows); fill it in, or leave these rows out."
-        )
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        order = [str(category) for category in values.cat.categories]
-    else:
-        order = sorted(values.astype(str).unique(), key=natural)
-        refuse_dates(values.astype(str), path)
-    return pd.Categorical(values.astype(str), categories=order, ordered=True)

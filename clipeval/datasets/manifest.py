@@ -4,84 +4,155 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.datasets import base, labelfile
+from clipeval.datasets import base, labelfile, parquet
+from clipeval.datasets.groups import group_columns, missing
+from clipeval.datasets.labelfile import quoted
 from clipeval.errors import DataError
 
-__all__ = ["load"]
+__all__ = ["image_column", "load", "refuse_twins"]
 
-_HOLDS = "a CSV, TSV or parquet file with a column file (or path) and the group columns"
+_HOLDS = (
+    "a CSV, TSV or parquet file with a column file (or path) and the group columns, or a folder of "
+    "images"
+)
 
 
 def load(
     data: str = "",
     *,
+    file: str = "",
     groups: str = "",
     title: str = "",
     licence: str = "",
     citation: str = "",
     labelled_by: str = "",
 ) -> pd.DataFrame:
-    """An images table from a file with one row an image.
+    """An images table from a file with one row an image, or from a folder of images.
 
     Parameters
     ----------
-    data : CSV, TSV or parquet with a column `file` (or `path`), relative to it or absolute, and
-        optionally `image_id` (else `file` is the id)
-    groups : group columns ("race,gender"); "" takes every column with 2 to 20 different values,
-        none missing and not all numbers, except captions
+    data : CSV, TSV or parquet with a column that says where each image is, relative to it or
+        absolute, and optionally `image_id` (else that path is the id); a parquet file that holds the
+        images themselves in a column `image`; or a folder, whose images (in its folders too) then
+        have no groups
+    file : name of the column that says where each image is; "" for `file` or `path`
+    groups : group columns ("race,gender"), see `groups.group_columns`; "" takes every column with 2
+        to 20 different values, none missing and not all numbers, except captions
     title, licence, citation, labelled_by : what reports say of these images and of their labels
 
     Returns
     -------
-    DataFrame: image_id, file, the groups, then all other columns as they are
+    DataFrame: image_id, file, (row,) the groups, then all other columns as they are;
+    attrs["not_groups"] says of each other column why it is no group
 
     Raises
     ------
-    DataError  if a column, a value or an image is missing, an image stands twice, or a spreadsheet
-        has changed values
+    DataError  if a column, a value or an image is missing, an image stands twice, or values differ
+        in spelling only or were changed by a spreadsheet
     """
     path = base.need_folder(data, "manifest", _HOLDS)
+    about = {"title": title, "licence": licence, "citation": citation, "labelled_by": labelled_by}
     if path.is_dir():
-        raise DataError(f"{path} is a folder; for manifest, data is {_HOLDS}.")
-    rows = labelfile.read_table(path)
-    column = image_column(rows, path)
-    names = rows[column].astype(str)
-    files = base.need_images(path.parent, names, path)
-    ids = rows["image_id"].astype(str) if "image_id" in rows else names
+        if groups or file:
+            raise DataError(
+                f"{path} is a folder, which has no columns for groups or file; give the path of a table."
+            )
+        return _from_folder(path, about)
+    rows = parquet.read_rows(path)
+    rest, notes = _located(rows, file, path)
+    captions = [c for c in rest.columns if "caption" in str(c).lower()]
+    skip = ["image_id", "file", "row", *captions]
+    chosen, refused = group_columns(rest, groups, path=path, skip=skip)
+    for group, values in chosen.items():
+        rest[group] = values
+    return _finish(rest, path, about, list(chosen), notes, refused)
+
+
+def _finish(table, path: Path, about: dict, groups: list[str], notes, refused) -> pd.DataFrame:
+    labels = f"Group labels are those of {path.name}; who gave them is not stated."
+    return base.finish(
+        table,
+        name=about["title"] or path.stem,
+        version=f"{len(table):,} images of {path.name}",
+        licence=about["licence"] or "not stated",
+        citation=about["citation"],
+        labels=about["labelled_by"] or (labels if groups else "There are no group labels."),
+        groups=groups,
+        notes=notes,
+        not_groups=refused,
+    )
+
+
+def _from_folder(folder: Path, about: dict) -> pd.DataFrame:
+    images, others = base.sort_files(folder)
+    if not images:
+        raise DataError(f"{folder} holds no images; for manifest, data is {_HOLDS}.")
+    root = folder.absolute()
+    table = pd.DataFrame({"image_id": images, "file": [str(root / name) for name in images]})
+    return _finish(table, folder, about, [], base.left_out(others, "not images"), {})
+
+
+def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """`rows` with image_id, file (and row) in place of the column that says where the images are."""
+    held = rows.attrs.pop("images", [])
+    if not file and held and not {"file", "path"} & set(rows.columns):
+        parquet.need_images(parquet.schema(path), path)
+        rest = rows.drop(columns="image_id", errors="ignore")
+        ids = rows["image_id"].astype(str) if "image_id" in rows else None
+        numbered = pd.Series([f"{path.stem}/{i:06d}" for i in range(len(rows))], index=rows.index)
+        rest["file"], rest["row"] = str(path.absolute()), range(len(rows))
+        rest["image_id"] = numbered if ids is None else need_ids(ids, path)
+        return rest, []
+    column = image_column(rows, path, file)
+    names = base.tidy(rows[column])
+    files = pd.Series(base.need_images(path.parent, names, path), index=rows.index)
+    rest = rows.drop(columns=[column, "image_id", "file"], errors="ignore")
+    notes = []
+    if "image_id" in rows:
+        ids = need_ids(rows["image_id"].astype(str).str.strip(), path)
+        if twice := int(files.duplicated().sum()):
+            notes.append(
+                f"{twice:,} of {len(files):,} rows show an image again under another image_id."
+            )
+    else:
+        refuse_twins(files, names, path)
+        ids = names
+    rest["file"], rest["image_id"] = files, ids
+    return rest, notes
+
+
+def need_ids(ids: pd.Series, path: Path) -> pd.Series:
+    """`ids`, refused where one is empty or stands twice."""
     if (empty := ids == "").any():
         raise DataError(
             f"{path}, row {ids.index[empty][0]}: image_id is empty; give every image one."
         )
     labelfile.refuse_repeats(ids, path)
-    rest = rows.drop(columns=[column, "image_id"], errors="ignore")
-    captions = [c for c in rest.columns if "caption" in str(c).lower()]
-    chosen = labelfile.choose_groups(rows, groups, path=path, skip=[column, *captions])
-    for group in chosen:
-        rest[group] = labelfile.as_group(rest[group], path)
-    rest.insert(0, "file", files)
-    rest.insert(0, "image_id", ids)
-    return base.finish(
-        rest,
-        name=title or path.stem,
-        version=f"{len(rest):,} images of {path.name}",
-        licence=licence or "not stated",
-        citation=citation,
-        labels=labelled_by
-        or f"Group labels are those of {path.name}; who gave them is not stated.",
-        groups=chosen,
-    )
+    return ids
 
 
-def image_column(rows: pd.DataFrame, path: Path) -> str:
-    """The column that says where an image is: `file` or `path`, filled in every row."""
-    column = next((c for c in ("file", "path") if c in rows), None)
-    if column is None:
+def refuse_twins(files: pd.Series, names: pd.Series, path: Path) -> None:
+    """Refuse two rows for one image, however its path is written; both indexed by line."""
+    labelfile.refuse_repeats(names, path)
+    if (twice := files.duplicated()).any():
+        first = files == files[twice].iloc[0]
         raise DataError(
-            f'{path} has no column "file" or "path" (it has {labelfile.few(rows.columns, 12)}); '
-            "add one that says where each image is."
+            f"{path}, row {files.index[twice][0]}: {quoted(names[twice].iloc[0])} is the image of row "
+            f"{files.index[first][0]} ({quoted(names[first].iloc[0])}); keep one row an image."
         )
-    empty = rows[column].isna() | (rows[column] == "")
-    if empty.any():
+
+
+def image_column(rows: pd.DataFrame, path: Path, file: str = "") -> str:
+    """The column that says where an image is, filled in every row: `file`, or "file" or "path"."""
+    column = file or next((c for c in ("file", "path") if c in rows), None)
+    if column not in rows:
+        wanted = quoted(file) if file else '"file" or "path"'
+        raise DataError(
+            f"{path} has no column {wanted} (it has "
+            f"{labelfile.few(rows.columns, 12)}); add one that says where each image is, or name it "
+            "with file=COLUMN."
+        )
+    if (empty := missing(rows[column])).any():
         raise DataError(
             f"{path}, row {rows.index[empty][0]}: {column} is empty; give the image's path."
         )

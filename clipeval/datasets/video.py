@@ -47,7 +47,7 @@ def cut_video(
     folder, table = out / sequence, out / "frames.csv"
     if folder.exists():
         raise DataError(f"{folder} exists already; choose another sequence name or remove it.")
-    if table.is_file() and (columns := tuple(read_table(table).columns)) != COLUMNS:
+    if table.is_file() and (columns := _columns(table)) != COLUMNS:
         raise DataError(f"{table} has other columns ({', '.join(columns)}); choose another folder.")
     folder.mkdir(parents=True)
     try:
@@ -73,6 +73,10 @@ def cut_video(
                 }
             )
     return table
+
+
+def _columns(table: Path) -> tuple[str, ...]:
+    return tuple(read_table(table, header_only=True).columns)
 
 
 def _cut(video: Path, folder: Path, every: float) -> None:

@@ -77,8 +77,10 @@ def decode_image(data: bytes):
             width, height = image.size
             if max(width, height) > MAX_ASPECT * min(width, height):
                 raise UnreadableImage(f"{width} x {height} pixels is too narrow to resize")
+            turned = image.format == "TIFF" and _orientation(image) in range(2, 9)
             image.load()
             image, notes = _upright_rgb(image)
+            notes += ["exif-rotated"] if turned else []  # Pillow did it, and removed the tag
             return image, "; ".join([*notes, *(["several frames"] if _frames(data) > 1 else [])])
     except (UnreadableImage, MemoryError):
         raise

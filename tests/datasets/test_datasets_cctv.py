@@ -68,6 +68,18 @@ def test_real_frames(real):
     assert check_captions(real / "cctv") == []
 
 
+def test_a_table_without_rows_and_sequences_in_two_spellings(folder):
+    (folder / "frames.csv").write_text(",".join(COLUMNS) + "\n")
+    assert check_captions(folder) == [
+        f"{folder}/frames.csv has a header and no rows; use the original file."
+    ]
+    write(folder, {"sequence": "Yard"})
+    with pytest.raises(
+        DataError, match='row 3: sequence "yard" and "Yard" .row 2. differ in spell'
+    ):
+        load_dataset("cctv", str(folder))
+
+
 def test_a_good_folder_has_no_problem(folder):
     assert check_captions(write(folder)) == []
     images = load_dataset("cctv", str(folder), title="Mine", licence="ours")

@@ -206,7 +206,10 @@ def test_two_identities_with_one_name_are_noted_and_one_with_two_refused(celeba,
     names = tmp_path / "names.txt"
     names.write_text("2880 Jo_Doe\n2937 Jo_Doe\n8692 Eva_Ray\n")
     notes = load_dataset("celebrities", str(celeba), names=str(names)).attrs["notes"]
-    assert notes == ["2 identities share 1 names (Jo Doe); a name is one person here."]
+    assert notes == [
+        "Not read: list_identity_celeba.txt.",
+        "2 identities share 1 names (Jo Doe); a name is one person here.",
+    ]
     text = (celeba / "list_identity_celeba.txt").read_text()
     (celeba / "list_identity_celeba.txt").write_text(
         text.replace("000004.jpg Jo_Doe", "000004.jpg X_Y")
@@ -219,6 +222,108 @@ def test_celeba_incomplete(celeba):
     assert "1 of 2 images are missing: 000006.jpg" in refusal(celeba, partition="test")
     (celeba / "Img").rename(celeba / "elsewhere")
     assert "has no folder img_align_celeba" in refusal(celeba)
+
+
+ATTRIBUTES = {
+    "as in the hub's card": "6\nMale Young\n{}",
+    "with spaces at the end": "6 \nMale Young \n{}",
+    "without a count": "image_id Male Young\n{}",
+    "with a byte-order mark": "\ufeff6\nMale Young\n{}",
+}
+
+
+@pytest.mark.parametrize("form", ATTRIBUTES)
+@pytest.mark.parametrize("signs", [("1", "-1"), ("1.0", "-1.0")])
+def test_dialects_of_the_attributes(celeba, form, signs):
+    rows = [f"00000{i}.jpg  {signs[i % 2]}  {signs[1]}" for i in range(1, 7)]
+    text = ATTRIBUTES[form].format("\r\n".join(rows))
+    (celeba / "Anno" / "list_attr_celeba.txt").write_text(text, encoding="utf-8")
+    images = load_dataset("celebrities", str(celeba), groups="Male,Young")
+    assert list(images["gender"]) == ["Female", "Male"] * 3
+    assert list(images["Young"]) == ["no"] * 6
+
+
+def test_the_edition_on_kaggle(celeba):
+    """CSVs with a header, and the folder of photographs in one of the same name."""
+    for old in ("Anno/list_attr_celeba.txt", "Eval/list_eval_partition.txt"):
+        (celeba / old).unlink()
+    photos = [f"00000{i}.jpg" for i in range(1, 7)]
+    signs = ["-1,1", "1,1", "1,-1"] * 2
+    rows = ["image_id,Eyeglasses,Male", *(f"{p},{s}" for p, s in zip(photos, signs, strict=True))]
+    (celeba / "list_attr_celeba.csv").write_text("\n".join(rows) + "\n")
+    parts = ["image_id,partition", *(f"{p},{k}" for p, k in zip(photos, "000122", strict=True))]
+    (celeba / "list_eval_partition.csv").write_text("\n".join(parts) + "\n")
+    (celeba / "list_bbox_celeba.csv").write_text("image_id,x_1\n000001.jpg,95\n")
+    (celeba / "Img" / "img_align_celeba").rename(celeba / "Img" / "inner")
+    (celeba / "Img" / "img_align_celeba").mkdir()
+    (celeba / "Img" / "inner").rename(celeba / "Img" / "img_align_celeba" / "img_align_celeba")
+    images = load_dataset("celebrities", str(celeba))
+    assert list(images["gender"]) == ["Male", "Male", "Female"] * 2
+    assert images.attrs["notes"] == ["Not read: list_bbox_celeba.csv."]
+    test = load_dataset("celebrities", str(celeba), partition="test", groups="Eyeglasses")
+    assert list(test["image_id"]) == photos[4:] and list(test["Eyeglasses"]) == ["yes", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("000004.jpg   1", "000004.jpg   0", 'row 6: Male "0" is not 1 or -1'),
+        ("000004.jpg   1", "000004.jpg yes", 'row 6: Male "yes" is not 1 or -1'),
+        ("000004.jpg   1", "000004.jpg nan", 'row 6: Male "nan" is not 1 or -1'),
+        ("000006.jpg  -1 -1", "000006.jpg", "row 8: 1 values for an image and 2 attributes"),
+        ("000006.jpg  -1 -1\n", "", "has no row for 1 of 6 images (000006.jpg), so it is cut"),
+        ("Male Young", "Young", "row 3: 3 values for an image and 1 attributes"),
+    ],
+)
+def test_attributes_are_refused_with_file_and_row(celeba, old, new, said):
+    path = celeba / "Anno" / "list_attr_celeba.txt"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    answer = refusal(celeba, groups="Young" if new == "Young" else "")
+    assert answer.startswith(str(path)) and said in answer
+
+
+@pytest.mark.parametrize("name", ["Anno/list_attr_celeba.txt", "Anno/identity_CelebA.txt"])
+def test_a_file_that_is_not_utf_8_is_one_sentence(celeba, name):
+    (celeba / name).write_bytes((celeba / name).read_bytes() + b"\xff\xfe\x00")
+    assert f"{celeba / name} cannot be read as UTF-8 text" in refusal(celeba)
+
+
+def test_names_in_two_spellings(celeba, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("2880 Jo_Doe\n2937 jo__doe\n8692 Eva_Ray\n")
+    said = refusal(celeba, names=str(names))
+    assert 'image or identity 2937: name "jo doe" and "Jo Doe" (image or identity 2880)' in said
+    people = tmp_path / "people.csv"
+    for i in (1, 2):
+        touch(tmp_path / f"{i}.jpg")
+    people.write_text("name,file\nJo Doe,1.jpg\nJO DOE,2.jpg\n")
+    assert 'row 3: name "JO DOE" and "Jo Doe" (row 2) differ in spelling only' in refusal(people)
+
+
+@pytest.mark.parametrize(
+    ("values", "gender"),
+    [
+        (pa.array([True, False]), ["Male", "Female"]),
+        (pa.array([1, -1], pa.int8()), ["Male", "Female"]),
+        (pa.array([1, 0], pa.int8()), 'row 2: Male "0" is not 1 or -1'),
+        (pa.array(["1", None]), 'row 2: Male "nan" is not 1 or -1'),
+    ],
+)
+def test_attributes_in_parquet(tmp_path, values, gender):
+    root, names = tmp_path / "celeba", tmp_path / "names.txt"
+    write_hub(root / "img_align+identity+attr", "test", [1, 2])
+    shard = next(root.rglob("*.parquet"))
+    table = pq.read_table(shard)
+    pq.write_table(table.set_column(table.schema.get_field_index("Male"), "Male", values), shard)
+    names.write_text("1 Jo_Doe\n2 Ann_Lee\n")
+    if isinstance(gender, str):
+        said = refusal(root, names=str(names))
+        assert said.startswith(f"{shard}, {gender}")
+    else:
+        images = load_dataset("celebrities", str(root), names=str(names))
+        assert list(images["gender"]) == gender
 
 
 def write_hub(folder, split, ids, paths=None):

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from clipeval.datasets import load_dataset
+from clipeval.embedding.images import read_bytes
 from clipeval.errors import DataError
 
 REPO = "HuggingFaceM4/FairFace"
@@ -158,15 +159,93 @@ def test_other_class_names_are_refused(hub):
     assert str(shard) in str(caught.value)
 
 
-def test_without_metadata_the_order_is_the_hubs_and_an_unknown_number_is_refused(hub):
+def test_numbers_without_names_are_refused_or_named_beside(hub):
+    """Another tool may have written them in another order."""
     shard = hub / "0.25" / "validation-00000-of-00001.parquet"
     write_shard(shard, 8, metadata=False)
-    assert load_dataset("fairface", str(hub))["race"].tolist() == [RACES[i % 7] for i in range(8)]
+    with pytest.raises(DataError) as caught:
+        load_dataset("fairface", str(hub))
+    assert str(caught.value) == (
+        f"{shard}: age is written as numbers, and the file does not say what they stand for; write the "
+        'names, or list them from 0 in classes.yaml beside it, such as "age: [0-2, 3-9, ...]".'
+    )
+    names = {"gender": ["Female", "Male"], "race": RACES[::-1], "age": AGES}
+    beside = shard.with_name("classes.yaml")
+    beside.write_text("".join(f"{k}: [{', '.join(v)}]\n" for k, v in names.items()))
+    images = load_dataset("fairface", str(hub))
+    assert images["gender"].tolist() == ["Female", "Male"] * 4
+    assert images["race"].tolist() == [RACES[6 - i % 7] for i in range(8)]
+    assert images["age"].tolist() == [AGES[i % 9] for i in range(8)]
     table = pq.read_table(shard)
     column = table.schema.get_field_index("race")
     pq.write_table(table.set_column(column, "race", pa.array([7] + [0] * 7)), shard)
-    with pytest.raises(DataError, match='row 1: race "7" is not a FairFace race'):
+    with pytest.raises(DataError, match='parquet, row 1: race "7" is not a FairFace race'):
         load_dataset("fairface", str(hub))
+    for text in ("gender: [Female]", "sex: [a, b]", "- a", "{", "gender: Female"):
+        beside.write_text(text)
+        with pytest.raises(DataError, match="classes.yaml.* (correct it|cannot be read as YAML)"):
+            load_dataset("fairface", str(hub))
+
+
+def test_names_instead_of_numbers(hub):
+    shard = hub / "0.25" / "validation-00000-of-00001.parquet"
+    table = pq.read_table(shard).replace_schema_metadata()
+    for column, names in (("age", AGES), ("gender", GENDERS), ("race", RACES)):
+        values = pa.array([names[code] for code in table[column].to_pylist()])
+        table = table.set_column(table.schema.get_field_index(column), column, values)
+    tested = pa.array([str(flag) for flag in table["service_test"].to_pylist()])
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("service_test"), "service_test", tested),
+        shard,
+    )
+    images = load_dataset("fairface", str(hub))
+    assert images["race"].tolist() == [RACES[i % 7] for i in range(11)]
+    assert images["service_test"].tolist() == [i % 3 == 0 for i in range(11)]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.binary(), pa.large_binary(), pa.struct([("bytes", pa.binary())])]
+)
+def test_images_without_a_name_of_their_own(hub, kind):
+    """Raw bytes, as other tools write them."""
+    shard = hub / "0.25" / "validation-00000-of-00001.parquet"
+    table = pq.read_table(shard)
+    raw = [item["bytes"] for item in table["image"].to_pylist()]
+    values = pa.array([{"bytes": b} for b in raw] if pa.types.is_struct(kind) else raw, kind)
+    pq.write_table(table.set_column(0, "image", values), shard)
+    images = load_dataset("fairface", str(hub))
+    assert images["image_id"][3] == "validation/000003"
+    assert read_bytes(images["file"][3], int(images["row"][3])) == raw[3] == image()
+    with pytest.raises(DataError, match="but padding is 1.25; set padding=0.25"):
+        load_dataset("fairface", str(hub / "0.25"), padding="1.25")
+
+
+def test_images_in_a_column_of_another_name(hub):
+    shard = hub / "0.25" / "validation-00000-of-00001.parquet"
+    table = pq.read_table(shard)
+    names = ["img_bytes" if name == "image" else name for name in table.column_names]
+    metadata = table.schema.metadata
+    pq.write_table(table.rename_columns(names).replace_schema_metadata(metadata), shard)
+    with pytest.raises(DataError, match='holds its images in column "img_bytes"; call that column'):
+        load_dataset("fairface", str(hub))
+    pq.write_table(table.drop_columns(["image"]), shard)
+    with pytest.raises(DataError, match='has no column "image" with the bytes of images'):
+        load_dataset("fairface", str(hub))
+
+
+def test_parquet_in_folders_or_under_names_of_another_kind(hub, tmp_path):
+    root = tmp_path / "faces"
+    root.mkdir()
+    (hub / "0.25").rename(root / "data")
+    with pytest.raises(DataError, match=f"it is in {root}/data: give that folder as data"):
+        load_dataset("fairface", str(root))
+    assert len(load_dataset("fairface", str(root / "data"))) == 11
+    for shard in (root / "data").glob("*.parquet"):
+        shard.rename(shard.with_name(shard.name.replace("validation", "test")))
+    with pytest.raises(
+        DataError, match="data/test-.* is there: call the files of this split valid"
+    ):
+        load_dataset("fairface", str(root))
 
 
 def test_a_missing_shard_is_refused(hub):

@@ -1,12 +1,16 @@
 """Any table of images: which columns are groups, and what is refused."""
 
 import csv
+import json
 from collections import Counter
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clipeval.datasets import load_dataset
+from clipeval.embedding.images import read_bytes
 from clipeval.errors import DataError
 
 
@@ -105,6 +109,119 @@ def test_refusals(folder, columns, groups, said):
     assert said in str(caught.value)
 
 
-def test_a_folder_is_refused(folder):
-    with pytest.raises(DataError, match="is a folder; for manifest, data is a CSV"):
-        load_dataset("manifest", str(folder))
+def test_a_folder_of_images_has_no_groups(folder):
+    (folder / "more").mkdir()
+    (folder / "more" / "7").write_bytes(b"\xff\xd8\xff\xe0")
+    (folder / "notes.txt").write_text("of the photographer")
+    images = load_dataset("manifest", str(folder), title="Mine", licence="CC0")
+    assert list(images["image_id"]) == [*FILES, "more/7"] and images.attrs["groups"] == []
+    assert images["file"][6] == str(folder / "more" / "7")
+    assert images.attrs["notes"] == ["1 file is left out (not images): notes.txt."]
+    assert (images.attrs["name"], images.attrs["licence"]) == ("Mine", "CC0")
+    with pytest.raises(DataError, match="is a folder, which has no columns for groups or file"):
+        load_dataset("manifest", str(folder), groups="race")
+    with pytest.raises(DataError, match="holds no images; for manifest, data is a CSV"):
+        (folder / "empty").mkdir()
+        load_dataset("manifest", str(folder / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("img\\0.jpg", '"img\\0.jpg" has backslashes; write / between folders'),
+        ("C:\\img\\0.jpg", "is a path of another machine's drive"),
+        ("D:/img/0.jpg", "is a path of another machine's drive"),
+        ("https://example.org/0.jpg", "is an address and not a file; download the images"),
+        ("s3://bucket/0.jpg", "is an address and not a file"),
+        ("~/0.jpg", "begins with ~"),
+        ("/elsewhere/0.jpg", '"/elsewhere/0.jpg" is not there; write the path relative'),
+    ],
+)
+def test_paths_of_another_kind(folder, name, said):
+    with pytest.raises(DataError) as caught:
+        load_dataset("manifest", write(folder, {"file": [*FILES[:2], name], "g": list("abb")}))
+    assert f"images.csv, row 4: {chr(34)}" in str(caught.value) and said in str(caught.value)
+
+
+@pytest.mark.parametrize("again", ["./0.jpg", "a/../0.jpg", ".//0.jpg", "{folder}/0.jpg"])
+def test_one_image_once(folder, again):
+    files = [*FILES, again.format(folder=folder)]
+    with pytest.raises(DataError, match="row 8: .*0.jpg.* row 2.*keep one row an image"):
+        load_dataset("manifest", write(folder, {"file": files}))
+    images = load_dataset("manifest", write(folder, {"file": files, "image_id": list("abcdefg")}))
+    assert images.attrs["notes"] == ["1 of 7 rows show an image again under another image_id."]
+    images = load_dataset("manifest", write(folder, {"file": [files[-1], *FILES[1:]]}))
+    assert images["file"].tolist() == [str(folder / name) for name in FILES]
+
+
+def test_the_column_of_the_images_can_be_named(folder):
+    path = write(folder, {"file": list("xxxyyy"), "photo": FILES, "g": list("aaabbb")})
+    images = load_dataset("manifest", path, file="photo", labelled_by="Labels by two nurses.")
+    assert list(images["image_id"]) == FILES and images.attrs["groups"] == ["g"]
+    assert images.attrs["labels"] == "Labels by two nurses."
+    with pytest.raises(DataError, match='has no column "picture" .*name it with file=COLUMN'):
+        load_dataset("manifest", path, file="picture")
+    with pytest.raises(DataError, match='has a column "row", a name of ours; rename it'):
+        load_dataset("manifest", write(folder, {"file": FILES, "row": [1] * 6}))
+
+
+def test_a_parquet_file_that_holds_its_images(folder):
+    images = [f"picture {i}".encode() for i in range(6)]
+    table = {"image": images, "sex": pa.array([0, 1] * 3, pa.int64()), "x": [0.5] * 6}
+    features = {"sex": {"names": ["m", "f"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    path = folder / "all.parquet"
+    pq.write_table(pa.table(table).replace_schema_metadata(metadata), path)
+    found = load_dataset("manifest", str(path))
+    assert list(found["sex"]) == ["m", "f"] * 3 and found.attrs["groups"] == ["sex"]
+    assert [
+        read_bytes(f, int(r)) for f, r in zip(found["file"], found["row"], strict=True)
+    ] == images
+    pq.write_table(pa.table(table).rename_columns(["img_bytes", "sex", "x"]), path)
+    with pytest.raises(DataError, match='holds its images in column "img_bytes"; call that column'):
+        load_dataset("manifest", str(path))
+
+
+def test_numbers_in_parquet_mean_what_the_file_says(folder):
+    path = folder / "images.parquet"
+    pq.write_table(pa.table({"file": FILES, "race": [0, 1, 2, 0, 1, 2]}), path)
+    found = load_dataset("manifest", str(path))
+    assert found.attrs["groups"] == []
+    assert found.attrs["not_groups"]["race"].startswith(
+        'images.parquet, row 1: race is "0" and holds'
+    )
+
+
+def test_what_is_no_csv_says_what_it_is(folder):
+    path = folder / "images.csv"
+    for content, said in [
+        (b"PK\x03\x04....", "is a spreadsheet (xlsx, ods) or another zip archive"),
+        (b"PAR1....PAR1", "is a parquet file"),
+        (
+            b"\xff\xfef\0i\0l\0e\0",
+            "is UTF-16 text, where a CSV or TSV file is needed; save it as CSV",
+        ),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"\n<HTML>Quota exceeded", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
+        (b'{"file": "0.jpg"}', "is JSON"),
+        (b"file\tg\n0.jpg\ta\n", "is separated by tabs; call it .tsv"),
+        (b"file|g\n0.jpg|a\n", "is separated by vertical bars; save it as CSV"),
+        (b"file,g\n", "has a header and no rows"),
+        (b"file,g\n0.jpg,a,\n", "row 2: 3 values for 2 columns; remove the separators at its end"),
+        (b"file,g\n0.jpg\n", "row 2: 1 values for 2 columns; complete the row"),
+        (b"file,g\n0.jpg,a,b\n", "quote values that hold a comma"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            load_dataset("manifest", str(path))
+        assert said in str(caught.value) and str(caught.value).startswith(str(path))
+    (folder / "images.tsv").write_text("file,g\n0.jpg,a\n")
+    with pytest.raises(DataError, match="is separated by commas; call it .csv"):
+        load_dataset("manifest", str(folder / "images.tsv"))
+
+
+def test_the_index_that_pandas_writes_is_no_column(folder):
+    pd.DataFrame({"file": FILES, "g": list("ababab")}).to_csv(folder / "images.csv")
+    images = load_dataset("manifest", str(folder / "images.csv"))
+    assert list(images.columns) == ["image_id", "file", "g"]

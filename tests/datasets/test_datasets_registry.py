@@ -35,6 +35,17 @@ def test_every_data_set_says_what_it_needs():
             load_dataset(name)
 
 
+def test_a_folder_of_digits_is_a_name_and_no_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "007").mkdir()
+    (tmp_path / "007" / "1.jpg").touch()
+    assert load_dataset("manifest", "007").attrs["name"] == "007"
+    with pytest.raises(
+        DataError, match="^7 does not exist .write a name of digits as ./7.; for man"
+    ):
+        load_dataset("manifest", "7")
+
+
 def test_options_are_those_of_each_loader():
     import inspect
     from importlib import import_module

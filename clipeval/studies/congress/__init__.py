@@ -20,6 +20,7 @@ from clipeval.classify.multilabel import (
     score_sets,
     side_by_side,
 )
+from clipeval.datasets import explain_missing
 from clipeval.errors import ClassSetError, DataError
 from clipeval.published import load_published, with_published
 from clipeval.session import parameters
@@ -132,6 +133,7 @@ def check(session) -> None:
         is no task of the class set
     """
     images = session.images
+    explain_missing(images, ["gender"], "congress")
     if "gender" not in images.attrs["groups"]:
         raise DataError(
             f"{images.attrs['name']} has no group column gender, which congress compares; "

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from clipeval.classify.class_sets import ClassSet, load_class_set
+from clipeval.datasets import explain_missing
 from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
 from clipeval.published.denigration import (
@@ -80,6 +81,7 @@ def need_groups(images: pd.DataFrame, groups: Sequence[str], study: str) -> None
                 f"{images.attrs['name']}: all images are of {name} {images[name].iloc[0]}; "
                 f"{study} compares groups, and a comparison needs two."
             )
+    explain_missing(images, groups, study)
     missing = [name for name in groups if name not in images.attrs["groups"]]
     if missing:
         raise DataError(

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from clipeval.classify.class_sets import all_prompts
-from clipeval.datasets import dataset_options
+from clipeval.datasets import dataset_options, explain_missing
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import load_published, replications, with_published
 from clipeval.session import parameters
@@ -106,6 +106,7 @@ def check(session) -> None:
     p, images = session.parameters, session.images
     for task in ATTRIBUTES:
         classes = session.class_set.classes(task)
+        explain_missing(images, [task], "fairface")
         if task not in images.attrs["groups"]:
             raise DataError(
                 f"{images.attrs['name']} has no group column {task} (it has "
