@@ -58,6 +58,20 @@ _REGISTRY = {
         "yes",
         "CC BY 4.0 allows it, with attribution",
     ),
+    "utkface": _Entry(
+        "UTKFace: faces labelled by age, gender and race in their file names",
+        "non-commercial research only",
+        ("groups",),
+        "no",
+        "UTKFace is for non-commercial research and its labels are its images' names",
+    ),
+    "cfd": _Entry(
+        "Chicago Face Database: portraits by self-reported race and gender",
+        "non-commercial research only, on its makers' terms",
+        ("expression", "groups"),
+        "no",
+        "its makers' terms forbid to pass on images and norming data",
+    ),
     "congress": _Entry(
         "Members of Congress (Schwemmer et al. 2020): portraits by gender",
         "photographs in the public domain",

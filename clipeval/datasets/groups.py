@@ -38,7 +38,12 @@ def missing(values: pd.Series) -> pd.Series:
 
 
 def group_columns(
-    table: pd.DataFrame, groups: str | Sequence[str] = "", *, path, skip: Iterable[str] = ()
+    table: pd.DataFrame,
+    groups: str | Sequence[str] = "",
+    *,
+    path,
+    skip: Iterable[str] = (),
+    of: str = "row",
 ) -> tuple[dict[str, pd.Categorical], dict[str, str]]:
     """The group columns of a table, and why the others are none.
 
@@ -49,6 +54,7 @@ def group_columns(
         "age:18:40:65" cuts a column of numbers into under 18, 18-39, 40-64, 65 and over. "" takes
         every column with 2 to 20 different values, none missing and not all numbers
     skip : columns that are not groups unless they are named
+    of : what the index of `table` counts, for errors
 
     Returns
     -------
@@ -63,7 +69,7 @@ def group_columns(
     if groups:
         asked = _asked(groups, list(table.columns))
         need_columns(table, asked, path)
-        return {n: as_group(table[n], path, edges=edges) for n, edges in asked.items()}, {}
+        return {n: as_group(table[n], path, edges=e, of=of) for n, e in asked.items()}, {}
     name = getattr(path, "name", path)
     chosen, refused = {}, {}
     for column in table.columns:
@@ -72,7 +78,7 @@ def group_columns(
         if why := _why_not(table[column], name):
             refused[column] = why
         else:
-            chosen[column] = as_group(table[column], path)
+            chosen[column] = as_group(table[column], path, of=of)
     return chosen, refused
 
 

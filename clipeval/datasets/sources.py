@@ -55,6 +55,22 @@ SOURCES = {
         hub=FAIRFACE,
         options={"padding": str, "split": str},
     ),
+    "utkface": Source(
+        "susanqq.github.io/UTKFace",
+        "non-commercial research only",
+        "The images belong to their owners; neither they nor their labels may be passed on.",
+        "23,708 images, 107 MB",
+        "images named AGE_GENDER_RACE_DATETIME.jpg.chip.jpg, as UTKFace.tar.gz unpacks",
+        "From its page fetch the aligned and cropped faces (UTKFace.tar.gz) and unpack them",
+    ),
+    "cfd": Source(
+        "chicagofaces.org",
+        "non-commercial research only, on its makers' terms",
+        "Neither images nor norming data may be passed on.",
+        "597 people, and those of CFD-MR and CFD-INDIA",
+        "Images/, CFD 3.0 Norming Data and Codebook.xlsx",
+        "Accept its terms of use on its page, fetch the database (version 3.0) and unpack it as it is",
+    ),
     "congress": Source(
         "replication material of Schwemmer et al. 2020, doi 10.1177/2378023120967171",
         "photographs in the public domain",
