@@ -10,7 +10,26 @@ __all__ = [
     "NotStoredError",
     "ParameterError",
     "StoreError",
+    "first_line",
+    "one_line",
 ]
+
+
+def first_line(error: Exception) -> str:
+    """The line of another library's error that says what is wrong, at most 200 characters of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = lines or [type(error).__name__]
+    text = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return _short(text.rstrip("."))
+
+
+def one_line(error: Exception, most: int = 200) -> str:
+    """The whole of another library's error as one line, at most so many characters of it."""
+    return _short(" ".join(str(error).split()) or type(error).__name__, most)
+
+
+def _short(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class ClipevalError(Exception):

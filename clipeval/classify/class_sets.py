@@ -1,6 +1,5 @@
 """Class sets and prompt templates: the one home of every word that is said to a model."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from clipeval.errors import ClassSetError
+from clipeval.errors import ClassSetError, one_line
+from clipeval.files import sha256
 from clipeval.paths import DATA
 
 __all__ = [
@@ -56,7 +56,7 @@ for _tag in ("int", "float", "bool", "null", "timestamp"):
 
 
 def _digest(*parts) -> str:
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+    return sha256(json.dumps(parts, ensure_ascii=False))
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _read(path: Path, *keys: str) -> dict:
     except ClassSetError as error:
         raise ClassSetError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, most=1000)  # where it is stands at the end
         raise ClassSetError(f"{path} is not valid YAML ({reason}); mend the file.") from None
     except OSError as error:
         raise ClassSetError(f"{path} cannot be read ({error.strerror}); mend the path.") from None

@@ -1,6 +1,5 @@
 """FairFace (Kärkkäinen & Joo 2021): from its folders with label CSVs, or the hub's parquet."""
 
-import hashlib
 import io
 import json
 import os
@@ -13,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from clipeval.datasets import base, hub, labelfile, parquet
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import DataError, ParameterError, one_line
+from clipeval.files import sha256, write_json
 from clipeval.paths import cache_dir
 
 __all__ = ["AGES", "GENDERS", "HUB_ID", "RACES", "load"]
@@ -285,9 +285,7 @@ def _read_names(path: Path) -> dict[str, list[str]]:
     try:
         listed = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(
-            f"{path} cannot be read as YAML ({' '.join(str(error).split())[:120]})."
-        ) from None
+        raise DataError(f"{path} cannot be read as YAML ({one_line(error)}).") from None
     for column, names in (listed if isinstance(listed, dict) else {path.name: listed}).items():
         known = _CLASSES.get(column, ((),))[0]
         if not isinstance(names, list) or sorted(map(str, names)) != sorted(known):
@@ -319,7 +317,7 @@ def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:
 
     states = [(file, os.stat(file)) for file in images["file"]]
     seen = [[file, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for file, s in states]
-    name = hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+    name = sha256(json.dumps(seen))
     memory, sizes = cache_dir() / "sizes" / f"{name}.json", set()
     with suppress(OSError, ValueError):
         return {tuple(size) for size in json.loads(memory.read_text("utf-8"))}
@@ -330,9 +328,7 @@ def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:
                 sizes.add(opened.size)
     with suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        beside = memory.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_text(json.dumps(sorted(sizes)), "utf-8")
-        os.replace(beside, memory)
+        write_json(memory, sorted(sizes))
     return sizes
 
 

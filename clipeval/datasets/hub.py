@@ -1,13 +1,13 @@
 """Data sets of the Hugging Face hub: which one is meant, and its files on this disk."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
 from clipeval.datasets.labelfile import few
-from clipeval.errors import DataError
+from clipeval.errors import DataError, first_line
+from clipeval.files import file_sha256
 
 __all__ = ["cached", "fetch", "hub_id"]
 
@@ -72,7 +72,7 @@ def _fetch(repo: str, patterns: Sequence[str], here: Path | None, verify: bool) 
             raise
         raise DataError(
             f"Data set {repo} is not in the local cache and the hub cannot be reached "
-            f"({_first_line(error)}); connect once with HF_HUB_OFFLINE unset, or give a local "
+            f"({first_line(error)}); connect once with HF_HUB_OFFLINE unset, or give a local "
             "folder with its parquet files."
         ) from None
     if not listed:
@@ -87,10 +87,10 @@ def _fetch(repo: str, patterns: Sequence[str], here: Path | None, verify: bool) 
     for name, sha256 in listed.items():
         get = partial(hf_hub_download, filename=name, revision=commit, **where)
         path = held.get(name) or Path(get())
-        if not sha256 or (name in held and not verify) or _sha256(path) == sha256:
+        if not sha256 or (name in held and not verify) or file_sha256(path) == sha256:
             continue
         path = Path(get(force_download=True))
-        if (found := _sha256(path)) != sha256:
+        if (found := file_sha256(path)) != sha256:
             path.resolve().unlink()  # in the hub's cache, the blob that is linked to
             path.unlink(missing_ok=True)
             raise DataError(
@@ -131,18 +131,8 @@ def _local(repo: str, patterns: Sequence[str], here: Path | None) -> Path | None
     return root if all(any(root.glob(pattern)) for pattern in patterns) else None
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _status(error: Exception) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _first_line(error: Exception) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return (text or type(error).__name__)[:200].rstrip(".")
 
 
 def _unanswered(error: Exception) -> str:
@@ -152,7 +142,7 @@ def _unanswered(error: Exception) -> str:
         return f"was refused by the hub ({status}); set HF_TOKEN to a token that may read it"
     if status:
         return f"was answered with {status} by the hub; try again later, or give a local folder"
-    return f"could not be downloaded ({_first_line(error)}); check network and disk, then run again"
+    return f"could not be downloaded ({first_line(error)}); check network and disk, then run again"
 
 
 def cached(repo: str, pattern: str) -> bool:

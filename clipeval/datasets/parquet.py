@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.datasets.labelfile import few, quoted, read_table
-from clipeval.errors import DataError
+from clipeval.errors import DataError, first_line
 
 __all__ = [
     "class_names",
@@ -121,7 +121,7 @@ def _open(file: Path):
     try:
         return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error)
         raise DataError(f"{file} cannot be read as parquet ({reason}); fetch it again.") from None
 
 

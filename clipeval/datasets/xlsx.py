@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-from clipeval.errors import DataError
+from clipeval.errors import DataError, one_line
 
 __all__ = ["read_sheets"]
 
@@ -28,7 +28,7 @@ def read_sheets(path: str | Path) -> dict[str, dict[int, list[str]]]:
             texts = _shared_texts(archive)
             return {name: _rows(_part(archive, part), texts) for name, part in _sheets(archive)}
     except (OSError, zipfile.BadZipFile, ElementTree.ParseError, LookupError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = one_line(error)
         raise DataError(
             f"{path} cannot be read as an Excel workbook ({reason}); fetch it again."
         ) from None

@@ -6,7 +6,6 @@ that of an undisturbed run bit for bit. Everything that is stored already is rea
 an image, loading a model or importing torch.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 from clipeval.embedding.loading import Photos, load_batches, split_preprocess
 from clipeval.embedding.store import COLUMNS, image_keys
 from clipeval.errors import DataError, ParameterError
+from clipeval.files import sha256
 
 __all__ = ["Embeddings", "dataset_hash", "embed_images", "embed_part", "embed_texts", "unit_rows"]
 
@@ -245,7 +245,7 @@ def dataset_hash(images: pd.DataFrame, embeddings: Embeddings) -> str:
         [image_id, content[image_id], *map(_plain, values)]
         for image_id, values in zip(images["image_id"], labels.to_numpy().tolist(), strict=True)
     ]
-    return hashlib.sha256(json.dumps([said, sorted(rows, key=str)]).encode()).hexdigest()
+    return sha256(json.dumps([said, sorted(rows, key=str)]))
 
 
 def _plain(value):

@@ -23,6 +23,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from clipeval.errors import one_line
+
 __all__ = ["UnreadableImage", "decode_image", "open_image", "read_bytes", "say_notes"]
 
 #: note of `decode_image` -> how a report says it of a number of images
@@ -89,7 +91,7 @@ def decode_image(data: bytes):
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UnreadableImage(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
-        raise UnreadableImage(_one_line(error)) from None
+        raise UnreadableImage(one_line(error)) from None
 
 
 def _frames(data: bytes) -> int:
@@ -157,11 +159,6 @@ def say_notes(notes: Iterable[str | None]) -> str:
     counts = Counter(part for note in notes for part in note.split("; ") if part)
     parts = [f"{counts[note]:,} {said}" for note, said in NOTES.items() if counts[note]]
     return f"Of {len(notes):,} images: {'; '.join(parts)}." if parts else ""
-
-
-def _one_line(error) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def read_bytes(file: str, row: int | None = None) -> bytes:

@@ -1,13 +1,13 @@
 """Images from disk to batches of pixels, in order, decoded ahead of the model by processes."""
 
-import hashlib
 import os
 
 import numpy as np
 import pandas as pd
 
 from clipeval.embedding.images import UnreadableImage, decode_image, read_bytes
-from clipeval.errors import DataError
+from clipeval.errors import DataError, one_line
+from clipeval.files import sha256
 
 __all__ = ["Photos", "default_workers", "load_batches", "split_preprocess"]
 
@@ -33,14 +33,14 @@ class Photos:
         row = pd.NA if self.rows is None else self.rows[position]
         try:
             data = read_bytes(self.files[position], None if pd.isna(row) else int(row))
-            digest = hashlib.sha256(data).hexdigest()
+            digest = sha256(data)
             image, notes = decode_image(data)
             return position, self.preprocess(image), digest, notes, None, True
         except UnreadableImage as error:
             return position, None, digest, "", str(error), digest is not None
         except Exception as error:  # one odd image must not end a run of hours
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-            return position, None, digest, "", reason or type(error).__name__, False
+            reason = getattr(error, "strerror", None) or one_line(error)
+            return position, None, digest, "", reason, False
 
 
 def _collate(items):
@@ -83,7 +83,7 @@ def load_batches(photos, batches, workers, device):
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(
-            f"a process that reads images died ({' '.join(str(error).split())[:200]}); "
+            f"a process that reads images died ({one_line(error)}); "
             "memory may be short: use fewer workers, or workers=0."
         ) from error
 

@@ -8,22 +8,20 @@ complete and synced to disk; one that fails its checks is set aside as ``*.damag
 """
 
 import errno
-import hashlib
 import json
 import os
-import socket
 import stat
 import time
 import uuid
 import warnings
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import StoreError
+from clipeval.errors import StoreError, one_line
+from clipeval.files import remove_abandoned, sha256, whole_file, write_json
 
 __all__ = ["COLUMNS", "Shelf", "Store", "image_keys"]
 
@@ -64,7 +62,7 @@ def image_keys(images: pd.DataFrame) -> tuple[list[str | None], list[str | None]
         # a JSON list, put together by hand: a table may have a million rows
         row = "null" if row is None else row
         parts = f"[{folders[folder]}, {json.dumps(name)}, {row}, {status.st_size}, {status.st_mtime_ns}]"
-        keys.append(hashlib.sha256(parts.encode()).hexdigest())
+        keys.append(sha256(parts))
         reasons.append(None)
     return keys, reasons
 
@@ -198,25 +196,17 @@ class Shelf:
 
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
         path = self.folder / f"{name}.parquet"
-        temporary = self.folder / f"{name}.{_host()}.{os.getpid()}.tmp"
         try:
             self._prepare()
-            with open(temporary, "wb") as handle:
+            with whole_file(path, durable=True) as beside:
                 pq.write_table(
                     table,
-                    handle,
+                    beside,
                     compression="none",
                     use_dictionary=False,  # vectors hardly ever repeat a number
                 )
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.rename(temporary, path)
-            _sync_folder(self.folder)
         except OSError as error:
             raise _write_error(error, self.folder) from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
         return path
 
     def _prepare(self):
@@ -226,15 +216,8 @@ class Shelf:
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self.folder.parent / "model.json"
         if not about.exists():
-            temporary = about.with_name(f"model.{uuid.uuid4().hex[:12]}.tmp")
-            try:
-                temporary.write_text(json.dumps(asdict(self.info), indent=1), encoding="utf-8")
-                os.replace(temporary, about)
-            finally:
-                temporary.unlink(missing_ok=True)
-        for path in self.folder.glob("*.tmp"):
-            if _is_stale(path):
-                path.unlink(missing_ok=True)
+            write_json(about, asdict(self.info))
+        remove_abandoned(self.folder)
         self._ready = True
 
     def _set_aside(self, path: Path, error: Exception):
@@ -243,9 +226,8 @@ class Shelf:
             os.rename(path, path.with_name(path.name + ".damaged"))
         except OSError:  # a store without write permission, or another process was faster
             pass
-        reason = " ".join(str(error).split())[:200]
         warnings.warn(
-            f"shard {path} is damaged or foreign ({reason}); it is set aside as "
+            f"shard {path} is damaged or foreign ({one_line(error)}); it is set aside as "
             f"{path.name}.damaged and its embeddings are computed again.",
             stacklevel=3,
         )
@@ -285,46 +267,12 @@ def _read_columns(path: Path, fingerprint: str, columns: list[str]):
 
 
 def _hash_keys(keys: list[str]) -> str:
-    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
+    return sha256(json.dumps(keys))
 
 
 def _checksum(rows: pd.DataFrame, matrix: np.ndarray) -> str:
-    digest = hashlib.sha256(str(matrix.dtype).encode())
-    digest.update(json.dumps([rows[name].tolist() for name in COLUMNS]).encode())
-    digest.update(np.ascontiguousarray(matrix).tobytes())
-    return digest.hexdigest()
-
-
-def _host() -> str:
-    return socket.gethostname().replace(".", "-").replace("/", "-")
-
-
-def _is_stale(path: Path) -> bool:
-    """Whether the writer of a temporary file is gone; when in doubt it is not."""
-    try:
-        age = time.time() - path.stat().st_mtime
-        host, pid = path.name.split(".")[1:3]
-    except (OSError, ValueError):
-        return False
-    if host != _host():
-        return age > 86_400
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return age > 60  # another container may share the host's name, but not its processes
-    except (OSError, ValueError):
-        pass
-    return age > 86_400
-
-
-def _sync_folder(folder: Path):
-    """Make a rename outlast a power cut."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    said = json.dumps([rows[name].tolist() for name in COLUMNS])
+    return sha256(str(matrix.dtype), said, np.ascontiguousarray(matrix).tobytes())
 
 
 def _write_error(error: OSError, folder: Path) -> StoreError:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from clipeval.errors import ModelError
-from clipeval.models.hub import first_line, hub_check, hub_file, hub_ref
+from clipeval.errors import ModelError, first_line
+from clipeval.files import file_sha256
+from clipeval.models.hub import hub_check, hub_file, hub_ref
 from clipeval.models.info import file_states, make_info
 from clipeval.models.sources import SUFFIXES
-from clipeval.models.weights import file_sha256, read_weights
+from clipeval.models.weights import read_weights
 
 __all__ = ["check_backbone", "full_name", "load_backbone"]
 

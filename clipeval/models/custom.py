@@ -1,6 +1,5 @@
 """Models that a user's own loader brings: finding the loader, checking what it returns."""
 
-import hashlib
 import importlib.util
 import inspect
 import re
@@ -9,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clipeval.errors import ModelError
-from clipeval.models.hub import first_line
+from clipeval.errors import ModelError, first_line
+from clipeval.files import file_sha256, sha256
 from clipeval.models.info import make_info
-from clipeval.models.weights import file_sha256
 
 __all__ = ["GROUP", "entry_loader", "python_loader", "source_hash", "wrap"]
 
@@ -152,11 +150,11 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
     unknown = make_info(config=None, weights_sha256="", embed_dim=0, **fields)
     trial = Model(unknown, **functions)
     image = trial.encode_images(torch.stack([pixels]))
-    behaviour = hashlib.sha256(pixels.numpy().tobytes() + image.numpy().tobytes())
+    behaviour = [pixels.numpy().tobytes(), image.numpy().tobytes()]
     if has_text:
-        behaviour.update(trial.encode_texts(["a photo of a person", "two dogs"]).tobytes())
+        behaviour.append(trial.encode_texts(["a photo of a person", "two dogs"]).tobytes())
     info = make_info(
-        config={"behaviour": behaviour.hexdigest()} | ({"loader": source} if source else {}),
+        config={"behaviour": sha256(*behaviour)} | ({"loader": source} if source else {}),
         weights_sha256="",
         embed_dim=int(image.shape[1]),
         **fields,

@@ -3,9 +3,9 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipeval.errors import ModelError
+from clipeval.errors import ModelError, first_line
 
-__all__ = ["first_line", "hub_check", "hub_file", "hub_ref", "reachable", "require_hub"]
+__all__ = ["hub_check", "hub_file", "hub_ref", "reachable", "require_hub"]
 
 
 def hub_ref(path: Path) -> list[Path]:
@@ -149,11 +149,3 @@ def _asking(repository: str, what: str):
             f"{what}: {repository} cannot be had from the hub ({first_line(error)}); try again, or "
             "give a folder that holds all its files as local-dir:PATH."
         ) from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the line of an error that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = lines or [type(error).__name__]
-    text = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
-    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -4,14 +4,14 @@ Nothing here imports torch: a run whose embeddings are all stored only needs to 
 which defined the model have not changed since they were last loaded.
 """
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+
+from clipeval.files import sha256, write_json
 
 __all__ = ["EMBEDDING_FORMAT", "ModelInfo", "installed_versions", "make_info"]
 
@@ -116,7 +116,7 @@ def make_info(*, config: object, **fields) -> ModelInfo:
     text = json.dumps(keyed, sort_keys=True)
     return ModelInfo(
         **fields | {"preprocess": info["preprocess"]},
-        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        fingerprint=sha256(text),
     )
 
 
@@ -133,21 +133,15 @@ def _record_path(cache: Path, key: dict) -> Path:
     # the same id may mean other files under another hub cache or endpoint
     env = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_ENDPOINT")
     text = json.dumps([key, {name: os.environ.get(name) for name in env}], sort_keys=True)
-    return Path(cache) / "models" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    return Path(cache) / "models" / f"{sha256(text)[:32]}.json"
 
 
 def write_record(cache: Path, key: dict, info: ModelInfo, states: dict[str, list]) -> None:
-    """Remember that `key`, the arguments of load_model, gave `info` from files in these states.
-
-    The record is written beside and renamed, so that no reader sees half of it.
-    """
+    """Remember that `key`, the arguments of load_model, gave `info` from files in these states."""
     path = _record_path(cache, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"format": EMBEDDING_FORMAT, "key": key, "files": states, "info": info.to_json()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as f:
-        json.dump(record, f, indent=1)
-    os.replace(temporary, path)
+    write_json(path, record)
 
 
 def read_record(cache: Path, key: dict) -> ModelInfo | None:

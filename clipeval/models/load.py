@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clipeval.errors import ModelError
+from clipeval.files import file_sha256
 from clipeval.models.device import PRECISIONS, check_precision, choose_device, computing
 from clipeval.models.info import (
     ModelInfo,
@@ -195,7 +196,7 @@ def _load_open_clip(model, pretrained, device, precision, resize) -> tuple[Model
     from clipeval.models.sources import find_source
     from clipeval.models.tokens import build_tokenizer, tokenizer_files
     from clipeval.models.towers import assert_activation, build_network, features_before_projection
-    from clipeval.models.weights import file_sha256, fit_weights, read_weights
+    from clipeval.models.weights import fit_weights, read_weights
 
     source = find_source(model, pretrained)
     before = file_states(source.files)
@@ -295,8 +296,8 @@ def find_loader(model: str) -> tuple[Callable, str, str]:
     ------
     ModelError  if it cannot be imported
     """
+    from clipeval.errors import first_line
     from clipeval.models.custom import entry_loader, python_loader
-    from clipeval.models.hub import first_line
 
     prefix, _, name = model.partition(":")
     if prefix in _LOADERS:

@@ -74,7 +74,7 @@ def _check_shapes(source) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    from clipeval.models.hub import first_line
+    from clipeval.errors import first_line
     from clipeval.models.towers import build_network
     from clipeval.models.weights import fit_weights
 

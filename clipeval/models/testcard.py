@@ -6,11 +6,11 @@ tiles of a mosaic.
 """
 
 import functools
-import hashlib
 import re
-from pathlib import Path
 
 import numpy as np
+
+from clipeval.files import file_sha256, sha256
 
 __all__ = [
     "CARD_SIZE",
@@ -38,7 +38,7 @@ class WordTokenizer:
 
     def _ids(self, text: str) -> list[int]:
         words = re.findall(r"[^\W_]+|[^\s\w]", text.lower())
-        return [int.from_bytes(hashlib.sha256(w.encode()).digest()[:7], "big") + 1 for w in words]
+        return [int(sha256(w)[:14], 16) + 1 for w in words]
 
     def count_tokens(self, text: str) -> int:
         """Tokens that a text needs, untruncated."""
@@ -60,7 +60,7 @@ class WordTokenizer:
 
 @functools.lru_cache(maxsize=100_000)
 def _vector(*ids: int) -> np.ndarray:
-    seed = int.from_bytes(hashlib.sha256(f"test card {ids}".encode()).digest()[:8], "big")
+    seed = int(sha256(f"test card {ids}")[:16], 16)
     return np.random.default_rng(seed).standard_normal(DIMENSION) / np.sqrt(DIMENSION)
 
 
@@ -121,7 +121,7 @@ def testcard_info(precision: str = "fp32"):
     """`ModelInfo` of the test card model, without loading torch."""
     from clipeval.models.info import make_info
 
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    source = file_sha256(__file__)
     return make_info(
         config="testcard",
         model="testcard",

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from clipeval.errors import ClassSetError, ModelError
-from clipeval.models.hub import first_line, hub_check, require_hub
+from clipeval.errors import ClassSetError, ModelError, first_line
+from clipeval.models.hub import hub_check, require_hub
 
 __all__ = ["build_tokenizer", "check_texts", "check_tokenizer", "count_tokens", "tokenizer_files"]
 

@@ -6,8 +6,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipeval.errors import ModelError
-from clipeval.models.hub import first_line, hub_file
+from clipeval.errors import ModelError, first_line
+from clipeval.models.hub import hub_file
 
 __all__ = ["assert_activation", "build_network", "features_before_projection"]
 

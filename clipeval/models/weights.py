@@ -1,19 +1,11 @@
 """Opening weight files, never in a way that could run code from them."""
 
-import hashlib
 import zipfile
 from pathlib import Path
 
-from clipeval.errors import ModelError
-from clipeval.models.hub import first_line
+from clipeval.errors import ModelError, first_line
 
-__all__ = ["file_sha256", "fit_weights", "read_weights"]
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, read as a stream."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+__all__ = ["fit_weights", "read_weights"]
 
 
 def read_weights(path: Path) -> dict:

@@ -8,7 +8,6 @@ as well: pass `code=code_version()` there.
 """
 
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from clipeval import __version__
+from clipeval.files import file_sha256, sha256
 from clipeval.paths import DATA, NOTEBOOKS
 
 __all__ = [
@@ -137,7 +137,7 @@ class Provenance:
     def parameters_hash(self) -> str:
         """First 12 hex digits of the SHA-256 of `record`: the same parameters, the same hash."""
         text = json.dumps(self.record(), sort_keys=True, ensure_ascii=False, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return sha256(text)[:12]
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -188,11 +188,8 @@ def code_hash() -> str:
     files = [p for p in package.rglob("*.py") if "_bundled" not in p.parts]
     files += NOTEBOOKS.glob("*.ipynb")
     files += [p for part in _DATA for p in (DATA / part).iterdir()]
-    digest = hashlib.sha256()
-    for name, path in sorted((f"{p.parent.name}/{p.name}", p) for p in files):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{name} {content}\n".encode())
-    return digest.hexdigest()
+    named = sorted((f"{p.parent.name}/{p.name}", p) for p in files)
+    return sha256(*(f"{name} {file_sha256(path)}\n" for name, path in named))
 
 
 def package_versions() -> dict:

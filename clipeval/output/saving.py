@@ -3,11 +3,9 @@
 import base64
 import contextlib
 import functools
-import hashlib
 import html
 import io
 import json
-import os
 import re
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from clipeval import __version__
+from clipeval.files import sha256, whole_file
 from clipeval.output import style
 from clipeval.output.provenance import TEST_CARDS, Provenance
 from clipeval.output.style import FONT, PAD, styled, wrapped
@@ -105,7 +104,7 @@ def _drawn_by() -> str:
 
     versions = [__version__, matplotlib.__version__, fontTools.version, PIL.__version__]
     code = [Path(file).read_bytes() for file in (__file__, style.__file__)]
-    return hashlib.sha256(b"\0".join([*map(str.encode, versions), *code])).hexdigest()
+    return sha256("\0".join(versions), *code)
 
 
 def _draw(fig: Figure, suffix: str, fields: dict) -> bytes:
@@ -119,15 +118,14 @@ def _known(known: Path | None, svg: bytes, suffix: str, draw) -> bytes:
     """A file drawn before from a figure whose SVG was the same to the last byte, or drawn now."""
     if known is None:
         return draw()
-    path = known / f"{hashlib.sha256(_drawn_by().encode() + svg).hexdigest()}.{suffix}"
+    path = known / f"{sha256(_drawn_by(), svg)}.{suffix}"
     with contextlib.suppress(OSError):
         return path.read_bytes()
     content = draw()
     with contextlib.suppress(OSError):  # a store that cannot be written only costs time
         known.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        with whole_file(path) as beside:
+            beside.write_bytes(content)
     return content
 
 

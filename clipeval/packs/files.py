@@ -1,6 +1,5 @@
 """Members of a pack as bytes: the same content gives the same bytes, and no path slips in."""
 
-import hashlib
 import io
 import json
 import re
@@ -12,6 +11,7 @@ import pandas as pd
 
 from clipeval import __version__
 from clipeval.errors import DataError
+from clipeval.files import sha256
 
 __all__ = ["readme", "refuse_paths", "short_hash", "to_json", "to_npy", "to_parquet", "write_zip"]
 
@@ -29,10 +29,7 @@ Embeddings of photographs of people can tell one person from another: treat them
 
 def short_hash(*parts: str | bytes) -> str:
     """First 12 hex digits of the sha256 of all parts."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
-    return digest.hexdigest()[:12]
+    return sha256(*parts)[:12]
 
 
 def to_json(content) -> bytes:

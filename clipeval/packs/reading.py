@@ -5,21 +5,18 @@ sha256 of each; the sha256 of the manifest stands for the whole. `clipeval.packs
 """
 
 import functools
-import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 import zipfile
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import ClipevalError, DataError, ModelError, ParameterError
+from clipeval.errors import ClipevalError, DataError, ModelError, ParameterError, one_line
+from clipeval.files import file_sha256, sha256, whole_folder
 from clipeval.output.provenance import pathless
 from clipeval.paths import cache_dir
 
@@ -106,16 +103,12 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
     _same_names(path, names, members)
     if not _is_sound(manifest):
         raise DataError(f"{path}: {MANIFEST} is damaged or was edited; {_AGAIN}.")
-    digest = hashlib.sha256(text).hexdigest()
+    digest = sha256(text)
     root = packs / digest
-    beside = None
-    if not root.is_dir():
-        packs.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=packs))
-    try:
-        for name, sha256 in members.items():
+    with nullcontext() if root.is_dir() else whole_folder(root) as beside:
+        for name, listed in members.items():
             content = archive.read(name)
-            if hashlib.sha256(content).hexdigest() != sha256:
+            if sha256(content) != listed:
                 raise DataError(
                     f"{path}: {name} was changed, as its sha256 is not the manifest's; {_AGAIN}."
                 )
@@ -123,15 +116,6 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
                 target = beside / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-        if beside:
-            try:
-                os.rename(beside, root)
-            except OSError:
-                if not root.is_dir():  # else another process was first
-                    raise
-    finally:
-        if beside:
-            shutil.rmtree(beside, ignore_errors=True)
     return Pack(path, root, digest, manifest)
 
 
@@ -159,21 +143,21 @@ def _is_sound(manifest: dict) -> bool:
 
 
 def _same_names(path: Path, names: list[str], members: dict[str, str]) -> None:
-    for name, sha256 in members.items():
+    for name, listed in members.items():
         parts = PurePosixPath(name).parts
         odd = ".." in parts or "/".join(parts) != name  # "./a", "a//b", "a/"
         if not name or name[0] == "/" or odd or re.search(r"[\\:\0]", name):
             raise DataError(f'{path}: member "{name}" would be written elsewhere; {_AGAIN}.')
         if clash := [str(p) for p in PurePosixPath(name).parents if str(p) in members]:
             raise DataError(f"{path}: {clash[0]} is both a file and a folder; {_AGAIN}.")
-        if not _HASH.fullmatch(str(sha256)):
+        if not _HASH.fullmatch(str(listed)):
             raise DataError(f"{path}: the manifest has no sha256 for {name}; {_AGAIN}.")
-    listed = {MANIFEST, *members}
-    if missing := sorted(listed - set(names)):
+    whole = {MANIFEST, *members}
+    if missing := sorted(whole - set(names)):
         raise DataError(f"{path} lacks {missing[0]}, which its manifest lists; {_AGAIN}.")
-    if extra := sorted(set(names) - listed):
+    if extra := sorted(set(names) - whole):
         raise DataError(f"{path} holds {extra[0]}, which its manifest does not list; {_AGAIN}.")
-    if len(names) > len(listed):
+    if len(names) > len(whole):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path} holds {twice} twice; {_AGAIN}.")
 
@@ -198,7 +182,7 @@ class Pack:
         path = self.root / name
         if name not in self._whole:
             try:
-                found = hashlib.sha256(path.read_bytes()).hexdigest()
+                found = file_sha256(path)
             except OSError:
                 found = ""
             if found != self.manifest["members"][name]:
@@ -216,7 +200,7 @@ class Pack:
         except ClipevalError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:150] or type(error).__name__
+            reason = one_line(error)
             raise DataError(
                 f"{self.path}: {name} is not what `clipeval pack` writes ({reason}); {_AGAIN}."
             ) from None

@@ -1,10 +1,10 @@
 """Running studies again from a pack: the parameters they had, and whether the numbers are the same."""
 
-import hashlib
 from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.errors import ClassSetError, ParameterError
+from clipeval.files import file_sha256
 from clipeval.output.provenance import package_versions
 from clipeval.packs.reading import Pack, open_pack
 from clipeval.session.parameters import Parameters, parse
@@ -101,9 +101,9 @@ def compare_tables(path: str | Path, out: str | Path, changed: bool = False) -> 
         there = [study for study in there if study != "card"]  # it draws on the others
     total, differ = 0, []
     for study in there:
-        for name, sha256 in manifest["studies"][study]["tables"].items():
+        for name, listed in manifest["studies"][study]["tables"].items():
             file = Path(out) / study / "tables" / f"{name}.csv"
-            same = file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
+            same = file.is_file() and file_sha256(file) == listed
             total += 1
             differ += [] if same else [f"{study}/{name}"]
     if not total:

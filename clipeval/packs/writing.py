@@ -5,7 +5,6 @@ written down: images tables, embeddings, prompts. The pack is then tried: from i
 predictions must come out as they stand in the run folder. `clipeval.packs.reading` reads packs.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -19,6 +18,7 @@ import pandas as pd
 from clipeval import __version__
 from clipeval.datasets import label_files, refusal_to_share
 from clipeval.errors import ClipevalError, DataError
+from clipeval.files import file_sha256, sha256, whole_file
 from clipeval.output.provenance import INCIDENTAL, pathless
 from clipeval.packs.files import (
     readme,
@@ -154,7 +154,7 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         "studies": studies,
         "left_out": left_out,
         "models": models,
-        "members": {n: hashlib.sha256(members[n]).hexdigest() for n in sorted(members)},
+        "members": {n: sha256(members[n]) for n in sorted(members)},
     }
     refuse_paths({MANIFEST: to_json(manifest)}, secret)
     _write(
@@ -163,8 +163,7 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         run,
         predictions,
     )
-    sha256 = hashlib.sha256(to_json(manifest)).hexdigest()
-    return Packed(out, sha256, out.stat().st_size, held, left_out)
+    return Packed(out, sha256(to_json(manifest)), out.stat().st_size, held, left_out)
 
 
 # -- what a study is made of -----------------------------------------------------------------------
@@ -191,7 +190,7 @@ def _about(record: dict, run: Path) -> dict:
     kept = {k: v for k, v in record["parameters"].items() if k not in INCIDENTAL}
     return pathless({key: record[key] for key in keys if key in record}) | {
         "parameters": pathless(kept),
-        "tables": {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in tables.items()},
+        "tables": {n: file_sha256(p) for n, p in tables.items()},
     }
 
 
@@ -283,20 +282,21 @@ def _folders(session: Session) -> set[str]:
 
 def _write(out: Path, members: dict[str, bytes], run: Path, predictions: dict) -> None:
     """Write beside, try the whole pack, and only then give it its name."""
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        write_zip(beside, members)
-        for study, parameters in plan_pack(beside, [], {}, run).items():
-            if study != "card":
-                found = get_study(study).module.predict(Session(study, parameters, progress=False))
-                reason = "the pack does not hold all that it reads"
-                _refuse_change(_stored(found), predictions[study], run, study, reason)
-        os.replace(beside, out)
+        with whole_file(out) as beside:
+            write_zip(beside, members)
+            _try_pack(beside, run, predictions)
     except OSError as error:
         raise DataError(
             f"{out} cannot be written ({error.strerror or error}); name another with --out."
         ) from None
     except ClipevalError as error:
         raise type(error)(str(error).replace(beside.name, out.name)) from None
-    finally:
-        beside.unlink(missing_ok=True)
+
+
+def _try_pack(pack: Path, run: Path, predictions: dict) -> None:
+    for study, parameters in plan_pack(pack, [], {}, run).items():
+        if study != "card":
+            found = get_study(study).module.predict(Session(study, parameters, progress=False))
+            reason = "the pack does not hold all that it reads"
+            _refuse_change(_stored(found), predictions[study], run, study, reason)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from clipeval.files import write_json
 from clipeval.output.provenance import TEST_CARDS, Provenance, caption
 from clipeval.runs.compare import Comparison, compare_runs, overview
-from clipeval.session.run_folder import write_json
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
 

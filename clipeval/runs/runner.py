@@ -6,7 +6,6 @@ so that stopping a run leaves nothing behind.
 """
 
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
@@ -19,11 +18,12 @@ from multiprocessing import connection
 from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.files import sha256, write_json
 from clipeval.output.provenance import HOW
 from clipeval.paths import NOTEBOOKS
 from clipeval.runs import changes
 from clipeval.session.parameters import Parameters
-from clipeval.session.run_folder import only_writer, write_json, write_run
+from clipeval.session.run_folder import only_writer, write_run
 from clipeval.session.session import Session, start
 from clipeval.studies import STUDIES
 from clipeval.studies.sensitivity.variation import ranges
@@ -213,7 +213,7 @@ def _mark(session: Session) -> Path | None:
         session.templates.hash,
         image_keys(session.images)[0],
     ]
-    name = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+    name = sha256(json.dumps(parts, default=str))
     return session.store.root / info.fingerprint[:32] / "complete" / f"{name}.json"
 
 

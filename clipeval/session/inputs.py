@@ -1,9 +1,7 @@
 """What a study asks of a model: images, embeddings and predictions, by the study's parameters."""
 
 import functools
-import hashlib
 import json
-import os
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +10,7 @@ import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, load_class_set, load_templates, prompts_for
 from clipeval.errors import ModelError, NotStoredError
+from clipeval.files import sha256, whole_file
 from clipeval.output.provenance import code_hash, package_versions
 from clipeval.output.tables import group_columns
 from clipeval.paths import cache_dir
@@ -248,27 +247,21 @@ class Inputs:
             libraries are added
         compute : callable without arguments, returns a DataFrame
         """
-        digest = hashlib.sha256(json.dumps([name, code_hash(), package_versions()]).encode())
+        parts = [json.dumps([name, code_hash(), package_versions()])]
         for part in key:
             plain = not hasattr(part, "tobytes") or part.dtype == object
             what = "" if plain else f"{part.dtype} {part.shape}"
             content = json.dumps(part, default=list).encode() if plain else part.tobytes()
-            digest.update(f"{what} {len(content)}\n".encode() + content)
-        path = self.store.root / "derived" / f"{digest.hexdigest()}.parquet"
+            parts += [f"{what} {len(content)}\n", content]
+        path = self.store.root / "derived" / f"{sha256(*parts)}.parquet"
         with suppress(OSError, ValueError):  # none, or half a file
             return pd.read_parquet(path)
         with self._timed(name):
             found = compute()
-        beside = path.with_suffix(f".{os.getpid()}.tmp")
-        with suppress(
-            OSError
-        ):  # a store that may only be read, or a full disk: it is computed again
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # a store that may only be read, a full disk: it is computed again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as beside:
                 found.to_parquet(beside, index=False)
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
         return found
 
     # -- predictions -----------------------------------------------------------------------------

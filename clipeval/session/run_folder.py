@@ -1,4 +1,4 @@
-"""The run folder: its record, and files that a reader never meets half written."""
+"""The run folder: its record, and whether it can be written."""
 
 import json
 import os
@@ -7,18 +7,10 @@ from pathlib import Path
 
 from clipeval import __version__
 from clipeval.errors import ParameterError
+from clipeval.files import write_json
 from clipeval.session.parameters import Parameters
 
-__all__ = ["check_out", "check_writable", "only_writer", "write_json", "write_run"]
-
-
-def write_json(path: Path, content) -> None:
-    """Write JSON beside and rename, so that a reader never meets half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(
-        json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", "utf-8"
-    )
-    os.replace(beside, path)
+__all__ = ["check_out", "check_writable", "only_writer", "write_run"]
 
 
 def write_run(out: Path, **more) -> dict:

@@ -1,9 +1,7 @@
 """One study's run: what its notebook works with, and the folder that its results are kept in."""
 
 import functools
-import hashlib
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -12,11 +10,12 @@ import pandas as pd
 
 from clipeval.embedding.images import say_notes
 from clipeval.errors import NotStoredError
+from clipeval.files import sha256, whole_file, write_json
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
 from clipeval.output.tables import SHOWN, shown_of, table_html, write_table
 from clipeval.session.inputs import Inputs
 from clipeval.session.parameters import Parameters, parse, refuse_cards
-from clipeval.session.run_folder import check_out, write_json, write_run
+from clipeval.session.run_folder import check_out, write_run
 from clipeval.studies import get_study
 
 __all__ = ["Session", "as_markdown", "start"]
@@ -182,9 +181,8 @@ class Session(Inputs):
     def save_predictions(self, predictions: pd.DataFrame) -> None:
         """Write predictions.parquet; with another precision than fp32, show how many top labels that changes."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / f".predictions.{os.getpid()}.parquet"
-        predictions.to_parquet(beside, index=False)
-        os.replace(beside, self.folder / "predictions.parquet")
+        with whole_file(self.folder / "predictions.parquet") as beside:
+            predictions.to_parquet(beside, index=False)
         if self.parameters.precision != "fp32":
             from IPython.display import Markdown, display
 
@@ -340,7 +338,7 @@ class Session(Inputs):
             "pack": self.pack.sha256 if self.pack else "",
             "class_sets": self._class_sets,
             "templates": {self.templates.label: {"hash": self.templates.hash}},
-            "prompts_hash": hashlib.sha256(json.dumps(self._prompts).encode()).hexdigest(),
+            "prompts_hash": sha256(json.dumps(self._prompts)),
             "code": self.code,
             "versions": package_versions(),
             "against_fp32": self._against_fp32,

@@ -1,15 +1,12 @@
 """Planting a truth: vectors whose similarity to every prompt is chosen, drawn into PNG files."""
 
-import hashlib
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from clipeval.files import sha256, whole_folder
 from clipeval.models import testcard
 from clipeval.models.testcard import DIMENSION, draw_cards, text_vectors
 from clipeval.paths import cache_dir
@@ -102,10 +99,9 @@ def prediction_rows(image_id, labels, *, task, class_set, method="zero-shot") ->
 
 def _recipe(sources) -> str:
     """Hash of all that decides what is drawn: the code and the data files it reads."""
-    digest = hashlib.sha256()
-    for path in [testcard.__file__, __file__, *sources]:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:16]
+    return sha256(*(Path(path).read_bytes() for path in (testcard.__file__, __file__, *sources)))[
+        :16
+    ]
 
 
 def write_deck(name: str, draw, sources) -> Path:
@@ -126,17 +122,8 @@ def write_deck(name: str, draw, sources) -> Path:
     if folder.is_dir():
         return folder
     deck = draw()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as beside:
         _write(deck, beside)
-        os.chmod(beside, 0o755)
-        beside.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was first with the same cards
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

@@ -135,7 +135,7 @@ def test_root_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
         Store(file / "below").shelf(INFO, "texts-float32").write(rows("a"), vectors(1))
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_full_disk_leaves_nothing_behind(shelf, monkeypatch, call):
     shelf.write(rows("a"), vectors(1))
 
@@ -155,7 +155,7 @@ def test_temporary_files_of_the_dead_alone_are_removed(tmp_path):
     process.wait()
     shelf = Store(tmp_path).shelf(INFO, "texts-float32")
     shelf.write(rows("a"), vectors(1))
-    from clipeval.embedding.store import _host
+    from clipeval.files import _host
 
     old = time.time() - 3600
     names = {

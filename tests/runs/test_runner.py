@@ -15,9 +15,10 @@ import tiny
 
 from clipeval import cli
 from clipeval.errors import ParameterError
+from clipeval.files import write_json
 from clipeval.runs import runner
 from clipeval.runs.runner import run_studies
-from clipeval.session.run_folder import only_writer, write_json
+from clipeval.session.run_folder import only_writer
 
 MISTAKE = "clipeval.load_class_set('no-such-set')"
 TABLES = ["by_race.csv", "by_race.tex"]

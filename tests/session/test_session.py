@@ -14,8 +14,9 @@ from test_models import SMALL, save
 import clipeval
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
+from clipeval.files import write_json
 from clipeval.session.parameters import Parameters
-from clipeval.session.run_folder import check_out, write_json, write_run
+from clipeval.session.run_folder import check_out, write_run
 from clipeval.session.session import Session, start
 from clipeval.studies import fairface
 

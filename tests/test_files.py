@@ -1,0 +1,131 @@
+"""Files are met whole or not at all, whatever ends the writer; hashes are those of the standard."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from clipeval.errors import first_line, one_line
+from clipeval.files import file_sha256, sha256, whole_file, whole_folder, write_json
+
+# FIPS 180-2, appendix B
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_hashes_are_those_of_the_standard(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256("abc") == sha256(b"abc") == sha256("a", b"bc") == file_sha256(tmp_path / "abc")
+    assert sha256("abc") == ABC
+    assert sha256("ü") == sha256(b"\xc3\xbc")
+
+
+def test_a_reader_meets_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "table"
+    path.write_text("old")
+    with whole_file(path) as beside:
+        beside.write_text("ne")
+        assert path.read_text() == "old"
+        beside.write_text("new")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["table"]
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_full_disk_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch, call):
+    path = tmp_path / "table"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(OSError, match="No space left"), whole_file(path, durable=True) as new:
+            new.write_text("new")
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["table"]
+
+
+def test_a_writer_that_gives_up_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "table") as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "deck") as beside:
+        (beside / "card").write_text("half")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_killed_writer_leaves_no_half_file_under_the_name(tmp_path):
+    code = (
+        "import sys, time; from clipeval.files import whole_file\n"
+        "with whole_file(sys.argv[1]) as beside:\n"
+        "    beside.write_text('half'); print('half', flush=True); time.sleep(60)"
+    )
+    given = [sys.executable, "-c", code, str(tmp_path / "table")]
+    with subprocess.Popen(given, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "half\n"
+        writer.send_signal(signal.SIGKILL)
+    assert [name.endswith(".tmp") for name in os.listdir(tmp_path)] == [True]
+    write_json(tmp_path / "table", {"whole": True})
+    assert json.loads((tmp_path / "table").read_text()) == {"whole": True}
+
+
+def test_what_outlasts_a_power_cut_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls, sync, replace = [], os.fsync, os.replace
+
+    def noted_sync(handle):
+        calls.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    def noted_replace(source, target):
+        calls.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with whole_file(tmp_path / "shard", durable=True) as beside:
+        beside.write_text("x")
+    file, folder = (tmp_path / "shard").stat().st_ino, tmp_path.stat().st_ino
+    assert calls == [file, "replace", folder]
+    with whole_file(tmp_path / "page") as beside:
+        beside.write_text("x")
+    assert calls[3:] == ["replace"]
+
+
+def test_the_first_of_two_folders_stays(tmp_path):
+    with whole_folder(tmp_path / "deck") as one, whole_folder(tmp_path / "deck") as two:
+        (one / "card").write_text("one")
+        (two / "card").write_text("two")
+        assert not (tmp_path / "deck").exists()
+    assert (tmp_path / "deck" / "card").read_text() == "two"  # the inner one ends first
+    assert os.listdir(tmp_path) == ["deck"]
+
+
+def test_json_is_readable_text(tmp_path):
+    write_json(tmp_path / "record.json", {"name": "Łódź", "when": time.struct_time})
+    text = (tmp_path / "record.json").read_text("utf-8")
+    assert "Łódź" in text and text.endswith("}\n")
+    assert json.loads(text)["when"] == "<class 'time.struct_time'>"
+
+
+@pytest.mark.parametrize(
+    ("message", "first"),
+    [
+        ("\n  no such tensor.\nTraceback", "no such tensor"),
+        ("cannot load, because:\n size differs\n more", "cannot load, because: size differs"),
+        ("", "ValueError"),
+        ("x" * 300, "x" * 197 + "..."),
+    ],
+)
+def test_the_first_line_of_an_error(message, first):
+    assert first_line(ValueError(message)) == first
+
+
+def test_an_error_in_one_line():
+    assert one_line(ValueError("line 3:\n  a colon\n")) == "line 3: a colon"
+    assert one_line(ValueError("")) == "ValueError"
+    assert one_line(ValueError("word " * 100), most=10) == "word wo..."
