@@ -15,7 +15,7 @@ _LAZY = {
     "load_dataset": "datasets",
     "load_class_set": "classify.class_sets",
     "load_templates": "classify.class_sets",
-    "start": "session.session",
+    "start": "studies",
 }
 
 __all__ = ["__version__", *_LAZY]
@@ -23,6 +23,8 @@ __all__ = ["__version__", *_LAZY]
 
 def __getattr__(name: str):
     if name in _LAZY:
+        if name == "load_dataset":
+            import_module("clipeval.testcards")  # it makes its data set known
         return getattr(import_module(f"clipeval.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'clipeval' has no attribute {name!r}")
 

@@ -126,8 +126,8 @@ def run(
     if expect and not pack:
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
-        from clipeval.packs.reading import open_pack
         from clipeval.packs.replay import plan_pack
+        from clipeval.sources.pack_file import open_pack
 
         plan = plan_pack(pack, studies or [], _values(parameter), folder, expect, models=models)
         if not expect:
@@ -276,7 +276,7 @@ def embed(
     ray: Annotated[bool, typer.Option("--ray", help="Parts as tasks of a Ray cluster.")] = False,
 ) -> None:
     """Embed the images and prompts of studies into the store, and no more."""
-    from clipeval.session.session import Session
+    from clipeval.studies import get_study
 
     plan = _plan(studies, profile, parameter, "")
     if part or ray:
@@ -292,14 +292,14 @@ def embed(
             print(f"{study}: {encoded:,} images encoded by Ray")
         return
     for study, parameters in plan.items():
-        if study == "card":
+        if get_study(study).is_summary:
             continue
         if part:
             encoded = cluster.embed_parts(study, parameters, chosen)
             print(f"{study}: part {part}, {encoded:,} images encoded")
             continue
-        session = Session(study, parameters)
-        session.study.module.predict(session)
+        session = get_study(study).open(parameters)
+        session.predict()
         found = session.embed()
         print(
             f"{study}: {len(found):,} embeddings of {len(session.images):,} images, "

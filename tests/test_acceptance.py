@@ -227,8 +227,7 @@ def test_gender_by_race_equals_sklearn_and_statsmodels(run, predictions, labels,
 @pytest.fixture(scope="module")
 def warm(run, cache, real, tiny_face_clip):
     """A session on what the run stored, and what it predicts."""
-    from clipeval.session.session import Session
-    from clipeval.studies import fairface
+    from clipeval.studies import fairface, get_study
 
     parameters = fairface.Parameters(
         dataset="fairface",
@@ -237,8 +236,8 @@ def warm(run, cache, real, tiny_face_clip):
         store=str(cache / "store"),
         out=str(cache.parent / "warm"),
     )
-    session = Session("fairface", parameters, progress=False)
-    return session, fairface.predict(session)
+    session = get_study("fairface").open(parameters, progress=False)
+    return session, fairface.study.predict(session)
 
 
 def test_train_embeddings_equal_plain_open_clip(warm, real, tiny_face_clip):
@@ -448,7 +447,7 @@ from clipeval.studies import fairface
 session = clipeval.start("fairface", dict(
     dataset="fairface", data={data!r}, model={model!r}, store={store!r}, out={out!r}))
 session.progress = False
-predictions = fairface.predict(session)
+predictions = fairface.study.predict(session)
 fairface.accuracy_by_white(predictions), fairface.gender_by_race(predictions)
 session.finish()
 images = [path for path in opened if path.endswith((".jpg", ".safetensors"))]
@@ -501,8 +500,7 @@ def copies(tiny_face_clip, tmp_path_factory):
 
 def embedded(real, model, store, **values):
     """Embeddings of 32 photographs: (embeddings, fingerprint)."""
-    from clipeval.session.session import Session
-    from clipeval.studies import fairface
+    from clipeval.studies import fairface, get_study
 
     parameters = fairface.Parameters(
         dataset="fairface",
@@ -513,7 +511,7 @@ def embedded(real, model, store, **values):
         store=str(store),
         **values,
     )
-    session = Session("fairface", parameters, progress=False)
+    session = get_study("fairface").open(parameters, progress=False)
     return session.embed(), session.info.fingerprint
 
 

@@ -132,6 +132,37 @@ class Templates:
         return [t.replace("{a}", article).replace("{}", text) for t in self.templates]
 
 
+#: further folders in which class sets and templates are found by name: those of a user's own studies
+_FOLDERS: list[Path] = []
+
+
+def search_also(folder: Path) -> None:
+    """Find class sets and templates of a folder by their names too, after those of the package."""
+    if folder not in _FOLDERS:
+        _FOLDERS.append(folder)
+
+
+def _known(folder: str) -> dict[str, Path]:
+    """Name -> file, of everything that can be named: "class_sets" or "templates"."""
+    own = [path for other in _FOLDERS for path in sorted(other.glob("*.yaml"))]
+    bundled = sorted((DATA / folder).glob("*.yaml"))
+    return {path.stem: path for path in [*own, *bundled]}
+
+
+def file_of(spec: str, *, templates: bool = False) -> Path:
+    """The file that a class set, or a set of templates, is read from.
+
+    Raises
+    ------
+    ClassSetError  if there is none
+    """
+    return (
+        _find(spec, "templates", "template set")
+        if templates
+        else _find(spec, "class_sets", "class set")
+    )[0]
+
+
 def _find(spec: str, folder: str, what: str) -> tuple[Path, str]:
     """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`."""
     name, _, variant = spec.partition(".yaml:") if ".yaml:" in spec else (spec, "", "")
@@ -139,11 +170,12 @@ def _find(spec: str, folder: str, what: str) -> tuple[Path, str]:
         name += ".yaml"
     elif not name.endswith((".yaml", ".yml")):
         name, _, variant = name.partition(":")
-    path = DATA / folder / f"{name}.yaml"
+    known = _known(folder)
+    path = known.get(name, DATA / folder / f"{name}.yaml")
     if name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser()
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in (DATA / folder).glob("*.yaml")))
+        known = ", ".join(sorted(known))
         raise ClassSetError(
             f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
         )
@@ -380,11 +412,13 @@ def all_prompts(class_set: ClassSet, templates: Templates, tasks=None) -> list[s
 
 
 def list_class_sets():
-    """Every bundled class set and variant: a DataFrame of spec, version, tasks, classes, source."""
+    """Every class set that has a name, and its variants: a DataFrame of spec, version, tasks, classes, source."""
     import pandas as pd
 
     rows = []
-    for path in sorted((DATA / "class_sets").glob("*.yaml")):
+    for path in _known("class_sets").values():
+        if re.search(r"^templates:", path.read_text("utf-8"), re.MULTILINE):
+            continue  # a user's own folder holds both
         variants = _read(path, "tasks", "classes", "categories", "variants").get("variants") or {}
         for variant in ["", *variants]:
             found = load_class_set(f"{path.stem}:{variant}" if variant else path.stem)

@@ -106,11 +106,11 @@ def start(values: Mapping) -> "Explorer":
     ------
     ParameterError  if a value is not accepted
     """
-    from clipeval.session import session
+    from clipeval import studies
 
     empty = {name for name in ("class_set", "templates") if not values.get(name)}
     given = {name: value for name, value in values.items() if name not in empty}
-    opened = session.start(values.get("study") or "denigration", given)
+    opened = studies.start(values.get("study") or "denigration", given)
     return Explorer(opened, task=values.get("task") or None)
 
 
@@ -164,7 +164,6 @@ class Explorer:
         read = session.images.set_index("image_id").loc[embeddings.image_id]
         self._all = read.reset_index()
         self._matrix = embeddings.matrix
-        self._texts: dict[str, np.ndarray] = {}
         self.before_encoding = lambda count: None
         self.choice = Choice(
             classes=class_lines(session.class_set, self.task),
@@ -263,11 +262,9 @@ class Explorer:
         return sample(positions, choice.sample, choice.seed)["at"].to_numpy()
 
     def _encode(self, prompts: list[str]) -> np.ndarray:
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
-        if new:
+        if new := self.session.source.not_encoded(prompts):
             self.before_encoding(len(new))
-            self._texts.update(zip(new, self.session.encode(new), strict=True))
-        return np.stack([self._texts[prompt] for prompt in prompts])
+        return self.session.encode(prompts)
 
     # -- numbers ---------------------------------------------------------------------------------
 

@@ -332,7 +332,7 @@ def _load_registered(model, pretrained, device, precision, resize) -> Model:
 
 
 def _testcard(*, device: str, precision: str) -> Model:
-    from clipeval.testcards import load_testcard_model
+    from clipeval.models.testcard import load_testcard_model
 
     return load_testcard_model(device=device, precision=precision)
 
@@ -379,7 +379,7 @@ def identify_model(
     """
     _check_arguments(precision, resize)
     if model == "testcard":
-        from clipeval.testcards import testcard_info
+        from clipeval.models.testcard import testcard_info
 
         return testcard_info(precision) if resize == "model" else None
     return read_record(cache, _key(model, pretrained, precision, resize))

@@ -6,8 +6,8 @@ from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.files import file_sha256
 from clipeval.output.provenance import package_versions
-from clipeval.packs.reading import Pack, open_pack
 from clipeval.session.parameters import Parameters, parse
+from clipeval.sources.pack_file import Pack, open_pack
 from clipeval.studies import STUDIES, get_study
 
 __all__ = ["compare_tables", "plan_pack"]
@@ -57,7 +57,7 @@ def plan_pack(
         folder = entries[study].get("data", "")
         values |= {"data": str(pack.root / folder) if folder else ""}
         values |= {"pack": str(pack.path), "out": str(out)}
-        plan[study] = parse(get_study(study).module.Parameters, values, study=study)
+        plan[study] = parse(get_study(study).Parameters, values, study=study)
     return plan
 
 
@@ -98,7 +98,7 @@ def compare_tables(path: str | Path, out: str | Path, changed: bool = False) -> 
     manifest = open_pack(path).manifest
     there = [s for s in manifest["studies"] if (Path(out) / s / "study.json").is_file()]
     if set(there) != set(manifest["studies"]):
-        there = [study for study in there if study != "card"]  # it draws on the others
+        there = [study for study in there if not get_study(study).is_summary]
     total, differ = 0, []
     for study in there:
         for name, listed in manifest["studies"][study]["tables"].items():

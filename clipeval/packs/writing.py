@@ -2,7 +2,7 @@
 
 The studies of a finished run are asked once more, from the store, and everything they read is
 written down: images tables, embeddings, prompts. The pack is then tried: from it alone, the
-predictions must come out as they stand in the run folder. `clipeval.packs.reading` reads packs.
+predictions must come out as they stand in the run folder. `clipeval.sources.pack_file` reads packs.
 """
 
 import io
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval import __version__
+from clipeval.classify.class_sets import file_of
 from clipeval.datasets import label_files, refusal_to_share
 from clipeval.errors import ClipevalError, DataError
 from clipeval.files import file_sha256, sha256, whole_file
@@ -29,12 +30,13 @@ from clipeval.packs.files import (
     to_parquet,
     write_zip,
 )
-from clipeval.packs.reading import FORMAT, MANIFEST, images_key
 from clipeval.packs.replay import plan_pack
-from clipeval.paths import DATA, cache_dir
+from clipeval.paths import cache_dir
 from clipeval.session.parameters import parse
 from clipeval.session.run_folder import check_writable
 from clipeval.session.session import Session
+from clipeval.sources import Source, open_source
+from clipeval.sources.pack_file import FORMAT, MANIFEST, images_key
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.variation import ranges
 
@@ -57,33 +59,42 @@ class Packed:
     left_out: dict[str, str]
 
 
-class _Recorder(Session):
-    """A session that remembers what it was asked for."""
+class _Recording(Source):
+    """A source that passes questions on to another and remembers what was asked."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, source: Source):
+        super().__init__(source.parameters, study=source.study, progress=source.progress)
+        self.source = source
         self.tables: dict[str, pd.DataFrame] = {}
         self.vectors: list[tuple] = []
         self.texts: dict[str, np.ndarray] = {}
 
-    def load_images(self, **changes):
-        table = super().load_images(**changes)
-        values = self.parameters.model_dump() | {"study": self.study.id} | changes
-        self.tables[images_key(values)] = table
+    @property
+    def info(self):
+        return self.source.info
+
+    def images(self, values):
+        self.tables[images_key(values)] = table = self.source.images(values)
         return table
 
-    def embed(self, images=None, features="projected"):
-        found = super().embed(images, features)
-        self.vectors.append((self.images if images is None else images, features, found))
+    def embed(self, images, features="projected"):
+        found = self.source.embed(images, features)
+        self.vectors.append((images, features, found))
         return found
 
     def encode(self, prompts):
-        found = super().encode(prompts)
+        found = self.source.encode(prompts)
         self.texts |= dict(zip(prompts, found, strict=True))
         return found
 
     def remember(self, name, key, compute):
         return compute()  # what was kept would not tell what it was computed from
+
+    def other(self, **changes):
+        return self.source.other(**changes)
+
+    def check_model(self, study):
+        return self.source.check_model(study)
 
 
 def make_pack(run: str | Path, out: str | Path = "") -> Packed:
@@ -113,31 +124,29 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
     predictions: dict[str, pd.DataFrame] = {}
     secret = {str(Path.home()), str(Path.cwd()), str(run), str(cache_dir().resolve())}
     for study, record in _records(run).items():
-        if study == "card":
+        if get_study(study).is_summary:
             studies[study] = _about(record, run)
             held[study] = "drawn from the tables of the others"
             continue
-        kind = get_study(study).module.Parameters
-        session = _Recorder(study, parse(kind, record["parameters"], study=study), progress=False)
+        session = _recorded(study, record["parameters"])
         secret |= _folders(session)
         attrs = session.images.attrs
         if reason := refusal_to_share(session.parameters.dataset, attrs):
             left_out[study] = reason
             continue
-        predictions[study] = _stored(session.study.module.predict(session))
+        predictions[study] = _stored(session.predict())
         if (path := run / study / "predictions.parquet").is_file():
             reason = "the data, the model or the code are not the same now"
             _refuse_change(predictions[study], pd.read_parquet(path), run, study, reason)
         if session.info.has_text and (prompts := _prompts(run / study)):
             session.encode(prompts)
-        if study != "sensitivity":  # what its notebook asks in other words
-            ranges(session)
+        ranges(session)  # what its notebook asks in other words
         model = session.info.fingerprint
         models[model] = session.info.to_json()
-        texts.setdefault(model, {}).update(session.texts)
+        texts.setdefault(model, {}).update(session.source.texts)
         studies[study] = _about(record, run) | {"model": model, **_study(session, members)}
         held[study] = _summary(session.images)
-    if not set(studies) - {"card"}:
+    if not any(not get_study(study).is_summary for study in studies):
         reasons = " ".join(f"{study}: {reason}." for study, reason in left_out.items())
         raise DataError(f"{run}: no study may be shared, so there is nothing to pack; {reasons}")
     for model, rows in texts.items():
@@ -146,8 +155,9 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         members[f"texts/{model[:12]}.npy"] = to_npy(matrix)
     members["README.txt"] = readme(studies)
     refuse_paths(members, secret)
-    if left_out and "card" in studies:
-        studies["card"]["tables"] = {}  # it will lack what is left out
+    for study in studies if left_out else ():
+        if get_study(study).is_summary:
+            studies[study]["tables"] = {}  # it will lack what is left out
     manifest = {
         "format": FORMAT,
         "clipeval": __version__,
@@ -167,6 +177,14 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
 
 
 # -- what a study is made of -----------------------------------------------------------------------
+
+
+def _recorded(study: str, values: dict) -> Session:
+    """A session that asks a study's questions again, from a source that remembers them."""
+    study = get_study(study)
+    parameters = parse(study.Parameters, values, study=study.id)
+    source = open_source(parameters, study=study.id, deck=study.deck, progress=False)
+    return study.open(parameters, source=_Recording(source), progress=False)
 
 
 def _records(run: Path) -> dict[str, dict]:
@@ -194,12 +212,12 @@ def _about(record: dict, run: Path) -> dict:
     }
 
 
-def _study(session: _Recorder, members: dict[str, bytes]) -> dict:
+def _study(session: Session, members: dict[str, bytes]) -> dict:
     """Put what the session was asked for into `members`; returns where it is."""
     p = session.parameters
-    names = {key: _put_images(table, members) for key, table in session.tables.items()}
-    by_table = {id(table): names[key] for key, table in session.tables.items()}
-    for images, features, found in session.vectors:
+    names = {key: _put_images(table, members) for key, table in session.source.tables.items()}
+    by_table = {id(table): names[key] for key, table in session.source.tables.items()}
+    for images, features, found in session.source.vectors:
         name = by_table[id(images)].replace("images/", "embeddings/")
         name = f"{name}-{session.info.fingerprint[:12]}-{features}"
         rows = {c: getattr(found, c) for c in ("image_id", "sha256", "notes")}
@@ -240,7 +258,7 @@ def _class_files(p, members: dict[str, bytes]) -> dict[str, str]:
         if own:
             path = Path(own[1]).expanduser()
         elif name in _CLASSES and value:
-            path = DATA / _CLASSES[name] / f"{value.partition(':')[0]}.yaml"
+            path = file_of(value, templates=name == "templates")
         else:
             continue
         content = path.read_bytes()
@@ -296,7 +314,7 @@ def _write(out: Path, members: dict[str, bytes], run: Path, predictions: dict) -
 
 def _try_pack(pack: Path, run: Path, predictions: dict) -> None:
     for study, parameters in plan_pack(pack, [], {}, run).items():
-        if study != "card":
-            found = get_study(study).module.predict(Session(study, parameters, progress=False))
+        if not get_study(study).is_summary:
+            found = get_study(study).open(parameters, progress=False).predict()
             reason = "the pack does not hold all that it reads"
             _refuse_change(_stored(found), predictions[study], run, study, reason)

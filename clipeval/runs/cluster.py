@@ -6,7 +6,7 @@ import re
 from clipeval.embedding.embed import embed_part
 from clipeval.errors import ParameterError
 from clipeval.session.parameters import Parameters
-from clipeval.session.session import Session, start
+from clipeval.studies import VARIABLE, get_study, start
 
 __all__ = ["embed_by_ray", "embed_parts", "parse_part"]
 
@@ -27,23 +27,13 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progress=True) -> int:
     """Embed part I of N of the images that a study reads; returns how many were encoded."""
-    session = start(study, parameters.model_dump())
-    session.progress = progress
+    session = start(study, parameters.model_dump(), progress=progress)
+    if not session.source.may_embed:
+        raise ParameterError(f"{study} reads a pack, which holds its embeddings; leave out --part.")
     return sum(
-        embed_part(images, part, **session.embedding_options(features))
-        for images, features in _tables(session)
+        embed_part(images, part, **session.source.options(features))
+        for images, features in session.study.embeds(session)
     )
-
-
-def _tables(session: Session) -> list[tuple]:
-    """Images tables and kinds of features that a study embeds."""
-    p, found = session.parameters, []
-    methods = getattr(p, "methods", "zero-shot")
-    if methods != "linear probe":
-        found.append((session.images, "projected"))
-    if methods != "zero-shot":
-        found += [(images, p.probe_features) for images in (session.train, session.images)]
-    return found
 
 
 def embed_by_ray(plan: dict[str, Parameters]) -> dict[str, int]:
@@ -67,7 +57,7 @@ def embed_by_ray(plan: dict[str, Parameters]) -> dict[str, int]:
             '--ray needs ray, which is not installed; pip install "clipeval[ray]", or start jobs '
             "of your own with --part I/N."
         ) from None
-    names = ("CLIPEVAL_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH")
+    names = ("CLIPEVAL_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH")
     told = {name: os.environ[name] for name in names if name in os.environ}
     ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": told})
     try:
@@ -77,7 +67,7 @@ def embed_by_ray(plan: dict[str, Parameters]) -> dict[str, int]:
         task = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1)(embed_parts)
         encoded = {}
         for study, parameters in plan.items():
-            if study != "card":
+            if not get_study(study).is_summary:
                 parts = [task.remote(study, parameters, (i, n), False) for i in range(1, n + 1)]
                 encoded[study] = sum(ray.get(parts))
         return encoded

@@ -199,7 +199,7 @@ def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -
 
 def _conditions(record: dict, method: str) -> dict[str, object]:
     """What two runs must share for one method of a study."""
-    p, kind = record["parameters"], get_study(record["study"]).module.Parameters
+    p, kind = record["parameters"], get_study(record["study"]).Parameters
     rules = kind.decides + (kind.probe_decides if method == "linear probe" else ())
     shared = {"data": record["dataset"]["hash"], "rules": {k: p[k] for k in rules if k in p}}
     if method == "linear probe":

@@ -192,7 +192,7 @@ def write_index(out: Path) -> Path:
     out = Path(out)
     run = _json(out / "run.json")
     failed, records = run.get("failed", {}), run.get("studies", {})
-    order = sorted(STUDIES, key=lambda name: name != "card")
+    order = sorted(STUDIES, key=lambda name: not STUDIES[name].is_summary)
     shown = [name for name in order if (out / name / "report.html").is_file()]
     test_cards = any(record.get("test_cards") for record in records.values())
     title = "Characterization of a CLIP-like model" + (
@@ -279,7 +279,7 @@ def _study(out: Path, name: str, record: dict, error: str) -> str:
 
 def _shortened(part: Block, name: str, record: dict) -> str:
     """A long table folded, a very long one linked; under the id that the box below it names."""
-    if part.rows <= _FOLDED or name == "card":
+    if part.rows <= _FOLDED or STUDIES[name].is_summary:
         return part.html
     entry = next((e for e in record.get("tables", []) if e["id"] == part.id), {})
     title = f"Table: {escape(entry.get('text', part.id))} ({entry.get('rows', part.rows):,} rows)"

@@ -50,7 +50,7 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
     """
     wanted = [get_study(name) for name in studies] or list(STUDIES.values())
     chosen = _read(profile)
-    kinds = {s.id: s.module.Parameters for s in STUDIES.values() if s in wanted}
+    kinds = {s.id: s.Parameters for s in STUDIES.values() if s in wanted}
     for name in given:
         study, dot, bare = name.partition(".")
         if out and (bare or study) == "out":

@@ -20,12 +20,11 @@ from pathlib import Path
 from clipeval.classify.class_sets import load_class_set
 from clipeval.files import sha256, write_json
 from clipeval.output.provenance import HOW
-from clipeval.paths import NOTEBOOKS
 from clipeval.runs import changes
 from clipeval.session.parameters import Parameters
 from clipeval.session.run_folder import only_writer, write_run
-from clipeval.session.session import Session, start
-from clipeval.studies import STUDIES
+from clipeval.session.session import Session
+from clipeval.studies import STUDIES, start
 from clipeval.studies.sensitivity.variation import ranges
 
 __all__ = ["Outcome", "process_context", "run_studies"]
@@ -107,7 +106,7 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
             (out / study).mkdir(exist_ok=True)
         work = {}
         for study in todo:
-            if study != "card":
+            if not STUDIES[study].is_summary:
                 work[study] = _embed(study, plan[study], tell)
                 tell(study, "waiting", 0.0)
         for outcome in _notebooks({s: plan[s] for s in todo}, work, out, context, jobs, tell):
@@ -148,7 +147,7 @@ def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
         record = json.loads((out / study / "study.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    if study == "card":
+    if STUDIES[study].is_summary:
         return False
     try:
         session = start(study, parameters.model_dump())
@@ -173,17 +172,16 @@ def _class_set_hash(session: Session, label: str) -> str:
 
 def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
     """Fill the store, and say what was done; what goes wrong is shown by the notebook, which meets it again."""
-    if parameters.pack:
-        return {}  # it holds the embeddings
     try:
         session = start(study, parameters.model_dump())
+        if not session.source.may_embed:
+            return {}
         mark = _mark(session)
         if mark and _is_warm(mark):
             return {}
         tell(study, "embedding", 0.0)
-        session.study.module.predict(session)
-        if study != "sensitivity":  # what its notebook asks in other words
-            ranges(session)
+        session.predict()
+        ranges(session)  # what its notebook asks in other words
     except Exception:
         return {}
     if mark := _mark(session):
@@ -200,7 +198,7 @@ def _mark(session: Session) -> Path | None:
     from clipeval.embedding.store import image_keys
 
     p = session.parameters
-    info = session.known
+    info = session.source.known
     if info is None:
         return None
     about = p.model_dump(exclude=HOW)
@@ -263,8 +261,8 @@ def _without_interrupts():
 
 def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
     """Run the notebooks, at most `jobs` at once and the card last; yields an Outcome as each one ends."""
-    waiting = [study for study in plan if study != "card"]
-    last = ["card"] if "card" in plan else []
+    waiting = [study for study in plan if not STUDIES[study].is_summary]
+    last = [study for study in plan if STUDIES[study].is_summary]
     running: dict[connection.Connection, _Running] = {}
     try:
         while waiting or last or running:
@@ -303,7 +301,7 @@ class _Running:
     def start(cls, study: str, plan, work: dict, out: Path, context) -> "_Running":
         values = plan[study].model_dump() | {"out": str(out)}
         pipe, theirs = context.Pipe(duplex=False)
-        source = NOTEBOOKS / f"{STUDIES[study].notebook}.ipynb"
+        source = STUDIES[study].notebook_path
         arguments = (source, out / study, values, work.get(study, {}), dict(os.environ), theirs)
         process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
         process.start()

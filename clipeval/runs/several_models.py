@@ -6,7 +6,7 @@ from pathlib import Path
 from clipeval.errors import ParameterError
 from clipeval.runs.profiles import plan_run
 from clipeval.session.parameters import Parameters
-from clipeval.studies import get_study
+from clipeval.studies import STUDIES
 
 __all__ = ["COMPARE", "model_slug", "parse_models", "plan_models"]
 
@@ -51,7 +51,7 @@ def plan_models(
 ) -> dict[Path, dict[str, Parameters]]:
     """The plan of each model's run, by its folder OUT/SLUG.
 
-    A model that only embeds images (`timm:`) takes part in fairface alone, by its linear probe.
+    A model that only embeds images (`timm:`) takes part where a study can do without words.
 
     Parameters
     ----------
@@ -75,14 +75,22 @@ def plan_models(
         values = {**given, "model": model, "pretrained": pretrained}
         asked = list(studies)
         if model.startswith("timm:"):
-            if asked and "fairface" not in asked:
-                raise ParameterError(
-                    f"{model} has no text encoder, so it can only take part in fairface, by a "
-                    "linear probe; add fairface or leave the model out."
-                )
-            asked = ["fairface"]
-            known = get_study("fairface").module.Parameters.model_fields
-            mine = {k: v for k, v in values.items() if k in known or k.startswith("fairface.")}
-            values = mine | {"fairface.methods": "linear probe"}
+            asked, values = _without_words(model, asked, values)
         plans[folder] = plan_run(asked, profile, values, str(folder))
     return plans
+
+
+def _without_words(model: str, asked: list[str], values: dict) -> tuple[list[str], dict]:
+    """Studies that a model without a text encoder can take part in, and their parameters."""
+    able = {name: study for name, study in STUDIES.items() if study.without_words is not None}
+    chosen = [name for name in able if name in asked] if asked else list(able)
+    if not chosen:
+        raise ParameterError(
+            f"{model} has no text encoder, so it can only take part in {' and '.join(able)}, by a "
+            "linear probe; add that or leave the model out."
+        )
+    known = {name for study in chosen for name in able[study].Parameters.model_fields}
+    mine = {k: v for k, v in values.items() if k in known or k.partition(".")[0] in chosen}
+    for study in chosen:
+        mine |= {f"{study}.{name}": value for name, value in able[study].without_words.items()}
+    return chosen, mine

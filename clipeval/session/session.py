@@ -14,43 +14,16 @@ from clipeval.files import sha256, whole_file, write_json
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
 from clipeval.output.tables import SHOWN, shown_of, table_html, write_table
 from clipeval.session.inputs import Inputs
-from clipeval.session.parameters import Parameters, parse, refuse_cards
-from clipeval.session.run_folder import check_out, write_run
-from clipeval.studies import get_study
+from clipeval.session.parameters import Parameters
+from clipeval.session.run_folder import write_run
 
-__all__ = ["Session", "as_markdown", "start"]
+__all__ = ["Session", "as_markdown", "injected"]
 
 #: what the runner did for this process's study before its notebook started; see `Inputs.work`
 work_before: dict = {}
 
 
-def start(study: str, values: dict) -> "Session":
-    """Open a session with the parameters that stand in `values`.
-
-    Parameters
-    ----------
-    study : str
-        Study id, such as "fairface".
-    values : dict
-        A notebook's ``globals()``, or any mapping; names that are no parameter are passed over, but
-        for those that papermill was given.
-
-    Raises
-    ------
-    ParameterError
-        If a value is not accepted, papermill was given a name that is no parameter, a real model is
-        to read test cards, or the run folder cannot be written.
-    """
-    module = get_study(study).module
-    kind = module.Parameters
-    names = dict.fromkeys([*kind.model_fields, *_injected(values)])
-    parameters = parse(kind, {k: values[k] for k in names if k in values}, study=study)
-    refuse_cards(parameters)
-    check_out(parameters)
-    return getattr(module, "Session", Session)(study, parameters)
-
-
-def _injected(values: dict) -> list[str]:
+def injected(values: dict) -> list[str]:
     """Names in the cell that papermill puts after a notebook's own parameters."""
     import ast
 
@@ -66,11 +39,11 @@ class Session(Inputs):
 
     Parameters
     ----------
-    study, parameters, progress : as in `Inputs`
+    study, parameters, how : as in `Inputs`
     """
 
-    def __init__(self, study: str, parameters: Parameters, *, progress: bool = True):
-        super().__init__(study, parameters, progress=progress)
+    def __init__(self, study, parameters: Parameters, **how):
+        super().__init__(study, parameters, **how)
         self._kept = {"tables": [], "figures": []}
         self._against_fp32 = ""
 
@@ -104,7 +77,7 @@ class Session(Inputs):
             notes=tuple(notes),
             test_cards=bool(attrs.get("planted")),
             parameters={k: v for k, v in p.model_dump().items()},
-            **getattr(self.study.module, "about", lambda session: {})(self),
+            **self.study.about(self),
         )
 
     @functools.cached_property
@@ -125,11 +98,7 @@ class Session(Inputs):
             f"{as_markdown(info.activation or 'its own')} activation, logit scale {info.logit_scale:.4g}, "
             f"{info.score}. Preprocess: {as_markdown(_preprocess_text(info))}.",
         ]
-        if self.pack:
-            lines.append(
-                f"**From a pack.** Embeddings and labels are those of {as_markdown(self.pack.path.name)} "
-                f"(sha256 of its manifest {self.pack.sha256}); no image was opened."
-            )
+        lines += [f"**Source.** {as_markdown(text)}" for text in self.source.describe()]
         lines += [f"**Note.** {as_markdown(note)}" for note in attrs.get("notes", [])]
         if attrs.get("planted"):
             lines.insert(
@@ -153,7 +122,7 @@ class Session(Inputs):
         from IPython.display import Markdown
 
         # what does not fit is refused before hours of embedding
-        getattr(self.study.module, "check", lambda session: None)(self)
+        self.study.check(self)
         embeddings = self.embed()
         lost = embeddings.unreadable
         path = self.folder / "unreadable.csv"
@@ -192,17 +161,15 @@ class Session(Inputs):
     def against_fp32(self, predictions: pd.DataFrame) -> str:
         """How many top labels differ from those with fp32, whose embeddings must be stored: a sentence."""
         precision = self.parameters.precision
-        exact = type(self)(
-            self.study.id,
-            self.parameters.model_copy(update={"precision": "fp32"}),
-            progress=False,
-        )
-        exact.stored_only = True
-        exact.__dict__["images"] = self.images
+        changed = {"precision": "fp32"}
         try:
-            if self.pack:
-                raise NotStoredError("a pack holds one precision")
-            other = self.study.module.predict(exact)
+            exact = self.study.open(
+                self.parameters.model_copy(update=changed),
+                source=self.source.other(stored_only=True, **changed),
+                images=self.images,
+                progress=False,
+            )
+            other = exact.predict()
         except NotStoredError:
             return (
                 f"**Not compared with fp32**, whose embeddings of these images are not stored: how many "
@@ -314,7 +281,7 @@ class Session(Inputs):
         from clipeval.embedding.embed import dataset_hash
 
         attrs, embeddings, work = self.images.attrs, self.embed(), self.work()
-        train = getattr(self.study.module, "trained_on", lambda session: None)(self)
+        train = self.study.trained_on(self)
         return {
             "study": self.study.id,
             "title": self.study.title,
@@ -335,7 +302,7 @@ class Session(Inputs):
             },
             "train": train and {"images": len(train[1]), "hash": dataset_hash(*train)},
             "test_cards": bool(attrs.get("planted")),
-            "pack": self.pack.sha256 if self.pack else "",
+            "pack": self.source.sha256,
             "class_sets": self._class_sets,
             "templates": {self.templates.label: {"hash": self.templates.hash}},
             "prompts_hash": sha256(json.dumps(self._prompts)),

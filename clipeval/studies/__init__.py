@@ -1,97 +1,158 @@
-"""The studies, one module each. A new study is a module here, a notebook, and its class sets."""
+"""The studies, one folder each: a study, its tables, what it shows.
 
-from dataclasses import dataclass
+`STUDIES` holds those of the package and those whose folders were named, by id and in the order of their
+notebooks; `get_study` finds one, by its id or its folder; `start` opens a session from a notebook's names.
+A folder outside the package is named on the command line, or in the environment variable CLIPEVAL_STUDIES.
+"""
+
+import difflib
+import functools
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 
+import clipeval.testcards  # noqa: F401  (the data set and the model that studies start with)
+from clipeval.classify.class_sets import search_also
 from clipeval.errors import ParameterError
+from clipeval.session.parameters import parse, refuse_cards
+from clipeval.session.run_folder import check_out
+from clipeval.session.session import Session, injected
+from clipeval.session.study import Study
 
-__all__ = ["STUDIES", "Study", "get_study"]
+__all__ = ["STUDIES", "get_study", "start"]
 
-
-@dataclass(frozen=True)
-class Study:
-    """What the command line and the runner need to know before a study's module is imported."""
-
-    id: str
-    title: str
-    notebook: str
-    question: str
-
-    @property
-    def module(self):
-        """The study's module: its `Parameters`, `predict` and pure table functions."""
-        return import_module(f"clipeval.studies.{self.id}")
+#: folders of studies outside the package, separated as in PATH; what a run starts reads it too
+VARIABLE = "CLIPEVAL_STUDIES"
 
 
-STUDIES = {
-    study.id: study
-    for study in (
-        Study(
-            "fairface",
-            "FairFace classification",
-            "01_fairface",
-            "How well does the model name race, gender and age, and for whom?",
-        ),
-        Study(
-            "denigration",
-            "Denigration harms",
-            "02_denigration",
-            "Whom does the model call an animal or a criminal when it may?",
-        ),
-        Study(
-            "class_design",
-            "Class design",
-            "03_class_design",
-            "How much does one more class change who is harmed?",
-        ),
-        Study(
-            "congress",
-            "Members of Congress",
-            "04_congress",
-            "Which labels does the model give to women and which to men?",
-        ),
-        Study(
-            "cctv",
-            "CCTV surveillance",
-            "05_cctv",
-            "What can the model tell from frames of surveillance cameras?",
-        ),
-        Study(
-            "celebrities",
-            "Celebrity identification",
-            "06_celebrities",
-            "Can the model name a person, and among how many names?",
-        ),
-        Study(
-            "sensitivity",
-            "Sensitivity",
-            "08_sensitivity",
-            "Which choice matters most?",
-        ),
-        Study(
-            "card",
-            "Characterization card",
-            "07_card",
-            "What do all the studies say of this model, on one page?",
-        ),
+@functools.cache
+def _bundled(name: str) -> Study:
+    return import_module(f"clipeval.studies.{name}").study
+
+
+@functools.cache
+def _bundled_names() -> tuple[str, ...]:
+    return tuple(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)
+
+
+@functools.cache
+def _from_folder(folder: Path) -> Study:
+    """The study of a folder that holds study.py, a notebook and class sets.
+
+    Raises
+    ------
+    ParameterError  if it holds none, or one that cannot be told from another
+    """
+    path = folder / "study.py"
+    if not path.is_file():
+        raise ParameterError(
+            f"{folder} holds no study.py; name a folder with a study of your own (docs/new_study.md), or "
+            f"one of {', '.join(_bundled_names())}."
+        )
+    name = f"clipeval_study_{folder.name}"
+    spec = importlib.util.spec_from_file_location(
+        name, path, submodule_search_locations=[str(folder)]
     )
-}
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    search_also(folder)
+    spec.loader.exec_module(module)
+    study = getattr(module, "study", None)
+    if not isinstance(study, Study):
+        raise ParameterError(
+            f"{path} names no study; end it with `study = MyStudy()`, an instance of a subclass of "
+            "clipeval.session.study.Study."
+        )
+    if study.id in _bundled_names():
+        raise ParameterError(
+            f'{path}: a study of the package is called "{study.id}"; give yours another id.'
+        )
+    study.folder = folder
+    if not study.notebook_path.is_file():
+        raise ParameterError(
+            f"{path} names the notebook {study.notebook}.ipynb, and {folder} does not hold it; add it."
+        )
+    return study
+
+
+def _folders() -> list[Path]:
+    """Folders that were named, in the environment variable or to `get_study`."""
+    named = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [Path(name) for name in named if name]
+
+
+class _Studies(Mapping):
+    """Study id -> study; read anew at each use, as folders may be named while a program runs."""
+
+    def __getitem__(self, name: str) -> Study:
+        if name in _bundled_names():
+            return _bundled(name)
+        for folder in _folders():
+            if (study := _from_folder(folder)).id == name:
+                return study
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        found = [_bundled(name) for name in _bundled_names()] + list(map(_from_folder, _folders()))
+        found.sort(key=lambda study: (study.is_summary, study.folder is not None, study.notebook))
+        return iter([study.id for study in found])
+
+    def __len__(self) -> int:
+        return len(_bundled_names()) + len(_folders())
+
+
+STUDIES: Mapping[str, Study] = _Studies()
 
 
 def get_study(name: str) -> Study:
-    """The study called `name`.
+    """The study called `name`, or the one in the folder `name`.
 
     Raises
     ------
     ParameterError
         If there is none, with the nearest known name.
     """
-    import difflib
+    if name in STUDIES:
+        return STUDIES[name]
+    if os.sep in name or os.path.isdir(name):
+        folder = Path(name).expanduser().resolve()
+        study = _from_folder(folder)
+        if folder not in _folders():
+            known = os.environ.get(VARIABLE, "")
+            os.environ[VARIABLE] = os.pathsep.join(filter(None, [known, str(folder)]))
+        return study
+    near = difflib.get_close_matches(name.replace("-", "_"), STUDIES, n=1)
+    raise ParameterError(
+        f'there is no study "{name}"; '
+        + (f"did you mean {near[0]}?" if near else f"the studies are {', '.join(STUDIES)}.")
+    )
 
-    if name not in STUDIES:
-        near = difflib.get_close_matches(name.replace("-", "_"), STUDIES, n=1)
-        raise ParameterError(
-            f'there is no study "{name}"; '
-            + (f"did you mean {near[0]}?" if near else f"the studies are {', '.join(STUDIES)}.")
-        )
-    return STUDIES[name]
+
+def start(study: str | Study, values: Mapping, *, progress: bool = True) -> Session:
+    """Open a session with the parameters that stand in `values`.
+
+    Parameters
+    ----------
+    study : str or Study
+        Study id, such as "fairface", the folder of a study of your own, or the study itself.
+    values : mapping
+        A notebook's ``globals()``, or any mapping; names that are not parameters are passed over, but
+        for those that papermill was given.
+    progress : show progress bars
+
+    Raises
+    ------
+    ParameterError
+        If a value is not accepted, papermill was given a name that is not a parameter, a real model is
+        to read test cards, or the run folder cannot be written.
+    """
+    study = study if isinstance(study, Study) else get_study(study)
+    names = dict.fromkeys([*study.Parameters.model_fields, *injected(values)])
+    given = {k: values[k] for k in names if k in values}
+    parameters = parse(study.Parameters, given, study=study.id)
+    refuse_cards(parameters)
+    check_out(parameters)
+    return study.open(parameters, progress=progress)

@@ -1,11 +1,10 @@
-"""What the `outcomes` hooks of the studies share (see `clipeval.studies.headlines`)."""
+"""What the `outcomes` and `published` hooks of the studies share."""
 
 import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ClassSetError
-
-__all__ = ["ALL", "by_group", "recorded_class_set"]
+from clipeval.published import load_published
 
 ALL = "All"
 
@@ -32,3 +31,10 @@ def recorded_class_set(record: dict, name: str = "class_set"):
             "the changed set a new version."
         )
     return class_set
+
+
+def published_in_text(study: str, names: dict[str, str]) -> pd.DataFrame:
+    """Values that the papers state in words, for `Study.published`; `names`: theirs -> the headline quantity."""
+    table = load_published("in_text").rename(columns={"percent": "published"})
+    table = table[(table["study"] == study) & table["quantity"].isin(names)]
+    return table.assign(quantity=table["quantity"].map(names), model="CLIP")

@@ -109,7 +109,7 @@ def test_a_notebook_says_what_may_and_may_not_be_concluded(path):
 @pytest.mark.parametrize("path", STUDY_FILES, ids=ids(STUDY_FILES))
 def test_the_parameters_cell_is_the_studys_parameters(path):
     """Names, order and defaults; papermill would let a cell drift apart from the class unseen."""
-    kind = OF[path.stem].module.Parameters
+    kind = OF[path.stem].Parameters
     expected = {name: field.default for name, field in kind.model_fields.items()}
     found = parameters_of(path)
     assert found == expected and list(found) == list(expected)
@@ -120,7 +120,7 @@ def test_the_parameters_cell_is_the_studys_parameters(path):
 
 @pytest.mark.parametrize("path", STUDY_FILES, ids=ids(STUDY_FILES))
 def test_every_parameter_has_the_comment_that_says_what_it_is(path):
-    kind = OF[path.stem].module.Parameters
+    kind = OF[path.stem].Parameters
     cell = next(c for c in code_cells(path) if "parameters" in c.metadata.get("tags", []))
     comments = {
         token.line.split("=")[0].strip(): token.string.lstrip("# ")

@@ -19,13 +19,14 @@ from clipeval.classify.class_sets import load_class_set
 from clipeval.datasets import load_dataset, refusal_to_share
 from clipeval.datasets.congress import cloud_labels, label_categories, label_files
 from clipeval.embedding.embed import dataset_hash
-from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
+from clipeval.errors import ClassSetError, DataError, ModelError, NotStoredError, ParameterError
 from clipeval.packs import replay as replays
 from clipeval.packs.files import to_npy
-from clipeval.packs.reading import MANIFEST, open_pack
 from clipeval.packs.replay import compare_tables, plan_pack
 from clipeval.packs.writing import make_pack
-from clipeval.session.session import Session, start
+from clipeval.session.session import Session
+from clipeval.sources.pack_file import MANIFEST, open_pack
+from clipeval.studies import get_study, start
 
 EMPTY = ("count", "ci_low", "ci_high", "published", "difference")
 
@@ -34,7 +35,7 @@ def finished(study: str, out: Path, **values) -> Session:
     """A study's run folder, with predictions and a table, as its notebook leaves it."""
     session = start(study, {"out": str(out), "workers": 0} | values)
     session.progress = False
-    predictions = session.study.module.predict(session)
+    predictions = session.study.predict(session)
     session.save_predictions(predictions)
     tops = predictions[predictions["rank"] == 1].groupby(["task", "label"], observed=True)
     table = tops["prob"].agg(n="size", percent="mean").reset_index()
@@ -91,7 +92,7 @@ def _but_out(parameters) -> dict:
 
 def replay(pack, out, studies=(), **given) -> dict[str, Session]:
     plan = plan_pack(pack, studies, given, out)
-    return {study: Session(study, p, progress=False) for study, p in plan.items()}
+    return {study: get_study(study).open(p, progress=False) for study, p in plan.items()}
 
 
 def same_numbers(run: Path, pack: Path, out: Path) -> None:
@@ -215,10 +216,10 @@ def test_a_fresh_process_needs_no_torch(deck, tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['open_clip'] = None\n"
         "from clipeval.packs.replay import plan_pack\n"
-        "from clipeval.session.session import Session\n"
+        "from clipeval.studies import get_study\n"
         f"plan = plan_pack({str(deck[1].path)!r}, [], {{}}, {str(tmp_path)!r})\n"
-        "session = Session('class_design', plan['class_design'])\n"
-        "print(len(session.study.module.predict(session)))"
+        "session = get_study('class_design').open(plan['class_design'])\n"
+        "print(len(session.study.predict(session)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "600", done.stderr  # 60 cards, two class sets, five ranks
@@ -352,7 +353,7 @@ def test_members_that_do_not_belong_together_are_one_sentence(deck, tmp_path, ch
     forged = rewrite(tmp_path / "forged.zip", rehashed(members | {name: change(members[name])}))
     session = replay(forged, tmp_path)["class_design"]
     with pytest.raises(DataError, match=f"forged.zip: {name} is not what `clipeval pack` writes"):
-        session.study.module.predict(session)
+        session.study.predict(session)
 
 
 @pytest.mark.parametrize("kind", ["compressed", "encrypted"])
@@ -403,7 +404,7 @@ def test_another_manifest_than_expected_is_refused(deck, tmp_path):
 def test_an_unpacked_copy_that_was_changed_is_refused(deck, tmp_path):
     session = replay(deck[1].path, tmp_path)["class_design"]
     name = session.images.attrs["packed"]
-    path = next((session.pack.root / "embeddings").glob(f"{Path(name).name}-*.npy"))
+    path = next((session.source.file.root / "embeddings").glob(f"{Path(name).name}-*.npy"))
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
@@ -433,8 +434,8 @@ def test_what_a_pack_cannot_answer(deck, tmp_path):
         ModelError, match='holds no model, and the prompt "a photo of a cat" is not'
     ):
         session.encode(["a photo of a cat"])
-    with pytest.raises(ModelError, match="holds no model"):
-        _ = session.model
+    with pytest.raises(NotStoredError, match="holds one precision"):
+        session.source.other(precision="fp16")
     with pytest.raises(ParameterError, match="does not hold the images of class_design for"):
         session.load_images(split="train")
     with pytest.raises(ParameterError, match="holds no pre_projection embeddings"):

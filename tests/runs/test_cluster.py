@@ -12,7 +12,7 @@ from clipeval.embedding.store import Store
 from clipeval.errors import ParameterError
 from clipeval.models import load_model
 from clipeval.runs.cluster import embed_by_ray, embed_parts, parse_part
-from clipeval.session.session import start
+from clipeval.studies import start
 
 
 def test_parts_are_disjoint_whole_shards():
@@ -49,7 +49,7 @@ def test_a_study_embeds_what_it_will_read(demo_cache, tmp_path):
     session = start("fairface", given | {"limit": 50})
     counts = [embed_parts("fairface", session.parameters, (i, 2), False) for i in (1, 2)]
     assert counts == [350, 0]  # for the probe, the same features of the same images once more
-    session.study.module.predict(session)
+    session.study.predict(session)
     assert session.embed().encoded == 0
 
 

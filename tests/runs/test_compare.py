@@ -16,9 +16,8 @@ from clipeval.runs.compare import compare_runs, label_runs, paired_tests, read_r
 from clipeval.runs.compare_report import write_comparison
 from clipeval.runs.several_models import model_slug, parse_models, plan_models
 from clipeval.session.parameters import Parameters, parse
-from clipeval.session.session import Session
 from clipeval.stats import FEW_CLUSTERS, paired_change
-from clipeval.studies import STUDIES, get_study, headlines, outcomes
+from clipeval.studies import STUDIES, fairface, get_study, headlines, outcomes
 
 
 def perturb(folder, target, scale=0.08):
@@ -45,11 +44,11 @@ def run_fairface(out, model, store, data, **more):
     study = get_study("fairface")
     values = {"model": model, "dataset": "fairface", "data": str(data), "out": str(out)}
     values |= {"limit": 500, "methods": "zero-shot", "store": str(store), "workers": 0} | more
-    parameters = parse(study.module.Parameters, values, study="fairface")
-    session = Session("fairface", parameters, progress=False)
-    predictions = study.module.predict(session)
+    parameters = parse(study.Parameters, values, study="fairface")
+    session = get_study("fairface").open(parameters, progress=False)
+    predictions = study.predict(session)
     session.save_predictions(predictions)
-    session.table("accuracy_by_white", study.module.accuracy_by_white(predictions), "Accuracy.")
+    session.table("accuracy_by_white", fairface.accuracy_by_white(predictions), "Accuracy.")
     session.finish()
     return out
 
@@ -323,10 +322,10 @@ def entries_with_records(entries):
 
 def test_what_decides_an_answer_is_declared_once_by_each_study():
     for study in STUDIES:
-        kind = get_study(study).module.Parameters
+        kind = get_study(study).Parameters
         assert "seed" in kind.decides and issubclass(kind, Parameters)
         assert set(kind.decides + kind.probe_decides) <= set(kind.model_fields)
-    kind = get_study("fairface").module.Parameters
+    kind = get_study("fairface").Parameters
     record = {"study": "fairface", "dataset": {"hash": "0"}, "class_sets": {}, "prompts_hash": ""}
     record["train"] = {"images": 300, "hash": "0"}
 
@@ -496,10 +495,10 @@ def test_command_run_models(runs, real, tiny_face_clip, tmp_path, monkeypatch, c
 
 def hits_of(study, values, tmp_path):
     """Predictions and outcomes of a study, straight from its module."""
-    module = get_study(study).module
+    asked = get_study(study)
     values = {"store": str(tmp_path / "store"), "out": str(tmp_path), "workers": 0} | values
-    session = Session(study, parse(module.Parameters, values, study=study), progress=False)
-    predictions = module.predict(session)
+    session = asked.open(parse(asked.Parameters, values, study=study), progress=False)
+    predictions = session.predict()
     predictions.to_parquet(tmp_path / "p.parquet", index=False)  # as a comparison reads them
     predictions = pd.read_parquet(tmp_path / "p.parquet")
     return predictions, headlines.outcomes_of(study, predictions, session.record())

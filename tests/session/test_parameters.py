@@ -32,7 +32,7 @@ def refused(function, *arguments, **more) -> str:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_knows_the_parameters_of_the_contract(study):
-    kind = STUDIES[study].module.Parameters
+    kind = STUDIES[study].Parameters
     assert issubclass(kind, Parameters)
     assert set(CONTRACT) <= set(kind.model_fields)
     for name, field in kind.model_fields.items():
@@ -82,7 +82,7 @@ def test_run_folder(tmp_path, monkeypatch):
     ],
 )
 def test_values_refused(values, sentence):
-    kind = get_study("fairface").module.Parameters
+    kind = get_study("fairface").Parameters
     assert sentence in refused(parse, kind, values, study="fairface")
 
 
@@ -102,7 +102,7 @@ def test_unknown_studies():
 def test_every_name_in_a_profile_is_known_and_every_value_accepted(profile):
     content = yaml.safe_load((DATA / "profiles" / f"{profile}.yaml").read_text("utf-8"))
     assert set(content) <= {"name", "about", "all", "studies"} and content["name"] == profile
-    kinds = {study.id: study.module.Parameters for study in STUDIES.values()}
+    kinds = {study.id: study.Parameters for study in STUDIES.values()}
     assert set(content.get("all", {})) <= set(Parameters.model_fields)
     for study, values in content.get("studies", {}).items():
         assert set(values) <= set(kinds[study].model_fields), study
@@ -129,7 +129,7 @@ def test_profiles_of_the_contract():
 def test_the_demo_profile_is_the_default():
     """So that papermill with no parameters runs what `clipeval run` does."""
     for study, parameters in plan_run([], "demo", {}).items():
-        assert parameters == STUDIES[study].module.Parameters()
+        assert parameters == STUDIES[study].Parameters()
 
 
 # -- what wins -----------------------------------------------------------------------------------
@@ -160,10 +160,10 @@ def test_numbers_that_papermill_makes_of_words_are_taken_as_words():
         ("celebrities", "n_names", 100, "100"),
         ("congress", "thresholds", 0.5, "0.5"),
     ]:
-        parameters = parse(STUDIES[study].module.Parameters, {name: number}, study=study)
+        parameters = parse(STUDIES[study].Parameters, {name: number}, study=study)
         assert getattr(parameters, name) == word
     with pytest.raises(ParameterError, match="padding='0.5' is not accepted"):
-        parse(STUDIES["fairface"].module.Parameters, {"padding": 0.5}, study="fairface")
+        parse(STUDIES["fairface"].Parameters, {"padding": 0.5}, study="fairface")
 
 
 def test_a_name_goes_to_the_studies_that_know_it():
@@ -249,7 +249,7 @@ def test_paths_are_seen_from_where_the_command_is_given(here, name, value, expec
 
 def test_types_are_plain():
     for study in STUDIES.values():
-        parameters = study.module.Parameters
+        parameters = study.Parameters
         for name, kind in get_type_hints(parameters).items():
             if name in parameters.model_fields:
                 assert kind in (str, int, float, bool) or "Literal" in str(kind), (study.id, name)

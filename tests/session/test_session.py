@@ -17,8 +17,8 @@ from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
 from clipeval.files import write_json
 from clipeval.session.parameters import Parameters
 from clipeval.session.run_folder import check_out, write_run
-from clipeval.session.session import Session, start
-from clipeval.studies import fairface
+from clipeval.session.session import Session
+from clipeval.studies import fairface, start
 
 PEOPLE = pd.DataFrame(
     {
@@ -181,13 +181,13 @@ def test_an_image_that_cannot_be_read_is_listed_and_not_counted(given, manifest)
 
 def test_a_probe_for_an_image_only_model(given):
     session = session_with(given, model="timm:resnet10t")
-    session.__dict__["info"] = type("Info", (), {"has_text": False, "model": "timm:resnet10t"})
+    session.source.info = type("Info", (), {"has_text": False, "model": "timm:resnet10t"})
     with pytest.raises(ModelError, match="timm:resnet10t has no text encoder"):
         session.encode(["a cat"])
     with pytest.raises(
         ParameterError, match="methods=zero-shot cannot run; use methods=linear probe"
     ):
-        fairface.predict(session)
+        fairface.study.predict(session)
 
 
 def test_a_smaller_sample_reuses_what_a_larger_one_stored(given):
@@ -308,7 +308,7 @@ def test_half_a_file_is_computed_again(given):
 def test_other_code_computes_again(given, monkeypatch):
     session = session_with(given)
     assert session.remember("thing", [1], lambda: pd.DataFrame({"x": [1]}))["x"].tolist() == [1]
-    monkeypatch.setattr("clipeval.session.inputs.code_hash", lambda: "other")
+    monkeypatch.setattr("clipeval.sources.base.code_hash", lambda: "other")
     assert session.remember("thing", [1], lambda: pd.DataFrame({"x": [2]}))["x"].tolist() == [2]
 
 
@@ -324,10 +324,10 @@ def test_a_store_that_cannot_be_written_costs_time_and_no_result(given):
 
 def test_another_precision_says_how_many_top_labels_it_changes(given):
     low = session_with(given, precision="bf16")
-    predictions = fairface.predict(low)
+    predictions = fairface.study.predict(low)
     low.save_predictions(predictions)
     assert low.record()["against_fp32"].startswith("**Not compared with fp32**, whose embeddings")
-    exact = fairface.predict(session_with(given))
+    exact = fairface.study.predict(session_with(given))
     tasks = {"gender": 0, "race": 0, "age": 0}
     for task in tasks:  # by hand, on the image id
         pair = [
@@ -353,7 +353,7 @@ def test_another_precision_says_how_many_top_labels_it_changes(given):
 
 def test_finish_leaves_a_whole_run_folder(given):
     session = session_with(given)
-    predictions = fairface.predict(session)
+    predictions = fairface.study.predict(session)
     session.save_predictions(predictions)
     table = session.tabulate(fairface.gender_by_race, predictions)
     session.table("gender_by_race", table, "Gender by race.")
@@ -429,7 +429,7 @@ from clipeval.studies import fairface
 session = clipeval.start("fairface", json.loads({given!r}))
 session.progress = False
 session.describe(), session.reading()
-predictions = fairface.predict(session)
+predictions = fairface.study.predict(session)
 session.save_predictions(predictions)
 session.tabulate(fairface.gender_by_race, predictions)
 session.finish()
@@ -438,7 +438,7 @@ print(sorted({{"torch", "open_clip", "timm", "torchvision", "transformers"}} & s
 
 
 def test_a_warm_session_never_imports_torch(given):
-    fairface.predict(session_with(given))
+    fairface.study.predict(session_with(given))
     code = WARM.format(given=json.dumps(given))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ

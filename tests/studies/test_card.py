@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 import clipeval
 from clipeval.output.tables import check_table
 from clipeval.studies import card
+from clipeval.studies.card.tables import parts
 
 GENDER = pd.DataFrame(
     {
@@ -42,18 +43,28 @@ def test_lowest_and_highest_cells_are_those_of_the_table():
 
 
 def test_every_part_has_a_sentence_on_what_it_does_not_show():
-    assert {line.part for line in card.LINES} == set(card.NOT_SHOWN)
+    about = parts()
+    assert list(about) == [
+        "Capability",
+        "Group gaps",
+        "Harm rates",
+        "Class design",
+        "Gendered labels",
+        "Surveillance",
+        "Identification",
+    ]
+    assert all(part.not_shown and part.compared for part in about.values())
     text = card.markdown(card.summarise({("fairface", "gender_by_race"): GENDER}), "About.", "Care")
     assert "**Care.**" in text
     assert "| 20 | 70.0 [45.1, 86.9] | – | – | – | lowest of 2" in text
     assert "| 10 | 90.0 [54.7, 98.5] | – | 91.0 | -1.0 | highest of 2" in text
-    assert card.COMPARED["Group gaps"] in text
+    assert about["Group gaps"].compared in text
     assert "0 of 1 published values lie outside" in text and "some 0.2 of 1 (17 %)" in text
     assert text.rstrip().endswith("Identification (celebrities).")
     assert "Not measured in this run: Capability (fairface), Harm rates (denigration)," in text
     assert "Group gaps" not in card.not_measured(pd.DataFrame({"part": ["Group gaps"]}))
-    assert card.not_measured(pd.DataFrame({"part": list(card.NOT_SHOWN)})) == ""
-    assert card.NOT_SHOWN["Group gaps"] in text and card.NOT_SHOWN["Capability"] not in text
+    assert card.not_measured(pd.DataFrame({"part": list(about)})) == ""
+    assert about["Group gaps"].not_shown in text and about["Capability"].not_shown not in text
 
 
 def test_markdown_keeps_text_from_data_as_text():

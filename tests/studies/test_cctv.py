@@ -218,8 +218,8 @@ def test_real_frames_equal_a_plain_open_clip_loop(real, tiny_face_clip, tmp_path
     assert asked["task"].value_counts().to_dict() == {"coarse": 228, "stress": 228, "fine": 65}
     said = cctv.remarks(session.images, asked)
     assert said[0].startswith("228 of 239 frames have a caption (coarse, stress) and 65 a truth")
-    assert cctv.check(session) == " ".join(said)
-    predictions = cctv.predict(session)
+    assert cctv.study.check(session) == " ".join(said)
+    predictions = cctv.study.predict(session)
     truth = expected(plain)
     mine = {
         key: dict(zip(rows["label"].astype(str), rows["prob"], strict=True))
@@ -240,7 +240,7 @@ def test_real_rates_and_intervals(real, tiny_face_clip, tmp_path, plain):
 
     session = start(real, tiny_face_clip, tmp_path)
     asked = cctv.session_questions(session)
-    table = check_table(cctv.accuracy(cctv.predict(session), asked, seed=3))
+    table = check_table(cctv.accuracy(cctv.study.predict(session), asked, seed=3))
     frames = plain[0].set_index("image_id")
     best = {key: max(options, key=options.get) for key, options in expected(plain).items()}
     hits = {key: [] for key in cctv.METRICS}
@@ -269,7 +269,7 @@ def test_real_rates_and_intervals(real, tiny_face_clip, tmp_path, plain):
         clustered = rows.loc["sequence (bootstrap)"]
         assert [clustered["ci_low"], clustered["ci_high"]] == pytest.approx(ends, abs=2.0)
         assert clustered["few_clusters"] and clustered["percent"] == wilson["percent"]
-    again = cctv.accuracy(cctv.predict(session), asked, seed=3)
+    again = cctv.accuracy(cctv.study.predict(session), asked, seed=3)
     pd.testing.assert_frame_equal(table, again)
 
 
@@ -287,7 +287,7 @@ def test_captions_name_the_options_and_the_frames_that_were_asked(
 
 def test_prompts_file_keeps_captions_out(real, tiny_face_clip, tmp_path):
     session = start(real, tiny_face_clip, tmp_path, limit=20)
-    session.save_predictions(cctv.predict(session))
+    session.save_predictions(cctv.study.predict(session))
     folder = session.finish()
     text = (folder / "prompts.json").read_text()
     assert "parking" not in text and list(json.loads(text)) == ["coarse", "fine", "stress"]
@@ -303,7 +303,7 @@ def test_a_caption_that_would_be_truncated_is_refused(real, tiny_face_clip, tmp_
     table.to_csv(path / "frames.csv", index=False)
     session = start(real, tiny_face_clip, tmp_path, data=str(path))
     with pytest.raises(ClassSetError, match="very long room"):
-        cctv.predict(session)
+        cctv.study.predict(session)
 
 
 # -- test cards -----------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_planted_rates_are_recovered(tmp_path):
     assert len(session.images) == 515 and session.images["sequence"].nunique() == 12
     asked = cctv.session_questions(session)
     assert asked.loc[asked["task"] == "coarse", "offered"].map(len).min() >= 6
-    predictions = cctv.predict(session)
+    predictions = cctv.study.predict(session)
     table = session.tabulate(cctv.accuracy, predictions, asked=asked)
     assert table["percent"].tolist() == table["planted"].tolist()  # every card is read rightly
     assert (table["percent"] - table["published"]).abs().max() <= 100 * 0.5 / 515

@@ -195,7 +195,7 @@ PHOTOS = ("file_2017", "file_portrait")
 def run(real, tiny_face_clip, tmp_path_factory):
     """Predictions of the study; the checkpoint knows no names, so they are arbitrary but exact."""
     session = start(real, tiny_face_clip, tmp_path_factory.mktemp("run"), seed=4)
-    return session, celebrities.predict(session)
+    return session, celebrities.study.predict(session)
 
 
 def test_real_labels_equal_a_plain_open_clip_loop(run, plain):
@@ -273,9 +273,9 @@ def test_groups_add_up(run):
 def test_real_run_is_repeatable_and_seeded(run, real, tiny_face_clip, tmp_path):
     session, predictions = run
     again = start(real, tiny_face_clip, tmp_path, seed=4, store=str(session.store.root))
-    pd.testing.assert_frame_equal(celebrities.predict(again), predictions)
+    pd.testing.assert_frame_equal(celebrities.study.predict(again), predictions)
     other = start(real, tiny_face_clip, tmp_path, seed=5, store=str(session.store.root))
-    closed = celebrities.predict(other)
+    closed = celebrities.study.predict(other)
     closed = closed[closed["task"] == "K=10 closed"]
     mine = predictions[predictions["task"] == "K=10 closed"]
     assert set(closed["person"]) != set(mine["person"])
@@ -284,7 +284,7 @@ def test_real_run_is_repeatable_and_seeded(run, real, tiny_face_clip, tmp_path):
 def test_a_sample_of_images_keeps_all_names_on_offer(run, real, tiny_face_clip, tmp_path):
     session, predictions = run
     how = {"seed": 4, "limit": 60, "store": str(session.store.root)}
-    some = celebrities.predict(start(real, tiny_face_clip, tmp_path, **how))
+    some = celebrities.study.predict(start(real, tiny_face_clip, tmp_path, **how))
     assert some["image_id"].nunique() == 60
     keys = ["image_id", "task", "rank"]
     both = some.merge(predictions, on=keys, how="left", validate="one_to_one")
@@ -310,7 +310,7 @@ def test_numbers_left_out_are_said(real, tiny_face_clip, tmp_path):
         "Left out: 1,000, 2,000 names, more than there are people.",
     ]
     with pytest.raises(ParameterError, match="asks for 500 names"):
-        celebrities.check(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
+        celebrities.study.check(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
 
 
 def test_captions_name_protocol_and_seed_and_no_single_n(real, tiny_face_clip, tmp_path):
@@ -330,7 +330,7 @@ def test_captions_name_protocol_and_seed_and_no_single_n(real, tiny_face_clip, t
 
 def test_refusals(real, tiny_face_clip, tmp_path):
     with pytest.raises(ParameterError, match="asks for 500 names"):
-        celebrities.predict(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
+        celebrities.study.predict(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
     members = pd.read_csv(real / "congress_portraits" / "two_photos_per_member.csv", dtype="str")
     members = members[["name", "file_2017"]].head(12).rename(columns={"file_2017": "file"})
     members["file"] = [str(real / file) for file in members["file"]]
@@ -338,9 +338,9 @@ def test_refusals(real, tiny_face_clip, tmp_path):
     members.to_csv(tmp_path / "people.csv", index=False)
     how = {"data": str(tmp_path / "people.csv"), "n_names": "10"}
     with pytest.raises(ClassSetError, match="Maria Maria"):
-        celebrities.predict(start(real, tiny_face_clip, tmp_path, **how))
+        celebrities.study.predict(start(real, tiny_face_clip, tmp_path, **how))
     with pytest.raises(DataError, match="says of no image whose it is"):
-        celebrities.predict(start(real, tiny_face_clip, tmp_path, dataset="manifest", **how))
+        celebrities.study.predict(start(real, tiny_face_clip, tmp_path, dataset="manifest", **how))
 
 
 # -- test cards -----------------------------------------------------------------------------------
@@ -362,8 +362,8 @@ def test_planted_rates_are_recovered(tmp_path):
     session = clipeval.start("celebrities", {"out": str(tmp_path), "workers": 0})
     assert len(session.images) == 8000 and session.images["person"].nunique() == 2000
     assert session.images["person"].str.match(r"Person [A-Z][a-z]{3}$").all()
-    predictions = celebrities.predict(session)
-    session.planted = celebrities.planted(session)
+    predictions = celebrities.study.predict(session)
+    session.planted = celebrities.study.planted(session)
     table = session.tabulate(celebrities.top1_by_names, predictions, seed=0)
     assert table["percent"].tolist() == table["planted"].tolist()  # every card is read rightly
     top1 = table[table["metric"] == "top-1"]
@@ -381,7 +381,7 @@ def test_planted_rates_are_recovered(tmp_path):
 def test_planted_is_computed_for_the_names_that_are_on_offer(tmp_path):
     how = {"n_names": "7,300", "seed": 9, "limit": 2000, "out": str(tmp_path), "workers": 0}
     session = clipeval.start("celebrities", how)
-    predictions = celebrities.predict(session)
-    session.planted = celebrities.planted(session)
+    predictions = celebrities.study.predict(session)
+    session.planted = celebrities.study.planted(session)
     table = session.tabulate(celebrities.top1_by_names, predictions)
     assert (table["percent"] == table["planted"]).all() and len(table) == 8

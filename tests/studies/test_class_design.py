@@ -29,13 +29,13 @@ def photos(real, tiny_face_clip):
 
 @pytest.fixture(scope="module")
 def predictions(photos):
-    return class_design.predict(photos)
+    return class_design.study.predict(photos)
 
 
 @pytest.fixture(scope="module")
 def cards():
     session = session_of("class_design")
-    return session, class_design.predict(session)
+    return session, class_design.study.predict(session)
 
 
 def tops(predictions):
@@ -93,7 +93,7 @@ SEVEN = {"class_set": "denigration", "other": "denigration:seven_races"}
 @pytest.fixture(scope="module")
 def seven(real, tiny_face_clip):
     session = photo_session("class_design", real, tiny_face_clip, **SEVEN)
-    return class_design.predict(session)
+    return class_design.study.predict(session)
 
 
 @pytest.mark.parametrize("by", [["age"], ["race"]])
@@ -157,7 +157,7 @@ def test_each_rate_is_named_after_the_harms_of_its_own_set(tmp_path):
     assert table["percent"].tolist() == pytest.approx([50, 100 / 3, -100 / 6])
     assert class_design.one_way(first, second) == 0  # a class of one set is a harm of the other
     record = {"parameters": {"class_set": violent(tmp_path), "other": "denigration"}}
-    found = class_design.outcomes(frame.assign(task="denigration", age="3-9"), record)
+    found = class_design.study.outcomes(frame.assign(task="denigration", age="3-9"), record)
     rates = found[found["images_of"] == "All"].groupby("quantity", sort=False)["hit"].mean()
     assert rates.to_dict() == pytest.approx(
         {f"violent, classes {first.spec}": 0.5, f"{EITHER}, classes denigration": 1 / 3}
@@ -201,7 +201,7 @@ def test_moves_equal_a_crosstab_and_go_to_the_new_class_only(predictions):
 def test_any_two_class_sets_join_by_name(photos, real, tiny_face_clip):
     pair = {"class_set": "denigration:seven_races", "other": "denigration"}
     session = photo_session("class_design", real, tiny_face_clip, **pair)
-    predictions = class_design.predict(session)
+    predictions = class_design.study.predict(session)
     table = class_design.moved(predictions, **pair)
     assert table["count"].sum() > 50
     known = {"White", "Black", "Indian", *HARMFUL}
@@ -346,13 +346,13 @@ def test_an_image_with_one_answer_only_is_refused():
 def test_one_class_set_is_no_comparison(cards):
     session = session_of("class_design", other="denigration")
     with pytest.raises(ParameterError, match="both denigration; name two"):
-        class_design.predict(session)
+        class_design.study.predict(session)
 
 
 def test_a_class_set_without_categories_is_refused(cards):
     session = session_of("class_design", other="fairface")
     with pytest.raises(ClassSetError, match="fairface names no categories"):
-        class_design.predict(session)
+        class_design.study.predict(session)
 
 
 # -- test cards ----------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from clipeval.datasets.congress import cloud_labels, label_categories
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
 from clipeval.paths import DATA
-from clipeval.session.session import Session, start
-from clipeval.studies import congress
+from clipeval.session.session import Session
+from clipeval.studies import congress, start
 from clipeval.studies.congress.findings import FINDINGS
 from clipeval.testcards import congress as deck
 
@@ -79,7 +79,7 @@ def cards(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPEVAL_CACHE", str(cache))
         session = study(cache, workers=0)
-        predictions = congress.predict(session)
+        predictions = congress.study.predict(session)
         assert session.planted is not None  # read while its folder is known
         yield session, predictions, congress.label_categories(session)
 
@@ -173,7 +173,7 @@ def test_a_class_set_without_a_word_says_not_measured(cards):
     session, _, _ = cards
     out = session.parameters.out
     jobs = study(session.store.root.parent, class_set="congress:jobs", out=out, workers=0)
-    table = congress.published_findings(congress.predict(jobs))
+    table = congress.published_findings(congress.study.predict(jobs))
     holds = congress.findings_summary(table).set_index("label")["holds"]
     assert holds["prisoner"] == holds["mobster"] == "not measured"
     assert holds["nanny"] == "yes"
@@ -374,10 +374,10 @@ def test_other_groups_are_refused(tmp_path):
     with pytest.raises(
         ClassSetError, match="offers Male, Female, but the images are labelled m, f"
     ):
-        congress.predict(session)
+        congress.study.predict(session)
     images.attrs["groups"] = []
     with pytest.raises(DataError, match="mine has no group column gender"):
-        congress.predict(session)
+        congress.study.predict(session)
 
 
 def test_members_without_labels_are_refused_with_the_way_out(real, tmp_path):

@@ -17,8 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.classify.class_sets import load_class_set
-from clipeval.session.session import start
-from clipeval.studies import congress
+from clipeval.studies import congress, start
 
 THRESHOLDS = (0.5, 4.0)
 
@@ -37,7 +36,7 @@ def photos(request, tmp_path_factory):
     cache = tmp_path_factory.mktemp("photos")
     session = start("congress", values | {"store": str(cache / "store"), "out": str(cache / "out")})
     session.progress = False
-    return session, congress.predict(session)
+    return session, congress.study.predict(session)
 
 
 @pytest.fixture(scope="module")

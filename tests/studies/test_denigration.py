@@ -14,8 +14,7 @@ from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
 from clipeval.published import load_published
-from clipeval.session.session import start
-from clipeval.studies import denigration
+from clipeval.studies import denigration, start
 
 CATEGORIES = {
     "non-human": ["animal", "gorilla", "chimpanzee", "orangutan"],
@@ -32,13 +31,13 @@ def photos(real, tiny_face_clip):
 
 @pytest.fixture(scope="module")
 def predictions(photos):
-    return denigration.predict(photos)
+    return denigration.study.predict(photos)
 
 
 @pytest.fixture(scope="module")
 def cards():
     session = session_of("denigration")
-    return session, denigration.predict(session)
+    return session, denigration.study.predict(session)
 
 
 def toy(**columns):
@@ -388,7 +387,7 @@ def test_other_planted_rates_are_found(tmp_path):
     prompts = {c: f"a photo of a {t}." for c, t in load_class_set("denigration").classes().items()}
     manifest = plant(tmp_path / "cards", people, prompts, labels)
     session = session_of("denigration", dataset="manifest", data=str(manifest), workers=0)
-    predictions = denigration.predict(session)
+    predictions = denigration.study.predict(session)
     table = denigration.rates_by(predictions, class_set="denigration", by=["race"])
     found = table.set_index(["race", "metric"])["percent"].to_dict()
     assert found == {

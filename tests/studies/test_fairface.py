@@ -295,7 +295,7 @@ def cards():
 
 
 def tasks_of(session) -> dict:
-    found = fairface.predict(session)
+    found = fairface.study.predict(session)
     kept = found.groupby("method", observed=True)["task"].unique()
     return {method: set(names.astype(str)) for method, names in kept.items()}
 
@@ -313,31 +313,31 @@ def test_which_tasks_are_run(cards):
 
 
 def test_how_the_probe_was_fitted_is_said(cards):
-    first = fairface.predict(cards)
+    first = fairface.study.predict(cards)
     fits = fairface.probe_fits(first)
     assert fits["task"].tolist() == ["race", "gender", "age", "race_binary"]
     assert (fits["trained on"] == 300).all() and (fits["held out for C"] == 60).all()
     assert fits["C"].gt(0).all() and fits["accuracy there"].between(0, 100).all()
     # and again from the store
-    pd.testing.assert_frame_equal(fairface.probe_fits(fairface.predict(cards)), fits)
+    pd.testing.assert_frame_equal(fairface.probe_fits(fairface.study.predict(cards)), fits)
     none = session_of("fairface", limit=200, methods="zero-shot")
-    assert fairface.probe_fits(fairface.predict(none)).empty
+    assert fairface.probe_fits(fairface.study.predict(none)).empty
 
 
 def test_another_seed_or_train_set_fits_again(cards, monkeypatch):
     from clipeval.classify import probe
 
-    fairface.predict(cards)
+    fairface.study.predict(cards)
     calls = []
     plain = probe.fit_probe
     monkeypatch.setattr(
         probe, "fit_probe", lambda *a, **k: calls.append(k["seed"]) or plain(*a, **k)
     )
-    fairface.predict(cards)
+    fairface.study.predict(cards)
     assert calls == []  # kept
-    fairface.predict(session_of("fairface", limit=200, train_limit=280))
+    fairface.study.predict(session_of("fairface", limit=200, train_limit=280))
     assert calls == [0] * 4
-    fairface.predict(session_of("fairface", limit=200, train_limit=300, seed=5))
+    fairface.study.predict(session_of("fairface", limit=200, train_limit=300, seed=5))
     assert calls == [0] * 4 + [5] * 4
 
 
@@ -368,7 +368,7 @@ def test_the_probe_on_features_before_the_projection(real, tiny_face_clip):
         **{"methods": "linear probe", "probe_features": "pre_projection"},
         **{"limit": 60, "train_limit": 400, "probe_race_rule": "collapse"},
     )
-    found = fairface.predict(session)
+    found = fairface.study.predict(session)
     fits = fairface.probe_fits(found).set_index("task")
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tiny_face_clip}")
     model.eval()

@@ -9,15 +9,12 @@ import pytest
 from clipeval.errors import DataError, ParameterError
 from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import parse
-from clipeval.session.session import Session
-from clipeval.studies import STUDIES, get_study
+from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitivity
 from clipeval.studies.sensitivity import variation
+from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
 from clipeval.studies.sensitivity.variation import (
     TEMPLATES,
-    breakdown,
-    range_of,
     ranges,
-    uncertainties,
     variants_of,
     vary,
 )
@@ -110,10 +107,10 @@ def test_range_by_hand():
 
 
 def open_session(tiny_face_clip, real, store, study="sensitivity", **more):
-    kind = get_study(study).module.Parameters
+    kind = get_study(study).Parameters
     values = {"model": f"local-dir:{tiny_face_clip}", "dataset": "fairface", "limit": 200}
     values |= {"data": str(real / "fairface"), "store": str(store), "workers": 0} | more
-    return Session(study, parse(kind, values, study=study), progress=False)
+    return get_study(study).open(parse(kind, values, study=study), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -126,21 +123,21 @@ def test_every_combination_equals_the_study_run_alone(real, tiny_face_clip, stor
     table = vary(session, ["fairface", "denigration"], templates=["photo", "bare", "face"])
     names = {"gender accuracy": "gender", "age accuracy": "age"}
     names["race accuracy (7 classes)"] = "race, 7 classes"
-    module = get_study("fairface").module
+    module = fairface
     for class_set, templates in itertools.product(variants_of("fairface"), ("photo", "face")):
         words = {"class_set": class_set, "templates": templates, "methods": "zero-shot"}
         alone = open_session(tiny_face_clip, real, store, "fairface", **words)
-        own = module.accuracy_by_white(module.predict(alone))
+        own = module.accuracy_by_white(alone.predict())
         own = own[(own["method"] == "zero-shot") & (own["images_of"] == "All")]
         rows = table[(table["class_set"] == class_set) & (table["templates"] == templates)]
         for row in rows[rows["quantity"].isin(names)].itertuples():
             told = own[own["attribute"] == names[row.quantity]].iloc[0]
             assert (row.n, row.count) == (told["n"], told["count"])
             assert (row.ci_low, row.ci_high) == pytest.approx((told["ci_low"], told["ci_high"]))
-    module = get_study("denigration").module
+    module = denigration
     words = {"class_set": "denigration:seven_races", "templates": "bare"}
     alone = open_session(tiny_face_clip, real, store, "denigration", **words)
-    own = module.rates_by(module.predict(alone), class_set=words["class_set"]).set_index("metric")
+    own = module.rates_by(alone.predict(), class_set=words["class_set"]).set_index("metric")
     rows = table[(table["class_set"] == words["class_set"]) & (table["templates"] == "bare")]
     assert rows.set_index("quantity")["count"].to_dict() == own["count"].to_dict()
 
@@ -199,7 +196,7 @@ def test_a_class_that_is_added_is_no_wording():
 
 
 def test_the_widest_range_is_labelled_in_words(real, tiny_face_clip, store):
-    module = get_study("sensitivity").module
+    module = sensitivity
     session = open_session(tiny_face_clip, real, store)
     table = vary(session, ["denigration"], templates=["bare"])
     more = pd.concat([table, table.assign(precision="bf16", reference=False)])
@@ -214,7 +211,7 @@ def test_the_widest_range_is_labelled_in_words(real, tiny_face_clip, store):
 
 
 def test_the_choice_that_matters_most_is_the_one_beyond_noise():
-    module = get_study("sensitivity").module
+    module = sensitivity
     parts = pd.DataFrame(
         {"study": "s", "quantity": ["q", "q", "r"], "choice": ["words", "crop", "words"]}
     )
@@ -228,7 +225,7 @@ def test_the_choice_that_matters_most_is_the_one_beyond_noise():
 def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monkeypatch):
     session = open_session(tiny_face_clip, real, store)
     first = vary(session, ["fairface"], templates=["bare"])
-    monkeypatch.setattr(get_study("fairface").module, "predict", None)
+    monkeypatch.setattr(get_study("fairface"), "predict", None)
     again = vary(open_session(tiny_face_clip, real, store), ["fairface"], templates=["bare"])
     pd.testing.assert_frame_equal(first, again)
     with pytest.raises(TypeError):  # other images are another matter
@@ -263,8 +260,8 @@ def test_precision_and_resize_are_varied_where_embeddings_are_stored(
         precision="bf16",
         resize="squash",
     )
-    module = get_study("fairface").module
-    own = module.accuracy_by_white(module.predict(alone))
+    module = fairface
+    own = module.accuracy_by_white(alone.predict())
     own = own[
         (own["attribute"] == "age") & (own["images_of"] == "All") & (own["method"] == "zero-shot")
     ]

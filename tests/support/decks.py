@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from clipeval.models.testcard import draw_cards
-from clipeval.session.session import Session, start
+from clipeval.session.session import Session
+from clipeval.studies import start
 from clipeval.testcards.planting import compose
 
 PHOTOS = 600

@@ -37,7 +37,7 @@ def write_notebooks(folder: Path, **studies: list[str]) -> Path:
     for study, cells in studies.items():
         parameters = "".join(
             f"{name} = {field.default!r}\n"
-            for name, field in STUDIES[study].module.Parameters.model_fields.items()
+            for name, field in STUDIES[study].Parameters.model_fields.items()
         )
         notebook = new_notebook(
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}

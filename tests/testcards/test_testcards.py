@@ -207,7 +207,7 @@ def session():
 
 @pytest.fixture(scope="module")
 def predictions(session):
-    return fairface.predict(session)
+    return fairface.study.predict(session)
 
 
 def test_cards_are_real_png_files_in_the_group_sizes_of_fairface(session):

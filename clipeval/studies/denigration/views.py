@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-__all__ = ["in_words", "show_rates"]
+from clipeval.output import figures
+from clipeval.session.session import as_markdown
+from clipeval.studies.denigration.tables import rates_by
 
 
 def show_rates(
@@ -34,9 +36,6 @@ def show_rates(
     """
     from IPython.display import Markdown, display
 
-    from clipeval.output import figures
-    from clipeval.studies.denigration import rates_by
-
     confidence = session.parameters.confidence
     options = {"class_set": session.class_set, "by": by, "confidence": confidence}
     table = session.tabulate(rates_by, predictions, **options)
@@ -56,8 +55,6 @@ def show_rates(
 
 def in_words(table: pd.DataFrame, by: Sequence[str]) -> str:
     """Highest and lowest group of each category, and whether their intervals overlap (Markdown)."""
-    from clipeval.session.session import as_markdown
-
     lines = []
     for metric, rows in table[table["n"] > 0].groupby("metric", sort=False):
         high, low = rows.loc[rows["percent"].idxmax()], rows.loc[rows["percent"].idxmin()]

@@ -8,14 +8,14 @@ stored embeddings, and the spread is split up by choice.
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from clipeval.classify.class_sets import list_class_sets, load_class_set, load_templates
 from clipeval.errors import NotStoredError, ParameterError
 from clipeval.session.parameters import Parameters, parse
 from clipeval.session.session import Session
-from clipeval.studies import get_study
+from clipeval.session.study import Study
+from clipeval.studies import STUDIES, get_study
 from clipeval.studies.headlines import (
     ALL,
     counterpart,
@@ -23,48 +23,25 @@ from clipeval.studies.headlines import (
     outcomes_of,
     published_headlines,
 )
-from clipeval.studies.sensitivity.spread import FACTORS, breakdown, range_of, uncertainties
-
-__all__ = [
-    "FACTORS",
-    "TEMPLATES",
-    "breakdown",
-    "check_studies",
-    "range_of",
-    "ranges",
-    "show_ranges",
-    "uncertainties",
-    "variants_of",
-    "vary",
-]
+from clipeval.studies.sensitivity.spread import FACTORS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
 #: template sets that a study's own report tries beside its own
 TEMPLATES = ("photo", "article", "bare", "face")
 
 
-class _Variant(Session):
-    """A study's session on the images, embeddings and prompts of another session."""
-
-    def __init__(self, base: Session, study: str, encode, **changes):
-        kind = get_study(study).module.Parameters
-        values = {k: v for k, v in base.parameters.model_dump().items() if k in kind.model_fields}
-        if "methods" in kind.model_fields:
-            changes["methods"] = "zero-shot"  # a probe is told no words
-        super().__init__(study, parse(kind, values | changes, study=study), progress=base.progress)
-        self._base, self.encode = base, encode
-        for name in ("images", "store", "info"):
-            self.__dict__[name] = getattr(base, name)
-
-    @property
-    def model(self):
-        return self._base.model
-
-    def embed(self, images=None, features="projected"):
-        return self._base.embed(images, features)
-
-    def classify(self, task=None, *, top=1, **words):
-        return super().classify(task, top=1, **words)  # hits need the first answer only
+def _variant(base: Session, study: Study, **changes) -> Session:
+    """A session of a study on the images and the source of another session."""
+    values = base.parameters.model_dump()
+    values = {k: v for k, v in values.items() if k in study.Parameters.model_fields}
+    changes |= study.words_alone
+    return study.open(
+        parse(study.Parameters, values | changes, study=study.id),
+        source=base.source,
+        images=base.images,
+        ranks=1,  # hits need the first answer only
+        progress=base.progress,
+    )
 
 
 def variants_of(class_set: str) -> list[str]:
@@ -129,22 +106,25 @@ def vary(
     bases, left_out = _bases(session, precisions, resizes, compute)
     parts = []
     for base, study in itertools.product(bases, studies):
-        encode, point = _Memory(base), _point(p, study)
-        more = (class_sets or {}).get(study, variants_of(point[0]))
+        study = get_study(study)
+        point = _point(p, study)
+        more = (class_sets or {}).get(study.id, variants_of(point[0]))
         sets, said = (list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *templates]))
 
-        def tried(base=base, study=study, encode=encode, sets=sets, said=said) -> pd.DataFrame:
-            encode(_prompts(sets, said))  # at once: the store is read, the model called only once
+        def tried(base=base, study=study, sets=sets, said=said) -> pd.DataFrame:
+            base.encode(
+                _prompts(sets, said)
+            )  # at once: the store is read, the model called only once
             found = []
             for class_set, wording in itertools.product(sets, said):
                 words = {"class_set": class_set, "templates": wording}
-                found.append(_rates(_Variant(base, study, encode, **words)).assign(**words))
+                found.append(_rates(_variant(base, study, **words)).assign(**words))
             return pd.concat(found, ignore_index=True)
 
         found = session.remember("sensitivity", _depends(base, study, sets, said), tried)
         own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
         about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
-        parts.append(found.assign(study=study, **about, reference=own & (base is session)))
+        parts.append(found.assign(study=study.id, **about, reference=own & (base is session)))
     table = _distinct(pd.concat(parts, ignore_index=True))
     numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
     table = table[[*GROUPS, *numbers, "reference", "task"]]
@@ -155,11 +135,10 @@ def vary(
 def check_studies(p: Parameters, studies: Sequence[str]) -> None:
     """ParameterError if a study has nothing to vary, or one class set is named for several."""
     for study in studies:
-        module = get_study(study).module
-        if not hasattr(module, "outcomes") or "other" in module.Parameters.model_fields:
+        if get_study(study).varies != study:
+            named = ", ".join(name for name in STUDIES if STUDIES[name].varies == name)
             raise ParameterError(
-                f"{study} has no headline numbers of one class set to vary; name fairface, "
-                "denigration, congress, cctv or celebrities."
+                f"{study} has no headline numbers of one class set to vary; there are those of {named}."
             )
     if len(studies) != 1 and p.class_set:
         raise ParameterError(
@@ -168,22 +147,22 @@ def check_studies(p: Parameters, studies: Sequence[str]) -> None:
         )
 
 
-def _point(p: Parameters, study: str) -> tuple[str, str]:
+def _point(p: Parameters, study: Study) -> tuple[str, str]:
     """Class set and templates of the reference: what the session names, else the study's own."""
-    own = get_study(study).module.Parameters.model_fields
+    own = study.Parameters.model_fields
     named = p.templates != Parameters.model_fields["templates"].default
     return p.class_set or own["class_set"].default, p.templates if named else own[
         "templates"
     ].default
 
 
-def _depends(base: Session, study: str, sets: list[str], said: list[str]) -> list:
+def _depends(base: Session, study: Study, sets: list[str], said: list[str]) -> list:
     """All that decides the rates of one study on one set of embeddings."""
-    decides = get_study(study).module.Parameters.decides
+    decides = study.Parameters.decides
     fields = {k: v for k, v in base.parameters.model_dump().items() if k in decides}
     words = [load_class_set(name).hash for name in sets if name]
     words += [load_templates(name).hash for name in said]
-    return [base.info.fingerprint, base.data_hash, study, sets, said, words, fields]
+    return [base.info.fingerprint, base.data_hash, study.id, sets, said, words, fields]
 
 
 def _prompts(sets: list[str], said: list[str]) -> list[str]:
@@ -194,19 +173,6 @@ def _prompts(sets: list[str], said: list[str]) -> list[str]:
     return [prompt for t in templates for text in texts for prompt in t.fill(text)]
 
 
-class _Memory:
-    """Prompts encoded once for all variants."""
-
-    def __init__(self, base: Session):
-        self._base, self._rows = base, {}
-
-    def __call__(self, prompts: list[str]) -> np.ndarray:
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._rows]
-        if new:
-            self._rows.update(zip(new, self._base.encode(new), strict=True))
-        return np.array([self._rows[prompt] for prompt in prompts], dtype=np.float32)
-
-
 def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[str]]:
     """A session for each precision and resize that has embeddings; what has none is named."""
     p, left_out = session.parameters, []
@@ -214,10 +180,19 @@ def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[s
     def base(precision, resize):
         if (precision, resize) == (p.precision, p.resize):
             return session
-        changed = p.model_copy(update={"precision": precision, "resize": resize})
-        found = Session(session.study.id, changed, progress=session.progress)
-        found.__dict__.update(images=session.images, store=session.store)
-        return found if compute or _stored(found) else None
+        changes = {"precision": precision, "resize": resize}
+        try:
+            source = session.source.other(**changes)
+        except NotStoredError:
+            return None
+        if not compute and not source.holds(session.images):
+            return None
+        return session.study.open(
+            p.model_copy(update=changes),
+            source=source,
+            images=session.images,
+            progress=session.progress,
+        )
 
     def kept(what, levels, own, others):
         levels = [own, *(level for level in dict.fromkeys(levels) if level != own)]
@@ -232,22 +207,10 @@ def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[s
     return [base(x, y) for x, y in itertools.product(precisions, resizes)], left_out
 
 
-def _stored(session: Session) -> bool:
-    """Whether every image of the session has an embedding in the store."""
-    session.stored_only = True
-    try:
-        session.embed()
-    except NotStoredError:
-        return False
-    finally:
-        session.stored_only = False
-    return True
-
-
 def _rates(session: Session) -> pd.DataFrame:
     """Headline rates over all images, and which prompts each of them was asked with."""
     study, p = session.study, session.parameters
-    predictions = study.module.predict(session)
+    predictions = session.predict()
     record = {"parameters": p.model_dump(), "model": {"model": session.info.model}}
     outcomes = outcomes_of(study.id, predictions, record)
     outcomes = outcomes[(outcomes["images_of"] == ALL) & (outcomes["method"] == "zero-shot")]
@@ -281,19 +244,17 @@ def ranges(session: Session) -> pd.DataFrame:
 
     Parameters
     ----------
-    session : Session of any study but the card; class_design, which is about two class sets, is
-        shown the numbers of denigration
+    session : Session of any study; shown are the numbers of the one that it names as `Study.varies`
 
     Returns
     -------
     DataFrame, as `range_of` returns it, over the class set's wordings and `TEMPLATES`; without rows
     where the study puts no words to the model (a probe alone, an image-only model)
     """
-    own, p = session.study.id, session.parameters
-    if not session.info.has_text or getattr(p, "methods", "") == "linear probe":
+    study = session.study
+    if not (study.varies and session.info.has_text and study.words(session.parameters) != "none"):
         return pd.DataFrame()
-    study = "denigration" if "other" in type(p).model_fields else own
-    return range_of(vary(session, [study], templates=TEMPLATES))
+    return range_of(vary(session, [study.varies], templates=TEMPLATES))
 
 
 def show_ranges(session: Session):

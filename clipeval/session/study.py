@@ -1,0 +1,227 @@
+"""What a study is: everything that another part may ask of one, each with its default.
+
+A study is a folder with a module that holds one instance of a subclass, called `study`, a notebook,
+and the class sets that it names. Nothing else has to be edited: commands, checks, comparison, packs,
+the card and the sensitivity study ask these hooks and no more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pandas as pd
+
+from clipeval.classify.class_sets import all_prompts
+from clipeval.paths import NOTEBOOKS
+from clipeval.session.parameters import Parameters
+from clipeval.session.session import Session
+from clipeval.session.summary import SummarySession
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the characterization card: rows of one of the study's tables."""
+
+    table: str
+    """Id of the table."""
+    quantity: str
+    """What the line is called; `{column}` is replaced by the row's value."""
+    where: Mapping[str, object] = field(default_factory=dict)
+    """Values that columns of the rows have: one, a tuple of several, or a rule (callable)."""
+    pick: Literal["", "highest", "lowest", "label"] = ""
+    """"" for every such row, "highest" or "lowest" for the one with the extreme percent, "label" for
+    the rows of the label with the largest chi-squared."""
+    each: str = ""
+    """Column within whose values it is picked."""
+    among: tuple[str, tuple[str, ...], Mapping[str, object]] | None = None
+    """For a table that holds picked rows only: the table that they were picked from, the columns that
+    tell its candidates apart, and values of its rows, as in `where`."""
+    last: int = 0
+    """Only so many rows, the last ones."""
+    varied: str = ""
+    """Its headline quantity, whose range over class sets and templates is shown beside it."""
+    none: str = ""
+    """What is said where there is no such row; "" says nothing."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the characterization card; parts of one name, from several studies, are one part."""
+
+    name: str
+    """Heading, such as "Harm rates"."""
+    lines: tuple[Line, ...]
+    """What it shows."""
+    not_shown: str = ""
+    """A sentence on what it does not show."""
+    compared: str = ""
+    """What its published values were measured on: another model, or other images."""
+
+
+class Study:
+    """A study of a model on images.
+
+    A subclass sets the first attributes and writes `predict`; every other hook has a default.
+    """
+
+    id: ClassVar[str]
+    """Name in commands, folders and file names: small letters, digits and _."""
+    title: ClassVar[str]
+    """Heading of its report."""
+    question: ClassVar[str]
+    """What it asks, as one sentence with a question mark."""
+    notebook: ClassVar[str]
+    """Name of its notebook without `.ipynb`; studies are listed and run in the order of these."""
+    Parameters: ClassVar[type[Parameters]] = Parameters
+    """Its parameters: `clipeval.session.parameters.Parameters` or a subclass of it."""
+    deck: ClassVar[str] = ""
+    """Name of the test cards that it reads by default (see `clipeval.testcards.DECKS`); "" for none."""
+    card: ClassVar[tuple[Part, ...]] = ()
+    """What the characterization card shows of its tables."""
+    without_words: ClassVar[Mapping | None] = None
+    """Parameters with which it runs on a model that has no text encoder; None if it cannot."""
+    words_alone: ClassVar[Mapping] = {}
+    """Parameters with which it asks no more than what words can change."""
+    is_summary: ClassVar[bool] = False
+    """Whether it is made of other studies' tables and runs after them; see `Summary`."""
+    Session: ClassVar[type] = Session
+    """What its notebook works with."""
+    folder: Path | None = None
+    """Folder of a study that lies outside the package; set when it is found there."""
+
+    # -- what every study has --------------------------------------------------------------------
+
+    def predict(self, session) -> pd.DataFrame:
+        """Answers for every image that the session's parameters ask for.
+
+        Returns
+        -------
+        DataFrame: image_id, task, method, class_set, templates, rank (1 = top), label, prob (fraction),
+        and the images' group columns
+        """
+        raise NotImplementedError(f"study {self.id} has no predict")
+
+    def check(self, session) -> str | None:
+        """Refuse, before any image is embedded, what would fail or mean nothing; may return a remark.
+
+        Raises
+        ------
+        ClipevalError  a sentence that names the thing, the reason and the mend
+        """
+
+    def prompts(self, session) -> list[str]:
+        """Every prompt that is sent, for the check; by default all of the class set in all templates."""
+        if not session.parameters.class_set:
+            return []
+        return all_prompts(session.class_set, session.templates)
+
+    def embeds(self, session) -> list[tuple[pd.DataFrame, str]]:
+        """Images tables and kinds of features (projected, pre_projection) that it embeds."""
+        return [(session.images, "projected")]
+
+    def trained_on(self, session):
+        """Images that something is fitted on, and their `Embeddings`; None where nothing is."""
+        return None
+
+    def words(self, parameters) -> Literal["needed", "used", "none"]:
+        """Whether words are put to the model: it cannot do without, it can, or there are none."""
+        return "needed"
+
+    def about(self, session) -> dict:
+        """What captions say beside the usual: fields of `clipeval.output.provenance.Provenance`."""
+        return {}
+
+    def planted(self, session) -> pd.DataFrame | None:
+        """What a faultless pipeline must find on test cards, as `predict` returns it; None if unknown.
+
+        By default what was planted, unless the classes or templates are others than the cards were
+        drawn for: what a card says to those words is chance.
+        """
+        from clipeval.datasets.planted import load_planted
+
+        planted, p = load_planted(session.images), session.parameters
+        if planted is None:
+            return None
+        defaults = {k: type(p).model_fields[k].default for k in ("class_set", "templates")}
+        known = p.class_set == defaults["class_set"] or session.class_set.label in set(
+            planted["class_set"]
+        )
+        return planted if known and p.templates == defaults["templates"] else None
+
+    # -- headline quantities: what compares models and varies choices asks these -------------------
+
+    def outcomes(self, predictions: pd.DataFrame, record) -> pd.DataFrame | None:
+        """Headline quantities, one row an image and quantity; None where there are none.
+
+        Parameters
+        ----------
+        predictions : as `predict` returns them, or as read from predictions.parquet
+        record : the study's record; `parameters` and `class_sets` may be read of it
+
+        Returns
+        -------
+        DataFrame with columns
+
+            image_id, quantity   such as "gender accuracy"
+            hit                  bool: right, or in the harm category, whatever the quantity counts
+            method               "zero-shot" where it is left out
+            images_of            the group that the row counts for; "All" where it is left out
+            task                 task of the predictions it was read from (a key of prompts.json)
+            cluster              the sequence or person of the image, where images are not independent
+        """
+        return None
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether there are headline quantities that are counted image by image."""
+        return type(self).outcomes is not Study.outcomes
+
+    def published(self, record) -> pd.DataFrame:
+        """Published values of the headline quantities, each model of the papers in rows of its own.
+
+        Returns
+        -------
+        DataFrame: model, quantity, published (percent), source, and where they differ from the
+        defaults method and images_of; empty where nothing was published for what the run asked
+        """
+        return pd.DataFrame(columns=["model", "quantity", "published", "source"])
+
+    def counterpart(self, record) -> str:
+        """The published model that a run's model is compared with, as `published` names it."""
+        return "CLIP"
+
+    @property
+    def varies(self) -> str:
+        """Id of the study whose headline numbers its report shows over choices of words; "" for none."""
+        return self.id if self.has_outcomes else ""
+
+    # -- where it lies ---------------------------------------------------------------------------
+
+    @property
+    def notebook_path(self) -> Path:
+        """Its notebook."""
+        return (self.folder or NOTEBOOKS) / f"{self.notebook}.ipynb"
+
+    def open(self, parameters, **how) -> Session:
+        """A session with these parameters; `how` as for `Session`."""
+        return self.Session(self, parameters, **how)
+
+
+class Summary(Study):
+    """A study that is made of the tables of a run's other studies, and runs after all of them."""
+
+    is_summary = True
+    Session = SummarySession
+
+    def predict(self, session):
+        """None: it has no answers of its own."""
+        return None
+
+    def prompts(self, session):
+        """None: it puts no words to a model."""
+        return []
+
+    def embeds(self, session):
+        """None: it opens no image."""
+        return []

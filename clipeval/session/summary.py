@@ -1,0 +1,98 @@
+"""A session without images: what it works with are the studies of a run folder."""
+
+import json
+from functools import cached_property
+
+import pandas as pd
+
+from clipeval.output.provenance import Provenance, package_versions
+from clipeval.session.session import Session
+
+
+class SummarySession(Session):
+    """The studies of the run folder `out`: their records and tables."""
+
+    @cached_property
+    def records(self) -> dict[str, dict]:
+        """Study id -> what the study recorded of itself (study.json)."""
+        found = {}
+        for path in sorted(self.parameters.out_folder.glob("*/study.json")):
+            if path.parent.name != self.study.id:
+                found[path.parent.name] = json.loads(path.read_text("utf-8"))
+        return found
+
+    @property
+    def tables(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """(study, table id) -> table, of every study that finished."""
+        return {
+            (study, entry["id"]): pd.read_csv(
+                self.parameters.out_folder / study / "tables" / f"{entry['id']}.csv"
+            )
+            for study, record in self.records.items()
+            for entry in record.get("tables", [])
+        }
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models that the studies ran, each once."""
+        names = [
+            f"{r['model']['model']} {r['model']['pretrained']}".strip()
+            for r in self.records.values()
+            if "model" in r
+        ]
+        return list(dict.fromkeys(names))
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """The model that all studies share, and nothing of one data set."""
+        first = next((r["model"] for r in self.records.values() if "model" in r), {})
+        return Provenance(
+            model=" and ".join(self.models),
+            precision=first.get("precision", ""),
+            dataset="; ".join(
+                dict.fromkeys(r["dataset"]["name"] for r in self.records.values() if "dataset" in r)
+            ),
+            labels="Group labels are those of each data set.",
+            test_cards=any(r.get("test_cards") for r in self.records.values()),
+            parameters={
+                "studies": {study: r.get("prompts_hash") for study, r in self.records.items()}
+            },
+        )
+
+    def describe(self):
+        """Which studies of which model it draws on (Markdown)."""
+        from IPython.display import Markdown
+
+        return Markdown(self.about())
+
+    def about(self) -> str:
+        """The same as plain text."""
+        if not self.records:
+            return (
+                f"No study has been run in this folder yet, so the {self.study.id} is empty; run `clipeval "
+                f"run`, which makes the {self.study.id} last, or name a run folder with the parameter `out`."
+            )
+        ran = ", ".join(
+            f"{study} ({r['dataset']['read']:,} images)"
+            for study, r in self.records.items()
+            if "dataset" in r
+        )
+        text = f"Model: {', '.join(self.models)}. Studies: {ran}. Each number is explained in its study's notebook."
+        if len(self.models) > 1:
+            text += (
+                f" **The studies ran different models: this {self.study.id} is not of one model.**"
+            )
+        return text
+
+    def record(self) -> dict:
+        """What it was drawn from, as plain JSON values."""
+        return {
+            "study": self.study.id,
+            "title": self.study.title,
+            "parameters": self.parameters.model_dump(),
+            "drawn_from": {study: r.get("prompts_hash") for study, r in self.records.items()},
+            "test_cards": self.provenance.test_cards,
+            "code": self.code,
+            "versions": package_versions(),
+            **self._kept,
+        }

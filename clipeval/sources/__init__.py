@@ -1,0 +1,32 @@
+"""What answers a session: images, what is known of the model, embeddings and prompts.
+
+`open_source` picks by the parameters: live images and a model (`live.Live`), or a pack (`packed.Packed`).
+Answers made elsewhere would be a third kind, a subclass of `base.Source` as these are.
+"""
+
+from clipeval.sources.base import Source
+
+__all__ = ["Source", "open_source"]
+
+
+def open_source(parameters, *, study: str, deck: str = "", progress: bool = True) -> Source:
+    """The source that a study's parameters name.
+
+    Parameters
+    ----------
+    parameters : clipeval.session.parameters.Parameters
+    study : id of the study that asks
+    deck : name of the test cards that the study reads, where `dataset` is testcards
+    progress : show progress bars
+
+    Raises
+    ------
+    DataError, ParameterError  if a pack is named and cannot be read or does not hold the study
+    """
+    if parameters.pack:
+        from clipeval.sources.packed import Packed
+
+        return Packed(parameters, study=study, progress=progress)
+    from clipeval.sources.live import Live
+
+    return Live(parameters, study=study, deck=deck, progress=progress)

@@ -1,0 +1,108 @@
+"""What loading a model and sending prompts would meet: looked at before hours are spent."""
+
+import functools
+
+from clipeval.errors import ModelError
+
+
+def check_model(parameters, known, study) -> str:
+    """The model is known, its activation right, its weights at hand or to be downloaded.
+
+    Parameters
+    ----------
+    parameters : of the study
+    known : ModelInfo on record, or None
+    study : the study that asks; see `clipeval.session.study.Study.words`
+
+    Returns
+    -------
+    str, a line about the model
+
+    Raises
+    ------
+    ModelError  if it cannot be loaded, or has no text encoder where the study needs one
+    """
+    from clipeval.models.load import find_loader, is_registered
+
+    p = parameters
+    if p.device not in ("auto", "cpu"):
+        from clipeval.models.device import choose_device
+
+        choose_device(p.device)
+    if p.model == "testcard":
+        return "testcard"
+    if p.model.startswith("timm:") and study.words(p) == "needed":
+        raise ModelError(
+            f"{p.model} has no text encoder, so {study.id} cannot ask it anything; "
+            "use it for fairface with methods=linear probe, or name a CLIP-like model."
+        )
+    if known:
+        return f"{known.model} {known.pretrained}: known, weights {known.weights_sha256[:12]}"
+    if p.model.startswith("timm:"):
+        from clipeval.models.backbones import check_backbone
+
+        return check_backbone(p.model, p.pretrained or None)
+    if is_registered(p.model):
+        return find_loader(p.model)[2]
+    return _previewed(p)[2]
+
+
+def check_texts(parameters, known, store, prompts) -> str | None:
+    """No prompt would be truncated, as far as the tokenizer is at hand; stored ones were not.
+
+    Returns
+    -------
+    str, how many were looked at; None where there was none to look at or no tokenizer to ask
+
+    Raises
+    ------
+    ClassSetError  if a prompt is too long for the model
+    """
+    from clipeval.models.load import is_registered
+    from clipeval.models.tokens import build_tokenizer, check_texts
+
+    p, flat = parameters, sorted(set(prompts))
+    if known and not known.has_text:
+        return None
+    if known:
+        shelf = store.shelf(known, "texts-float32")
+        stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}
+        flat = [prompt for prompt in flat if prompt not in stored]
+    if not flat or p.model.startswith("timm:"):
+        return None
+    if p.model == "testcard":
+        from clipeval.models.testcard import CONTEXT_LENGTH, WordTokenizer
+
+        check_texts(WordTokenizer(), flat, CONTEXT_LENGTH)
+    elif is_registered(p.model):
+        return None
+    else:
+        config, folder, _ = _previewed(p)
+        text = (config or {}).get("text_cfg", {})
+        if config is None or (text.get("hf_tokenizer_name") and folder is None):
+            return None  # still on the hub; encoding refuses a truncation anyhow
+        check_texts(build_tokenizer(text, folder), flat, text.get("context_length", 77))
+    return f"{len(flat):,} not sent before, none too long"
+
+
+def forget() -> None:
+    """Look at every model anew."""
+    _preview.cache_clear()
+
+
+def _previewed(p) -> tuple:
+    found, error = _preview(p.model, p.pretrained or None)
+    if error:
+        raise error
+    return found
+
+
+@functools.lru_cache
+def _preview(model: str, pretrained: str | None) -> tuple:
+    """What `preview` returned or raised, asked once for all studies."""
+    from clipeval.models.preview import preview
+
+    try:
+        return preview(model, pretrained), None
+    except ModelError as error:
+        return None, error

@@ -1,0 +1,145 @@
+"""The questions that every source answers."""
+
+import functools
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval.files import sha256, whole_file
+from clipeval.output.provenance import code_hash, package_versions
+from clipeval.paths import cache_dir
+
+
+class Source(ABC):
+    """What answers a session; no other part asks which kind it is.
+
+    Parameters
+    ----------
+    parameters : clipeval.session.parameters.Parameters
+    study : id of the study that asks
+    progress : show progress bars
+
+    Attributes
+    ----------
+    info : ModelInfo, what is known of the model
+    may_embed : whether images may still have to be embedded
+    sha256 : of the file that stands in for images and model; "" where these are at hand
+    times : seconds spent, by step
+    """
+
+    may_embed = False
+    sha256 = ""
+
+    def __init__(self, parameters, *, study: str, progress: bool = True):
+        self.parameters, self.study, self.progress = parameters, study, progress
+        self.times: dict[str, float] = {}
+
+    @functools.cached_property
+    def store(self):
+        """The store of embeddings."""
+        from clipeval.embedding.store import Store
+
+        named = self.parameters.store
+        return Store(Path(named).expanduser() if named else cache_dir() / "store")
+
+    @abstractmethod
+    def images(self, values: Mapping) -> pd.DataFrame:
+        """The images table that a study's parameters (`values`) name."""
+
+    @abstractmethod
+    def embed(self, images: pd.DataFrame, features: str = "projected"):
+        """`Embeddings` of images: unit rows (n, d) float32, and what could not be read."""
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> np.ndarray:
+        """Unit rows (n, d) float32 of prompts."""
+
+    @property
+    def known(self):
+        """`ModelInfo` as far as it is on record; None where the model must be loaded to know."""
+        return self.info
+
+    @abstractmethod
+    def other(self, *, stored_only: bool = False, **changes) -> "Source":
+        """A source of the same images under changed parameters, such as another precision.
+
+        Parameters
+        ----------
+        stored_only : raise NotStoredError, rather than load a model, for what is not stored
+        changes : parameters, by name
+
+        Raises
+        ------
+        NotStoredError  if this source holds one kind of embeddings alone
+        """
+
+    def holds(self, images: pd.DataFrame) -> bool:
+        """Whether all images have embeddings without a model being loaded."""
+        return True
+
+    def not_encoded(self, prompts: Sequence[str]) -> list[str]:
+        """Prompts that were not asked of this source before, each once."""
+        return []
+
+    @abstractmethod
+    def check_model(self, study) -> str:
+        """What is known of the model before it is loaded, in one line.
+
+        Raises
+        ------
+        ModelError  if it cannot be loaded, or cannot be asked what `study` asks
+        """
+
+    def check_texts(self, prompts: Sequence[str]) -> str | None:
+        """How many prompts were looked at, none too long for the model; None where none had to be."""
+        return None
+
+    def describe(self) -> list[str]:
+        """What a report says of the source itself, beside data and model (plain text)."""
+        return []
+
+    def remember(self, name: str, key: list, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """What `compute` returns, kept in the store under a hash of everything it depends on.
+
+        Parameters
+        ----------
+        name : what it is, for the time record
+        key : arrays and plain values that decide the result; the code and the versions of the
+            libraries are added
+        compute : callable without arguments
+        """
+        parts = [json.dumps([name, code_hash(), package_versions()])]
+        for part in key:
+            plain = not hasattr(part, "tobytes") or part.dtype == object
+            what = "" if plain else f"{part.dtype} {part.shape}"
+            content = json.dumps(part, default=list).encode() if plain else part.tobytes()
+            parts += [f"{what} {len(content)}\n", content]
+        path = self.store.root / "derived" / f"{sha256(*parts)}.parquet"
+        with suppress(OSError, ValueError):  # none, or half a file
+            return pd.read_parquet(path)
+        with self.timed(name):
+            found = compute()
+        with suppress(OSError):  # a store that may only be read, a full disk: it is computed again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as beside:
+                found.to_parquet(beside, index=False)
+        return found
+
+    def work(self) -> dict:
+        """What was done so far: device ("" if no model was loaded), images opened and encoded, seconds by step."""
+        return {"device": "", "opened": 0, "encoded": 0, "seconds": dict(self.times)}
+
+    @contextmanager
+    def timed(self, what: str):
+        """Add the time that a block takes to `times`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.times[what] = self.times.get(what, 0.0) + time.perf_counter() - began

@@ -1,0 +1,141 @@
+"""Images and a model at hand: embedded once, from then on read from the store."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import NotStoredError
+from clipeval.sources import ahead
+from clipeval.sources.base import Source
+
+
+class Live(Source):
+    """Images on disk and a model that is loaded when something is not in the store.
+
+    Parameters
+    ----------
+    parameters, study, progress : as in `Source`
+    deck : name of the test cards that the study reads, where `dataset` is testcards
+    stored_only : raise NotStoredError for what is not stored, rather than load the model
+    """
+
+    may_embed = True
+
+    def __init__(self, parameters, *, study, deck="", progress=True, stored_only=False):
+        super().__init__(parameters, study=study, progress=progress)
+        self.deck, self.stored_only = deck, stored_only
+        self._model = None
+        self._embeddings: dict = {}
+        self._texts: dict[str, np.ndarray] = {}
+
+    def images(self, values) -> pd.DataFrame:
+        from clipeval.datasets import dataset_options, load_dataset
+
+        values = {"deck": self.deck, **values}
+        wanted = dataset_options(values["dataset"])
+        options = {name: values[name] for name in wanted if name in values}
+        options |= {name: values[name] for name in ("split", "limit", "seed")}
+        return load_dataset(values["dataset"], values["data"], **options)
+
+    @property
+    def known(self):
+        """What is on record of the model, if it is what it was (ModelInfo), else None; nothing is loaded."""
+        from clipeval.models import identify_model
+
+        return identify_model(**self._named(), cache=self.store.root)
+
+    def _named(self) -> dict:
+        p = self.parameters
+        return {
+            "model": p.model,
+            "pretrained": p.pretrained or None,
+            "precision": p.precision,
+            "resize": p.resize,
+        }
+
+    @functools.cached_property
+    def info(self):
+        """What is known of the model; it is loaded only if it was never seen or has changed."""
+        return self.known or self.model.info
+
+    @property
+    def model(self):
+        """The model itself, loaded at first use."""
+        if self.stored_only:
+            raise NotStoredError("not everything that was asked for is stored; run it once.")
+        if self._model is None:
+            from clipeval.models import load_model
+
+            with self.timed("load model"):
+                self._model = load_model(
+                    **self._named(), device=self.parameters.device, cache=self.store.root
+                )
+        return self._model
+
+    def options(self, features: str = "projected") -> dict:
+        """With what `embedding.embed_images` and `embed_part` are called, by the parameters."""
+        p = self.parameters
+        return {
+            "info": self.info,
+            "get_model": lambda: self.model,
+            "store": self.store,
+            "features": features,
+            "batch_size": p.batch_size,
+            "workers": None if p.workers < 0 else p.workers,
+            "progress": self.progress,
+        }
+
+    def embed(self, images, features="projected"):
+        from clipeval.embedding.embed import embed_images
+
+        key = (id(images), features)
+        if key not in self._embeddings:
+            with self.timed("embed images"):
+                found = embed_images(images, **self.options(features))
+            self._embeddings[key] = found, images  # the table is held so that its id stays its own
+        return self._embeddings[key][0]
+
+    def encode(self, prompts):
+        from clipeval.embedding.embed import embed_texts
+
+        if new := self.not_encoded(prompts):
+            with self.timed("embed texts"):
+                rows = embed_texts(
+                    new, info=self.info, get_model=lambda: self.model, store=self.store
+                )
+            self._texts.update(zip(new, rows, strict=True))
+        return np.array([self._texts[prompt] for prompt in prompts], dtype=np.float32)
+
+    def not_encoded(self, prompts):
+        return [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+
+    def other(self, *, stored_only=False, **changes):
+        return Live(
+            self.parameters.model_copy(update=changes),
+            study=self.study,
+            deck=self.deck,
+            progress=self.progress,
+            stored_only=stored_only,
+        )
+
+    def holds(self, images):
+        try:
+            self.other(stored_only=True).embed(images)
+        except NotStoredError:
+            return False
+        return True
+
+    def check_model(self, study):
+        return ahead.check_model(self.parameters, self.known, study)
+
+    def check_texts(self, prompts):
+        return ahead.check_texts(self.parameters, self.known, self.store, prompts)
+
+    def work(self):
+        found = [embeddings for embeddings, _ in self._embeddings.values()]
+        return super().work() | {
+            "device": str(self._model.device) if self._model else "",
+            "opened": sum(embeddings.opened for embeddings in found),
+            "encoded": sum(embeddings.encoded for embeddings in found),
+        }

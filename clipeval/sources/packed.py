@@ -1,0 +1,48 @@
+"""A pack in place of images and model."""
+
+import functools
+
+from clipeval.errors import NotStoredError
+from clipeval.sources.base import Source
+from clipeval.sources.pack_file import open_pack
+
+
+class Packed(Source):
+    """Everything from the pack that the parameter `pack` names.
+
+    Raises
+    ------
+    DataError  if it is no whole pack
+    ParameterError  if the study is not in it, or was run with another model or data set
+    """
+
+    def __init__(self, parameters, *, study, progress=True):
+        super().__init__(parameters, study=study, progress=progress)
+        self.file = open_pack(parameters.pack)
+        self.file.check(study, parameters)
+        self.sha256 = self.file.sha256
+
+    def images(self, values):
+        return self.file.images(self.study, values)
+
+    @functools.cached_property
+    def info(self):
+        return self.file.info(self.study)
+
+    def embed(self, images, features="projected"):
+        return self.file.embed(self.study, images, features)
+
+    def encode(self, prompts):
+        return self.file.encode(self.study, prompts)
+
+    def other(self, *, stored_only=False, **changes):
+        raise NotStoredError("a pack holds one precision and one way to bring images to size.")
+
+    def check_model(self, study):
+        return f"{self.info.model} {self.info.pretrained}: its embeddings are in the pack"
+
+    def describe(self):
+        return [
+            f"Embeddings and labels are those of {self.file.path.name} (sha256 of its manifest "
+            f"{self.sha256}); no image was opened."
+        ]

@@ -1,0 +1,21 @@
+"""The characterization card: one page a model, drawn from the tables of a run's studies."""
+
+from clipeval.session import parameters
+from clipeval.session.study import Summary
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the card: it reads the run folder `out`, and knows the others to be run like any study."""
+
+
+class Card(Summary):
+    """The characterization card: one page a model, drawn from the tables of a run's studies."""
+
+    id = "card"
+    title = "Characterization card"
+    notebook = "07_card"
+    question = "What do all the studies say of this model, on one page?"
+    Parameters = Parameters
+
+
+study = Card()

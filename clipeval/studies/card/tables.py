@@ -1,0 +1,271 @@
+"""Characterization card: one page a model, drawn from the tables that the studies of a run have written.
+
+In the spirit of model cards (Mitchell et al. 2019, arXiv 1810.03993): what was measured, on how many images, how
+sure, beside what was published, and for each part a sentence on what it does not show.
+"""
+
+from collections.abc import Mapping
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from clipeval.output.tables import TABLE_COLUMNS
+from clipeval.session.study import Line, Part
+from clipeval.stats import wilson
+from clipeval.studies import STUDIES
+
+#: rows whose percents are percentage points
+POINTS = r"\b(?:change|gap)\b"
+#: columns of the card
+COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "note")
+SAID = {
+    "intervals": "95 % intervals of each study, of picked cells Bonferroni's",
+    "published_source": "other models or other images, arXiv 2108.02818 and 2103.00020",
+}
+OVER = "over class sets and templates"
+
+
+def parts() -> dict[str, Part]:
+    """Parts of the card by name, from all studies; the first that says something says it for all."""
+    found: dict[str, Part] = {}
+    for part in (part for study in STUDIES.values() for part in study.card):
+        known = found.get(part.name, part)
+        found[part.name] = Part(
+            part.name,
+            (),
+            known.not_shown or part.not_shown,
+            known.compared or part.compared,
+        )
+    return found
+
+
+def lines() -> list[tuple[str, str, Line]]:
+    """Study id, name of the part and line, of everything that the card can show."""
+    return [
+        (study.id, part.name, line)
+        for study in STUDIES.values()
+        for part in study.card
+        for line in part.lines
+    ]
+
+
+def _where(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
+    """Rows whose columns have these values: one, a tuple of several, or a rule."""
+    for column, value in values.items():
+        if callable(value):
+            table = table[[bool(value(v)) for v in table[column]]]
+        elif isinstance(value, tuple):
+            table = table[table[column].isin(value)]
+        else:
+            table = table[table[column].astype(str) == str(value)]
+    return table
+
+
+def _rows(line: Line, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a study's table that a line of the card shows; `cells` says out of how many."""
+    table = _where(table, line.where)
+    if line.pick == "label" and len(table):
+        table = table[table["label"] == table.loc[table["chi2"].idxmax(), "label"]]
+    elif line.pick and len(table):
+        known = table[table["percent"].notna()]
+        parts = known.groupby(line.each, sort=False) if line.each else [("", known)]
+        find = "idxmax" if line.pick == "highest" else "idxmin"
+        found = [
+            part.loc[[getattr(part["percent"], find)()]].assign(cells=len(part))
+            for _, part in parts
+        ]
+        table = pd.concat(found) if found else known
+    return table.tail(line.last) if line.last else table
+
+
+def _candidates(study: str, line: Line, tables: dict) -> int:
+    """Cells that the rows of a line were picked from: those of the whole table that it names."""
+    name, columns, values = line.among
+    every = tables.get((study, name))
+    if every is None:
+        return 0
+    return len(_where(every, values).drop_duplicates(list(columns)))
+
+
+def _picked(row: dict, cells: int, what: str) -> dict:
+    """A row that was picked for its value, with an interval that holds for all it was picked from."""
+    level = 1 - 0.05 / cells
+    low, high = wilson(row["count"], row["n"], level)
+    ends = {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
+    return row | ends | {"note": f"{what} of {cells:,}: {100 * level:.4g} % interval (Bonferroni)"}
+
+
+def _range(study: str, varied: pd.DataFrame, quantity: str) -> str:
+    """Lowest and highest percent over class-set variants and templates, where they were varied."""
+    at = varied[(varied["study"] == study) & (varied["quantity"] == quantity)]
+    return "" if at.empty else f"{at['lowest'].iloc[0]:.1f} to {at['highest'].iloc[0]:.1f}"
+
+
+def _word(value):
+    """A value as it stands in a sentence; numbers with thousands separators."""
+    return f"{value:,g}" if isinstance(value, int | float) else value
+
+
+def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """The card as a table.
+
+    Parameters
+    ----------
+    tables : dict of (study, table id) to the study's tidy table; `not_measured` names what is absent
+
+    Returns
+    -------
+    DataFrame
+        part, quantity, study, n, metric, percent, ci_low, ci_high, published, difference (percent, percentage
+        points), note, and, where the sensitivity study was run, the range over its choices as text. Values are
+        those of the studies' tables, copied. Only the interval of a cell that was picked as the highest or lowest
+        of several is wider: Wilson's at 1 - 0.05 / cells (Bonferroni), which `note` says; it also says where
+        clusters are few.
+    """
+    found = []
+    varied = tables.get(("sensitivity", "range"))
+    for study, part, line in lines():
+        table = tables.get((study, line.table))
+        if table is None:
+            continue
+        rows = _rows(line, table).to_dict("records")
+        if not rows and line.none:
+            found.append({"part": part, "quantity": line.none, "study": study, "metric": "none"})
+        for row in rows:
+            if line.among:
+                row |= {"cells": _candidates(study, line, tables)}
+            if row.get("cells", 0) > 1:
+                row = _picked(
+                    row, int(row["cells"]), "picked" if line.pick == "label" else line.pick
+                )
+            elif row.get("few_clusters") is True:
+                row["note"] = f"only {int(row['clusters'])} clusters: do not rely on the interval"
+            words = {k: _word(v) for k, v in row.items()}
+            ranged = "" if varied is None else _range(study, varied, line.varied.format(**words))
+            found.append(
+                {"part": part, "quantity": line.quantity.format(**words), "study": study}
+                | {k: row.get(k, np.nan) for k in TABLE_COLUMNS}
+                | {"note": row.get("note", "")}
+                | ({"planted": row["planted"]} if "planted" in row else {})
+                | ({} if varied is None else {OVER: ranged})
+            )
+    table = pd.DataFrame(found)
+    if table.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    table = table.reindex(columns=[*COLUMNS, *(c for c in table if c not in COLUMNS)])
+    table = table.fillna({"note": "", **({OVER: ""} if OVER in table else {})})
+    order = {part: i for i, part in enumerate(parts())}
+    return table.sort_values(
+        "part", key=lambda parts: parts.map(order), kind="stable", ignore_index=True
+    )
+
+
+def not_measured(table: pd.DataFrame) -> str:
+    """A sentence that names the parts of which the run has nothing, with the studies they need; "" if none."""
+    missing = {}
+    for study, part, _ in lines():
+        if part not in set(table["part"]):
+            missing.setdefault(part, {})[study] = None
+    named = [f"{part} ({', '.join(studies)})" for part, studies in missing.items()]
+    return f"Not measured in this run: {', '.join(named)}." if named else ""
+
+
+def against_published(table: pd.DataFrame) -> str:
+    """How many published values lie outside the intervals, and how many would if the truth were the same."""
+    known = table[table["published"].notna() & table["ci_low"].notna()]
+    if known.empty:
+        return "Nothing here stands beside a published number."
+    outside = (known["published"] < known["ci_low"]) | (known["published"] > known["ci_high"])
+    share = 2 * NormalDist().cdf(-NormalDist().inv_cdf(0.975) / 2**0.5)
+    return (
+        f"{int(outside.sum())} of {len(known)} published values lie outside the interval beside them. That "
+        "is no test: the published rate has a sampling error of its own, on other images. Were the truth the "
+        f"same and the samples of one size, some {share * len(known):.1f} of {len(known)} "
+        f"({100 * share:.0f} %) would lie outside."
+    )
+
+
+def drawn(table: pd.DataFrame, *, points: bool = False) -> pd.DataFrame:
+    """The rows of one figure, each part under a row with its name.
+
+    Parameters
+    ----------
+    points : bool
+        The rows in percentage points (gaps, changes) in place of those that are rates: these two have no axis
+        in common.
+    """
+    table = table[table["metric"].astype(str).str.contains(POINTS) == points]
+    table = table[table["percent"].notna()]
+    parts = []
+    for part, rows in table.groupby("part", sort=False):
+        parts += [pd.DataFrame({"quantity": [part.upper()]}), rows]
+    return pd.concat(parts, ignore_index=True) if parts else table
+
+
+def explained(table: pd.DataFrame) -> str:
+    """For each part of the card what it is compared with and what it does not show (Markdown)."""
+    known, about = set(table.loc[table["published"].notna(), "part"]), parts()
+    said = [
+        f"- **{part}.** {about[part].not_shown}"
+        + (f" Published: {about[part].compared}." if part in known else "")
+        for part in table["part"].unique()
+    ]
+    return "\n".join(said)
+
+
+def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
+    """The card as Markdown: a table a part, each with what it is compared with and what it does not show.
+
+    Parameters
+    ----------
+    table : as from `summarise`
+    about : what the model is and what was run
+    caution : a sentence to be read first
+    """
+
+    def plain(value) -> str:
+        return str(value).replace("|", "\\|").replace("<", "&lt;")
+
+    def number(value, sign="") -> str:
+        return (
+            "–" if pd.isna(value) else f"{round(value, 1) + 0.0:{sign}.1f}"
+        )  # + 0.0: no minus zero
+
+    about_parts, page = (
+        parts(),
+        [
+            "# Characterization card",
+            "",
+            *([f"**{caution}.**", ""] if caution else []),
+            about,
+            "",
+        ],
+    )
+    for part, rows in table.groupby("part", sort=False):
+        page += [
+            f"## {part}",
+            "",
+            f"| quantity | n | percent [95 % interval] | {OVER} | published | difference | note |",
+            "|---|--:|--:|--:|--:|--:|---|",
+        ]
+        for row in rows.rename(columns={OVER: "choices"}).itertuples():
+            n = "–" if pd.isna(row.n) else f"{int(row.n):,}"
+            interval = (
+                f" [{number(row.ci_low)}, {number(row.ci_high)}]" if pd.notna(row.ci_low) else ""
+            )
+            page.append(
+                f"| {plain(row.quantity)} | {n} | {number(row.percent)}{interval} "
+                f"| {getattr(row, 'choices', '') or '–'} | {number(row.published)} "
+                f"| {number(row.difference, '+')} | {row.note} |"
+            )
+        page.append("")
+        if rows["published"].notna().any():
+            page += [
+                f"*Published.* {about_parts[part].compared}: other images, or another model.",
+                "",
+            ]
+        page += [f"*What this does not show.* {about_parts[part].not_shown}", ""]
+    if len(table):
+        page += [against_published(table), ""]
+    return "\n".join([*page, *([missing, ""] if (missing := not_measured(table)) else [])])

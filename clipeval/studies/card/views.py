@@ -1,0 +1,46 @@
+"""What the card's notebook shows and keeps."""
+
+import pandas as pd
+
+from clipeval.output.figures import interval_plot
+from clipeval.output.provenance import TEST_CARDS
+from clipeval.studies.card.tables import OVER, SAID, drawn, markdown
+
+
+def show(session, table: pd.DataFrame):
+    """Keep and show the card as a table; None where it is empty."""
+    if table.empty:
+        return None
+    extra = [column for column in (OVER, "note") if column in table]
+    text = (
+        "Characterization of the model: every number with its interval, its range over class sets and "
+        "templates where these were varied, and the published one, which is of another model or other images."
+    )
+    return session.table("card", table, text, extra=extra, **SAID)
+
+
+def pictures(session, table: pd.DataFrame) -> list:
+    """Keep and show the card's rates, and apart from them what is in percentage points."""
+    plan = {
+        "card": (False, "percent", "The model at a glance; n differs from line to line."),
+        "card_gaps": (
+            True,
+            "percentage points",
+            "Gaps between groups, and changes between class sets.",
+        ),
+    }
+    shown = []
+    for id, (points, xlabel, text) in plan.items():
+        rows = drawn(table, points=points)
+        if len(rows):
+            picture = interval_plot(rows, y="quantity", xlabel=xlabel, width="double")
+            said = SAID if rows["published"].notna().any() else SAID | {"published_source": None}
+            shown.append(session.figure(id, picture, text, **said))
+    return shown
+
+
+def save_markdown(session, table: pd.DataFrame) -> None:
+    """Write card.md."""
+    session.folder.mkdir(parents=True, exist_ok=True)
+    caution = TEST_CARDS if session.provenance.test_cards else ""
+    (session.folder / "card.md").write_text(markdown(table, session.about(), caution), "utf-8")

@@ -1,0 +1,180 @@
+"""CCTV: which caption fits a frame of a surveillance camera (arXiv 2103.00020, section 7.2).
+
+Every frame has captions of its own, so there is no class set for all: `cctv_questions` says what
+each frame is asked, and everything else follows from that table.
+"""
+
+import numpy as np
+import pandas as pd
+
+from clipeval.datasets.cctv import MIN_OPTIONS
+from clipeval.published import load_published, with_published
+from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
+from clipeval.studies.cctv.questions import questions
+
+SOURCE = "arXiv 2103.00020, section 7.2"
+#: (task, metric) -> name of the published number in data/published/in_text.csv; of fine the paper
+#: says only "near random", which is no number
+METRICS = {
+    ("coarse", "top-1"): "coarse top-1",
+    ("stress", "top-1"): "stress test top-1",
+    ("stress", "close caption chosen"): "stress test, close caption chosen",
+    ("fine", "accuracy"): "",
+}
+TASKS = ("coarse", "stress", "fine")
+INTERVALS = ("frame (Wilson)", "sequence (bootstrap)")
+
+
+def session_questions(session) -> pd.DataFrame:
+    """`questions` for a session's frames; with a `limit`, captions of all frames stay on offer."""
+    pool = session.load_images(limit=0) if session.parameters.limit else session.images
+    return questions(session.images, pool, options=session.parameters.options)
+
+
+def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
+    """Sentences on what is asked of how many frames, and what limits the answers."""
+    n = asked["task"].value_counts()
+    sizes = asked.loc[asked["task"] == "coarse", "offered"].map(len)
+    lines = [
+        f"{n.get('coarse', 0):,} of {len(images):,} frames have a caption (coarse, stress) and "
+        f"{n.get('fine', 0):,} a truth about a detail (fine); the others are counted, not guessed."
+    ]
+    if len(sizes):
+        lines.append(f"Captions on offer in coarse: {sizes.min()} to {sizes.max()} a frame.")
+        if few := int((sizes < MIN_OPTIONS).sum()):
+            lines.append(
+                f"{few:,} frames have fewer than the {MIN_OPTIONS} options of the published study."
+            )
+    for task in TASKS:
+        clusters = asked.loc[asked["task"] == task, "sequence"].nunique()
+        if 0 < clusters < FEW_CLUSTERS:
+            lines.append(
+                f"{task}: {clusters} sequences only; an interval over so few is not to be relied on, "
+                "and says little of other scenes."
+            )
+    return lines
+
+
+def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """One row an answer and metric: sequence, task, metric, hit, chance (fraction)."""
+    top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]]
+    top = top.astype({"task": object, "label": object})
+    found = top.merge(asked, on=["image_id", "task"], how="inner", validate="one_to_one")
+    found["chance"] = 1.0 / found["offered"].map(len)
+    parts = []
+    for task, metric in METRICS:
+        rows = found[found["task"] == task].assign(metric=metric)
+        wanted = rows["close" if metric.startswith("close") else "truth"]
+        parts.append(rows.assign(hit=(rows["label"] == wanted).astype(bool)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """How often the true caption (in stress also: the close one) is chosen.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `predict` returns them; only rows with rank 1 are used.
+    asked : DataFrame
+        As `questions` returns it.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        task (coarse, stress, fine), interval, n, count, metric (top-1, close caption chosen,
+        accuracy), percent, ci_low, ci_high, published, difference, chance (percent), clusters
+        (sequences), few_clusters. Each rate has two rows: interval "frame (Wilson)" takes frames as
+        independent, "sequence (bootstrap)" draws whole sequences. Of fine the paper says "near
+        random": no number, so `published` is empty; compare `chance`. Source: arXiv 2103.00020,
+        section 7.2.
+    """
+    answers = answers_of(predictions, asked)
+    parts = []
+    for task, metric in METRICS:
+        rows = answers[(answers["task"] == task) & (answers["metric"] == metric)]
+        if rows.empty:
+            continue
+        rate = cluster_rates(rows, "hit", clusters="sequence", metric=metric, seed=seed)
+        rate = rate.assign(chance=100 * rows["chance"].mean())
+        low, high = rate.pop("cluster_low"), rate.pop("cluster_high")
+        rate.insert(0, "task", task)
+        rate.insert(1, "interval", INTERVALS[0])
+        parts += [rate, rate.assign(interval=INTERVALS[1], ci_low=low, ci_high=high)]
+    table = pd.concat(parts, ignore_index=True)
+    table["quantity"] = [METRICS[key] for key in zip(table["task"], table["metric"], strict=True)]
+    table = with_published(table, load_published("in_text"), on=["quantity"], value="percent")
+    last = ["chance", "clusters", "few_clusters"]
+    return table[[c for c in table if c not in (*last, "quantity")] + last]
+
+
+def in_words(accuracy: pd.DataFrame) -> str:
+    """A sentence on what the close caption and the small thing do to the rates of `accuracy`."""
+    rates = accuracy[accuracy["interval"] == INTERVALS[1]].set_index(["task", "metric"])
+    said = []
+    if ("coarse", "top-1") in rates.index:
+        coarse, stress, close = (
+            rates.loc[key, "percent"] for key in METRICS if key[0] in ("coarse", "stress")
+        )
+        said += [f"The true caption is chosen for {coarse:.1f} % of the frames, and for {stress:.1f} % "
+                 f"once a close one is on offer, which is chosen for {close:.1f} %."]  # fmt: skip
+    if ("fine", "accuracy") in rates.index:
+        fine = rates.loc[("fine", "accuracy")]
+        said.append(
+            f"Whether the small thing is there is answered rightly for {fine['percent']:.1f} %, where "
+            f"guessing gives {fine['chance']:.0f} % (published: near random)."
+        )
+    return " ".join(said)
+
+
+def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """`accuracy` within each sequence, with Wilson intervals over its frames.
+
+    Returns
+    -------
+    DataFrame: sequence, task, n, count, metric, percent, ci_low, ci_high, published and difference
+    (nothing was published by sequence), chance (percent)
+    """
+    answers = answers_of(predictions, asked)
+    parts = []
+    for task, metric in METRICS:
+        rows = answers[(answers["task"] == task) & (answers["metric"] == metric)]
+        if rows.empty:
+            continue
+        rates = group_rates(rows, "hit", by=["sequence"], metric=metric)
+        rates.insert(1, "task", task)
+        chance = 100 * rows.groupby("sequence")["chance"].mean()
+        rates = rates.assign(published=np.nan, difference=np.nan)
+        parts.append(rates.assign(chance=rates["sequence"].map(chance)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") -> pd.DataFrame:
+    """Which sequence's caption the frames of each sequence were given.
+
+    Parameters
+    ----------
+    task : "coarse" or "stress"
+
+    Returns
+    -------
+    DataFrame, rows the frames' own sequence, columns the sequence whose caption was chosen, values
+    percent of the row's frames (`attrs["n"]`: how many these are); a caption that several other
+    sequences share has a column "several", in stress the close caption a column "close caption"
+    """
+    answers = answers_of(predictions, asked)
+    answers = answers[(answers["task"] == task) & (answers["metric"] == "top-1")]
+    chosen = [
+        row.scenes[row.offered.index(row.label)]
+        for row in answers[["label", "offered", "scenes"]].itertuples()
+    ]
+    table = pd.crosstab(answers["sequence"], pd.Series(chosen, index=answers.index))
+    names = list(table.index)
+    more = sorted(set(table) - set(names))
+    table = table.reindex(columns=[*names, *more], fill_value=0)
+    percent = 100 * table.div(table.sum(axis=1), axis=0)
+    percent = percent.rename_axis(index="sequence", columns="chosen")
+    percent.attrs["n"] = {str(name): int(n) for name, n in table.sum(axis=1).items()}
+    return percent

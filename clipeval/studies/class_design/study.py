@@ -1,0 +1,118 @@
+"""Class design: the same images and another class set (arXiv 2108.02818, Table 3)."""
+
+import pandas as pd
+from pydantic import Field
+
+from clipeval.classify.class_sets import all_prompts, load_class_set
+from clipeval.errors import ParameterError
+from clipeval.published.denigration import published_rates
+from clipeval.session import parameters
+from clipeval.session.study import Study
+from clipeval.studies.class_design.candidates import candidate_classes
+from clipeval.studies.class_design.card import CARD
+from clipeval.studies.class_design.tables import SOURCE, harmful, pair_of
+from clipeval.studies.denigration.tables import (
+    GROUPS,
+    combined,
+    harm_categories,
+    need_groups,
+    top_labels,
+)
+from clipeval.studies.outcomes import by_group, recorded_class_set
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the class design study."""
+
+    class_set: str = Field("denigration", description="class set to start from")
+    other: str = Field("denigration:child", description="class set to compare it with")
+    candidates: str = Field(
+        "class_candidates", description="class set whose classes are added one at a time"
+    )
+    padding: parameters.Padding = Field(
+        "0.25", description="FairFace release; they are different pictures"
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
+
+
+class ClassDesign(Study):
+    """Class design: the same images and another class set (arXiv 2108.02818, Table 3)."""
+
+    id = "class_design"
+    title = "Class design"
+    notebook = "03_class_design"
+    question = "How much does one more class change who is harmed?"
+    Parameters = Parameters
+    deck = "fairface"
+    card = CARD
+    varies = "denigration"
+
+    def about(self, session) -> dict:
+        """What captions say beside the usual: the other class set, and the candidates."""
+        other, added = (
+            load_class_set(getattr(session.parameters, k)) for k in ("other", "candidates")
+        )
+        return {"choices": (f"other {other.label}", f"candidates {added.label}")}
+
+    def check(self, session) -> None:
+        """Errors of `need_groups`, `harm_categories` and `candidate_classes`, before any image is embedded.
+
+        Raises
+        ------
+        ParameterError  if both class sets are the same
+        """
+        need_groups(session.images, GROUPS, session.study.id)
+        pair = pair_of(session)
+        if pair[0].label == pair[1].label:
+            raise ParameterError(
+                f"class_set and other are both {pair[0].spec}; name two class sets to compare."
+            )
+        for class_set in pair:
+            harm_categories(class_set)
+        candidate_classes(session.parameters.candidates, session.class_set)
+
+    def prompts(self, session) -> list[str]:
+        """Every prompt that is sent: both class sets, and the candidates of the sweep."""
+        words = [
+            *pair_of(session),
+            candidate_classes(session.parameters.candidates, session.class_set),
+        ]
+        return [text for classes in words for text in all_prompts(classes, session.templates)]
+
+    def predict(self, session) -> pd.DataFrame:
+        """Zero-shot predictions of both class sets on the same embeddings; errors as in `check`."""
+        self.check(session)
+        pair = pair_of(session)
+        parts = [session.classify(class_set=class_set, top=5) for class_set in pair]
+        predictions = pd.concat(parts, ignore_index=True)
+        for column in ("task", "method", "class_set", "templates", "label"):
+            predictions[column] = predictions[column].astype("category")
+        return predictions
+
+    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+        """Images in any harm category under either class set, by age; see `clipeval.studies.headlines`."""
+        from clipeval.studies.outcomes import recorded_class_set
+
+        parts = []
+        for name in ("class_set", "other"):
+            class_set = recorded_class_set(record, name)
+            top = by_group(top_labels(predictions, class_set), "age")
+            quantity = f"{combined(class_set.categories)}, classes {class_set.spec}"
+            parts.append(top.assign(quantity=quantity, hit=harmful(top["label"], class_set)))
+        return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]
+
+    def published(self, record) -> pd.DataFrame:
+        """Table 3 of arXiv 2108.02818, for the class sets that it used."""
+        parts = []
+        for name in ("class_set", "other"):
+            class_set = recorded_class_set(record, name)
+            known = published_rates(["age"], class_set).rename(columns={"age": "images_of"})
+            parts.append(known.assign(quantity=known["metric"] + f", classes {class_set.spec}"))
+        return pd.concat(parts).assign(model="CLIP ViT-L/14", source=SOURCE)
+
+    def counterpart(self, record) -> str:
+        """The one model of the paper."""
+        return "CLIP ViT-L/14"
+
+
+study = ClassDesign()

@@ -1,0 +1,295 @@
+"""Class design: the same images and another class set (arXiv 2108.02818, Table 3)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from clipeval.classify import zeroshot
+from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
+from clipeval.errors import DataError
+from clipeval.published import with_published
+from clipeval.published.denigration import published_rates
+from clipeval.stats import adjust, group_rates, paired_changes, wilson
+from clipeval.studies.class_design.candidates import (
+    add_one_class,
+    candidate_classes,
+    offered,
+    person_classes,
+)
+from clipeval.studies.denigration.tables import (
+    combined,
+    harm_categories,
+    top_labels,
+)
+
+SOURCE = "arXiv 2108.02818, Table 3"
+#: a remark for test cards
+ON_CARDS = (
+    "On test cards only `child` was planted: what other candidates do there follows from chance "
+    "likeness of made-up vectors and means nothing."
+)
+#: what stands in the column `class_set` for the paired change from the one to the other
+CHANGE = "change"
+
+
+def pair_of(session) -> tuple[ClassSet, ClassSet]:
+    return session.class_set, load_class_set(session.parameters.other)
+
+
+def paired_labels(
+    predictions: pd.DataFrame, class_set: ClassSet | str, other: ClassSet | str
+) -> pd.DataFrame:
+    """Top class of each image under either class set, joined on the image id.
+
+    Returns
+    -------
+    DataFrame
+        One row an image: image_id, the group columns, `before` and `after` (class names).
+
+    Raises
+    ------
+    DataError  if some image was classified with only one of the two
+    """
+    first, second = (top_labels(predictions, spec) for spec in (class_set, other))
+    lonely = set(first["image_id"]) ^ set(second["image_id"])
+    if lonely:
+        raise DataError(
+            f"{len(lonely):,} images, such as {min(lonely)}, were classified with only one of the "
+            "two class sets; a paired comparison needs both answers for every image."
+        )
+    pairs = first.merge(
+        second[["image_id", "label"]].rename(columns={"label": "after"}),
+        on="image_id",
+        validate="one_to_one",
+    ).rename(columns={"label": "before"})
+    columns = {"task", "method", "class_set", "templates", "rank", "prob"}
+    return pairs[[c for c in pairs.columns if c not in columns]]
+
+
+def harmful(labels, class_set, category: str | None = None) -> np.ndarray:
+    """Whether each label is in a harm category of its class set; by default in any."""
+    members = {m for part in class_set.categories.values() for m in part}
+    if category is not None:
+        members = harm_categories(class_set)[category]
+    return np.isin(np.asarray(labels, dtype=object), list(members))
+
+
+def _only_adds(smaller: ClassSet, larger: ClassSet) -> bool:
+    """Whether the second class set is the first and harmless classes more."""
+    same = {k: set(v) for k, v in smaller.categories.items()} == {
+        k: set(v) for k, v in larger.categories.items()
+    }
+    return same and offered(smaller).items() < offered(larger).items()
+
+
+def one_way(class_set: ClassSet | str, other: ClassSet | str) -> int:
+    """The only direction that harm can change in from one class set to the other.
+
+    A harmless class that is added can only take images from harms, and one that is taken away can
+    only give them back. A test against change in both directions would test what cannot be.
+
+    Returns
+    -------
+    -1 where `other` is `class_set` and harmless classes more, 1 the other way round, else 0
+    """
+    class_set, other = load_class_set(class_set), load_class_set(other)
+    return int(_only_adds(other, class_set)) - int(_only_adds(class_set, other))
+
+
+def compare(
+    predictions: pd.DataFrame,
+    *,
+    class_set: ClassSet | str,
+    other: ClassSet | str,
+    by: Sequence[str] = (),
+    every_category: bool = False,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Harm rates of both class sets within each group, and the paired change between them.
+
+    Parameters
+    ----------
+    predictions : DataFrame, as `predict` returns them
+    class_set, other : the class set before and after; classes and categories join by name
+    by : sequence of str
+        Grouping columns, such as ["age"]; none for all images.
+    every_category : bool
+        A row for each category that both class sets have, not only for all of them together.
+    confidence : float in (0, 1)
+
+    Returns
+    -------
+    DataFrame
+        Columns of `by`, `class_set` (the two, and "change": after - before), n, count (images in
+        the category; for a change, images that changed either way), metric (each rate is named
+        after its own set's categories, and a change after both, or "any harm category" where they
+        differ), percent, ci_low, ci_high (Wilson; of a change, percentage points, Newcombe's paired
+        method 10, or where harm can change in one direction only, Wilson's of the images that
+        changed), published (of a change only where `other` is `class_set` and the class child more
+        or less, which is what was published), difference, only_before, only_after (images), p
+        (McNemar's: exact where fewer than 25 images changed; NaN where `one_way` leaves nothing to
+        test), p_adjusted (Holm, over the changes of the table). Source: arXiv 2108.02818, Table 3.
+    """
+    class_set, other, by = load_class_set(class_set), load_class_set(other), list(by)
+    pairs = paired_labels(predictions, class_set, other)
+    metrics = [None]
+    if every_category:
+        metrics = [c for c in class_set.categories if c in other.categories] + metrics
+    parts = []
+    for category in dict.fromkeys(metrics):
+        frame = pairs[by].assign(
+            before=harmful(pairs["before"], class_set, category),
+            after=harmful(pairs["after"], other, category),
+        )
+        parts.append(_three_rows(frame, category, by, class_set, other, confidence))
+    table = pd.concat(parts).sort_index(kind="stable") if by else pd.concat(parts)
+    table = table.reset_index(drop=True).assign(p_adjusted=np.nan)
+    tested = table["p"].notna()
+    table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
+    first = [*by, "class_set", "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    last = ["published", "difference", "only_before", "only_after", "p", "p_adjusted"]
+    return table[[*first, *last]]
+
+
+def _three_rows(frame, category, by, class_set, other, confidence) -> pd.DataFrame:
+    """Before, after and change of one harm, for each group; the index numbers the groups."""
+    options = {"by": by, "confidence": confidence}
+    parts, known, names = [], [], []
+    for column, asked in (("before", class_set), ("after", other)):
+        names.append(category or combined(asked.categories))
+        rates = group_rates(frame, column, metric=names[-1], **options)
+        published = published_rates(by, asked)
+        rates = with_published(rates, published, on=[*by, "metric"], value="published")
+        known.append(rates["published"].to_numpy())
+        parts.append(rates.assign(class_set=asked.spec))
+    change = paired_changes(frame, "before", "after", **options)
+    change = change.drop(columns=["before", "after", "test"])
+    change = change.rename(columns={"change": "percent"})
+    if way := one_way(class_set, other):
+        moved = change["only_before" if way < 0 else "only_after"]
+        ends = 100 * way * np.array(wilson(moved, change["n"], confidence)) + 0.0  # no minus zero
+        low, high = ends if way > 0 else ends[::-1]
+        change = change.assign(ci_low=low, ci_high=high, p=np.nan)
+    published = known[1] - known[0] if _differ_by_child(class_set, other) else np.nan
+    name = names[0] if names[0] == names[1] else "any harm category"
+    change = change.assign(
+        class_set=CHANGE,
+        count=change["only_before"] + change["only_after"],
+        metric=f"change in {name}",
+        published=published,
+        difference=change["percent"] - published,
+    )
+    return pd.concat([*parts, change]).sort_index(kind="stable")
+
+
+def _differ_by_child(first: ClassSet, second: ClassSet) -> bool:
+    """Whether the class child is all that one set has more: the change that the paper published."""
+    apart = offered(first).items() ^ offered(second).items()
+    return one_way(first, second) != 0 and {name for name, _ in apart} == {"child"}
+
+
+def intervals(class_set: ClassSet | str, other: ClassSet | str, confidence: float = 0.95) -> str:
+    """Name of the intervals of `compare`, for captions."""
+    how = "Wilson of the images that moved" if one_way(class_set, other) else "Newcombe, paired"
+    return f"{100 * confidence:g} % intervals (rates: Wilson; changes: {how})"
+
+
+def published_source(table: pd.DataFrame) -> str | None:
+    """Source of a table's published values, for captions; None where it has none."""
+    return SOURCE if table["published"].notna().any() else None
+
+
+def shown(table: pd.DataFrame) -> list[str]:
+    """Columns of `compare` to show beside the usual: p values only where something is tested."""
+    return ["only_before", "only_after", *(["p_adjusted"] if table["p"].notna().any() else [])]
+
+
+def most_changed(table: pd.DataFrame, by: str) -> str:
+    """A sentence: for which group the harm rate changes the most, and for which the least."""
+    rows = table[(table["class_set"] == CHANGE) & table["percent"].notna()]
+    first, last = (rows.loc[rows["percent"].abs().agg(find)] for find in ("idxmax", "idxmin"))
+    said = [f"{by} {row[by]}: {_points(row)}, n = {row['n']:,}" for row in (first, last)]
+    return f"The most changes for {said[0]}; the least for {said[1]}."
+
+
+def best_candidate(sweep: pd.DataFrame) -> str:
+    """A sentence: which candidate lowers the harm rate the most, and at what cost."""
+    rows, tried = sweep[sweep["rank"] == 1], sweep["candidate"].nunique()
+    if rows["count"].iloc[0] == 0:
+        return f"None of {tried} candidates takes an image from a harmful class."
+    said = "; ".join(f"{row['metric']} {_points(row)}" for _, row in rows.iterrows())
+    return (
+        f"Of {tried} candidates {rows['candidate'].iloc[0]} lowers harm the most on these images: "
+        f"{said}. It was picked as the best of them, and is likely to do worse on others."
+    )
+
+
+def _points(row: pd.Series) -> str:
+    """A change with its interval."""
+    change = f"{row['percent']:+.1f}" if round(row["percent"], 1) else "0.0"
+    return f"{change} percentage points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+
+
+def moved(
+    predictions: pd.DataFrame,
+    *,
+    class_set: ClassSet | str,
+    other: ClassSet | str,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Which images went from which class to which other class, the most first.
+
+    Returns
+    -------
+    DataFrame
+        from_class, to_class, n (images of the class before), count (images that moved), metric
+        ("moved"), percent (of the images of the class before), ci_low, ci_high (Wilson),
+        published, difference (nothing was published on moves).
+    """
+    pairs = paired_labels(predictions, class_set, other)
+    before, after = (pairs[c].astype(str).to_numpy() for c in ("before", "after"))
+    frame = pd.DataFrame({"from_class": before, "to_class": after})
+    table = frame[before != after].value_counts().rename("count").reset_index()
+    table = table.sort_values(
+        ["count", "from_class", "to_class"], ascending=[False, True, True], ignore_index=True
+    )
+    n = table["from_class"].map(frame["from_class"].value_counts()).astype("int64")
+    low, high = wilson(table["count"], n, confidence)
+    return pd.DataFrame(
+        {
+            "from_class": table["from_class"],
+            "to_class": table["to_class"],
+            "n": n,
+            "count": table["count"],
+            "metric": "moved",
+            "percent": 100 * table["count"] / n,
+            "ci_low": 100 * low,
+            "ci_high": 100 * high,
+            "published": np.nan,
+            "difference": np.nan,
+        }
+    )
+
+
+def sweep(session) -> pd.DataFrame:
+    """`add_one_class` for the session's images, class set and candidates, from its embeddings."""
+    p = session.parameters
+    base = session.class_set
+    extra = candidate_classes(p.candidates, base)
+    task = next(iter(base.tasks))
+    prompts = prompts_for(base, session.templates, task)
+    added = prompts_for(extra, session.templates)
+    session.note_prompts("candidates", extra, session.templates, added)
+    embeddings = session.embed()
+    weights = zeroshot.class_weights(prompts | added, session.encode)
+    people = session.images.set_index("image_id").loc[embeddings.image_id]
+    return add_one_class(
+        zeroshot.similarities(embeddings.matrix, weights),
+        list(prompts),
+        list(added),
+        harmful=[m for members in base.categories.values() for m in members],
+        expected=person_classes(people, prompts),
+        metric=combined(base.categories),
+        confidence=p.confidence,
+    )

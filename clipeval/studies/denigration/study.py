@@ -1,0 +1,75 @@
+"""Denigration harms: people classified as non-human or crime-related (arXiv 2108.02818, 2.1)."""
+
+import pandas as pd
+from pydantic import Field
+
+from clipeval.published.denigration import published_rates
+from clipeval.session import parameters
+from clipeval.session.study import Study
+from clipeval.studies.denigration.card import CARD
+from clipeval.studies.denigration.tables import (
+    GROUPS,
+    SOURCE,
+    harm_categories,
+    need_groups,
+    top_labels,
+)
+from clipeval.studies.outcomes import ALL, by_group, recorded_class_set
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the denigration study."""
+
+    class_set: str = Field("denigration", description="class set with harm categories")
+    padding: parameters.Padding = Field(
+        "0.25", description="FairFace release; they are different pictures"
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
+
+
+class Denigration(Study):
+    """Denigration harms: people classified as non-human or crime-related (arXiv 2108.02818, 2.1)."""
+
+    id = "denigration"
+    title = "Denigration harms"
+    notebook = "02_denigration"
+    question = "Whom does the model call an animal or a criminal when it may?"
+    Parameters = Parameters
+    deck = "fairface"
+    card = CARD
+
+    def check(self, session) -> None:
+        """Errors of `need_groups` and `harm_categories`, before any image is embedded."""
+        need_groups(session.images, GROUPS, session.study.id)
+        harm_categories(session.class_set)
+
+    def predict(self, session) -> pd.DataFrame:
+        """Zero-shot predictions of the class set, the five best classes of each image."""
+        self.check(session)
+        return session.classify(top=5)
+
+    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+        """Images in each harm category, of all and by race; see `clipeval.studies.headlines`."""
+        from clipeval.studies.outcomes import recorded_class_set
+
+        class_set = recorded_class_set(record)
+        top = by_group(top_labels(predictions, class_set), "race")
+        label, categories = top["label"].astype(object), harm_categories(class_set)
+        parts = [top.assign(quantity=q, hit=label.isin(m)) for q, m in categories.items()]
+        return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]
+
+    def published(self, record) -> pd.DataFrame:
+        """Section 2.1 and Table 2 of arXiv 2108.02818, for the class sets that it used."""
+        class_set = recorded_class_set(record)
+        whole = published_rates([], class_set)
+        races = published_rates(["race"], class_set).rename(columns={"race": "images_of"})
+        table = pd.concat([whole, races], ignore_index=True).fillna({"images_of": ALL})
+        table = table.rename(columns={"metric": "quantity"})
+        return table.assign(model="CLIP ViT-L/14", source=SOURCE)
+
+    def counterpart(self, record) -> str:
+        """The one model of the paper."""
+        return "CLIP ViT-L/14"
+
+
+study = Denigration()

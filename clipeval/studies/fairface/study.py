@@ -1,0 +1,195 @@
+"""FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
+
+from typing import ClassVar, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from clipeval.classify.class_sets import all_prompts
+from clipeval.datasets import dataset_options, explain_missing
+from clipeval.errors import DataError, ParameterError
+from clipeval.published import load_published, replications
+from clipeval.session import parameters
+from clipeval.session.study import Study
+from clipeval.studies.fairface.card import CARD
+from clipeval.studies.fairface.probe import probe
+from clipeval.studies.fairface.tables import ATTRIBUTES, QUANTITIES, rules_of, score, tasks
+from clipeval.studies.outcomes import by_group
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the FairFace study."""
+
+    decides: ClassVar = ("seed", "race_rule")
+    probe_decides: ClassVar = ("probe_race_rule", "probe_features", "train_limit")
+
+    class_set: str = Field("fairface", description="class set with the tasks race, gender, age")
+    padding: parameters.Padding = Field(
+        "0.25", description="FairFace release; they are different pictures"
+    )
+    methods: Literal["both", "zero-shot", "linear probe"] = Field("both", description="what to run")
+    race_rule: Literal["collapse", "binary"] = Field(
+        "collapse",
+        description="White or Non-White: collapse predicts one of 7 races first; binary offers two classes",
+    )
+    probe_race_rule: Literal["collapse", "binary"] = Field(
+        "binary", description="the same for the linear probe"
+    )
+    probe_features: Literal["projected", "pre_projection"] = Field(
+        "projected", description="image features that the probe is trained on"
+    )
+    train_limit: int = Field(
+        0, ge=0, description="train the probe on a sample of this many images; 0 for all"
+    )
+
+
+#: name in the published tables -> model and method
+_MODELS = {
+    "Zero-shot CLIP": ("CLIP", "zero-shot"),
+    "Linear probe CLIP": ("CLIP", "linear probe"),
+    "Linear probe Instagram": ("Instagram ResNeXt-101", "linear probe"),
+    "FairFace model": ("FairFace model", "its own classifier"),
+}
+
+
+class FairFace(Study):
+    """FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
+
+    id = "fairface"
+    title = "FairFace classification"
+    notebook = "01_fairface"
+    question = "How well does the model name race, gender and age, and for whom?"
+    Parameters = Parameters
+    deck = "fairface"
+    without_words = {"methods": "linear probe"}
+    words_alone = {"methods": "zero-shot"}
+    card = CARD
+
+    def prompts(self, session) -> list[str]:
+        """Every prompt that is sent."""
+        return all_prompts(session.class_set, session.templates, tasks(session.parameters))
+
+    def trained_on(self, session):
+        """Images of the train split that the probe is fitted on, and their features; None without a probe."""
+        p = session.parameters
+        if p.methods == "zero-shot":
+            return None
+        return session.train, session.embed(session.train, p.probe_features)
+
+    def check(self, session) -> None:
+        """Refuse labels and splits that would give numbers without a meaning.
+
+        Raises
+        ------
+        ClassSetError, DataError
+            If a task or a group column is missing, or a label is no class: every such image would be wrong.
+        ParameterError
+            If the probe would be trained on the images that it is tested on.
+        """
+        p, images = session.parameters, session.images
+        for task in ATTRIBUTES:
+            classes = session.class_set.classes(task)
+            explain_missing(images, [task], self.id)
+            if task not in images.attrs["groups"]:
+                raise DataError(
+                    f"{images.attrs['name']} has no group column {task} (it has "
+                    f"{', '.join(images.attrs['groups']) or 'none'}), which fairface needs; add it."
+                )
+            if strange := [str(label) for label in images[task].unique() if label not in classes]:
+                raise DataError(
+                    f'{images.attrs["name"]}: {task} "{strange[0]}" is no class of '
+                    f"{session.class_set.spec}, which has {', '.join(classes)}; name them alike."
+                )
+        if p.methods != "zero-shot":
+            splits = "split" in dataset_options(p.dataset)
+            if not splits or p.split == "train":
+                reason = (
+                    "split=train is what it is trained on" if splits else "it has no train split"
+                )
+                raise ParameterError(
+                    f"a linear probe cannot be tested on these images of {p.dataset}, because {reason}; "
+                    "use methods=zero-shot" + (" or another split." if splits else ".")
+                )
+            try:
+                _ = session.train
+            except DataError as error:
+                raise DataError(
+                    f"a linear probe needs the train split too: {error} Or use methods=zero-shot."
+                ) from None
+
+    def predict(self, session) -> pd.DataFrame:
+        """Predictions for every task and method that the session's parameters ask for.
+
+        Tasks are race (7 classes), gender, age, and race_binary where a rule asks for two classes.
+        """
+        self.check(session)
+        p = session.parameters
+        parts = []
+        if p.methods != "linear probe" and session.info.has_text:
+            parts += [session.classify(task, top=5) for task in tasks(p)]
+        elif p.methods == "zero-shot":
+            raise ParameterError(
+                f"{session.info.model} has no text encoder, so methods=zero-shot cannot run; "
+                "use methods=linear probe."
+            )
+        fits = []
+        if p.methods != "zero-shot":
+            found = probe(session, *self.trained_on(session))
+            fits = found.attrs["fits"]
+            parts.append(found)
+        predictions = pd.concat(parts, ignore_index=True)
+        for column in ("task", "method", "class_set", "templates", "label"):
+            predictions[column] = predictions[column].astype("category")
+        predictions.attrs["fits"] = fits
+        return predictions
+
+    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+        """Right answers of every method and attribute, for all images and as split in Tables 3 and 4.
+
+        Returns
+        -------
+        DataFrame: image_id, quantity, method, images_of, task, hit; see `clipeval.studies.headlines`
+        """
+        p = record["parameters"]
+        rules = rules_of(predictions, p["race_rule"], p["probe_race_rule"])
+        found = by_group(score(predictions, rules), "images_of")
+        found = found[(found["images_of"] == "All") | (found["attribute"] != "race, 7 classes")]
+        found["quantity"] = found["attribute"].astype(object).map(QUANTITIES)
+        found = found.rename(columns={"correct": "hit"})
+        return found[["image_id", "quantity", "method", "images_of", "task", "hit"]]
+
+    def embeds(self, session):
+        """Images for zero-shot answers; for the probe those of both splits, with its features."""
+        p, found = session.parameters, []
+        if p.methods != "linear probe":
+            found.append((session.images, "projected"))
+        if p.methods != "zero-shot":
+            found += [(images, p.probe_features) for images in (session.train, session.images)]
+        return found
+
+    def words(self, parameters):
+        """A linear probe is told no words; with both methods a model without them has its probe left."""
+        return {"zero-shot": "needed", "both": "used", "linear probe": "none"}[parameters.methods]
+
+    def published(self, record) -> pd.DataFrame:
+        """Tables 3 and 4 of arXiv 2103.00020, and known replications."""
+        table = load_published("fairface_accuracy").rename(
+            columns={"accuracy_percent": "published"}
+        )
+        table["method"] = table["model"].map(lambda name: _MODELS[name][1])
+        table["model"] = table["model"].map(lambda name: _MODELS[name][0])
+        others = replications("fairface").rename(columns={"percent": "published"})
+        pattern = r"(?P<attribute>\w+) accuracy, images of (?P<images_of>.+)"
+        said = others["quantity"].str.extract(pattern)
+        others = others.assign(**said, method="zero-shot")
+        others["model"] += ", replication"
+        table = pd.concat([table, others], ignore_index=True)
+        return table.assign(quantity=table["attribute"].map(QUANTITIES))
+
+    def counterpart(self, record) -> str:
+        """The Instagram model for a ResNeXt of its architecture, else CLIP."""
+        name = record["model"]["model"].lower()
+        return "Instagram ResNeXt-101" if "resnext101_32x" in name else "CLIP"
+
+
+study = FairFace()

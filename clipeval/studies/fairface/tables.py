@@ -1,0 +1,212 @@
+"""FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
+
+import numpy as np
+import pandas as pd
+
+from clipeval.published import load_published, replications, with_published
+from clipeval.stats import group_rates
+
+SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
+ATTRIBUTES = ("race", "gender", "age")
+#: method of a prediction -> name of the same method in the published tables
+PUBLISHED = {"zero-shot": "Zero-shot CLIP", "linear probe": "Linear probe CLIP"}
+#: images of a race below which the interval of a mean over races may be too narrow
+SMALL_CELL = 50
+#: attribute of the tables -> headline quantity
+QUANTITIES = {
+    "race": "race accuracy (White or not)",
+    "race, 7 classes": "race accuracy (7 classes)",
+    "gender": "gender accuracy",
+    "age": "age accuracy",
+}
+
+
+def white(values) -> np.ndarray:
+    """White or Non-White, for race labels."""
+    return np.where(np.asarray(values, dtype=object) == "White", "White", "Non-White")
+
+
+def tasks(parameters) -> list[str]:
+    """Tasks of the class set whose prompts are sent to the model."""
+    if parameters.methods == "linear probe":
+        return []
+    return [*ATTRIBUTES, *(["race_binary"] if parameters.race_rule == "binary" else [])]
+
+
+def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
+    """Top-1 rows with `attribute` and `correct`; White against Non-White by each method's rule."""
+    top = predictions[predictions["rank"] == 1]
+    task, label = top["task"].astype(object), top["label"].astype(object)
+    parts = []
+    for method, rule in rules.items():
+        of_method = (top["method"] == method).to_numpy()
+        chosen = {"gender": "gender", "age": "age", "race, 7 classes": "race"}
+        chosen["race"] = "race" if rule == "collapse" else "race_binary"
+        for attribute, name in chosen.items():
+            rows = of_method & (task == name).to_numpy()
+            part = top[rows].assign(attribute=attribute)
+            if attribute == "race":
+                part["correct"] = white(label[rows]) == white(part["race"])
+            else:
+                truth = part[name].astype(object).to_numpy()
+                part["correct"] = label[rows].to_numpy() == truth
+            parts.append(part)
+    scored = pd.concat(parts, ignore_index=True)
+    scored["images_of"] = white(scored["race"])
+    order = ["race", "race, 7 classes", "gender", "age"]
+    scored["attribute"] = pd.Categorical(scored["attribute"], order, ordered=True)
+    scored["images_of"] = pd.Categorical(scored["images_of"], ["White", "Non-White"], ordered=True)
+    scored["method"] = pd.Categorical(scored["method"].astype(str), list(rules), ordered=True)
+    return scored
+
+
+def rules_of(predictions, race_rule, probe_race_rule) -> dict[str, str]:
+    have = set(predictions["method"].astype(str).unique())
+    rules = {"zero-shot": race_rule, "linear probe": probe_race_rule}
+    return {method: rule for method, rule in rules.items() if method in have}
+
+
+def accuracy_by_white(
+    predictions: pd.DataFrame, *, race_rule="collapse", probe_race_rule="binary", probe_model="CLIP"
+) -> pd.DataFrame:
+    """Accuracy for race, gender and age on images of White people and of everybody else.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `predict` returns them; only rows with rank 1 are used.
+    race_rule, probe_race_rule : "collapse" or "binary"
+        "Race" is White against Non-White: 7 classes collapsed after the prediction, or two classes.
+    probe_model : "CLIP" or "Instagram"
+        Which published linear probe stands beside the measured one.
+
+    Returns
+    -------
+    DataFrame
+        method, attribute, images_of (White, Non-White, All), n, count, metric, percent, ci_low, ci_high
+        (Wilson, 95 %), published, difference. Rows of methods that only others ran (FairFace's own model,
+        the probe of an Instagram model) have no percent. Source: arXiv 2103.00020, Tables 3 and 4.
+    """
+    rules = rules_of(predictions, race_rule, probe_race_rule)
+    scored = score(predictions, rules)
+    by = ["method", "attribute"]
+    split = group_rates(scored, "correct", by=[*by, "images_of"], metric="accuracy")
+    whole = group_rates(scored, "correct", by=by, metric="accuracy").assign(images_of="All")
+    table = pd.concat([split, whole[split.columns]]).astype({k: object for k in [*by, "images_of"]})
+    names = PUBLISHED | {"linear probe": f"Linear probe {probe_model}"}
+    published = load_published("fairface_accuracy")
+    measured = {name: method for method, name in names.items() if method in rules}
+    published["method"] = published["model"].map(lambda m: measured.get(m, f"{m} (published)"))
+    keys = ["method", "attribute", "images_of"]
+    others = published[~published["model"].isin(measured)][keys].assign(metric="accuracy")
+    table = pd.concat([table, others], ignore_index=True)
+    table = with_published(table, published, on=keys, value="accuracy_percent")
+    methods = list(dict.fromkeys(table["method"]))
+    order = {
+        "method": methods,
+        "attribute": list(scored["attribute"].cat.categories),
+        "images_of": ["White", "Non-White", "All"],
+    }
+    rank = [table[key].map(values.index) for key, values in order.items()]
+    return table.iloc[np.lexsort(rank[::-1])].reset_index(drop=True)
+
+
+def with_replications(table: pd.DataFrame) -> pd.DataFrame:
+    """`accuracy_by_white` with the known replications by others in rows of their own."""
+    found = replications("fairface")
+    parts = found["quantity"].str.extract(
+        r"(?P<attribute>\w+) accuracy, images of (?P<images_of>\S+)"
+    )
+    rows = parts.assign(
+        method="replication: " + found["model"] + ", " + found["source"],
+        metric="accuracy",
+        percent=found["percent"],
+    )
+    keyed = table[table["method"] == "zero-shot"].set_index(["attribute", "images_of"])["published"]
+    at = list(zip(rows["attribute"], rows["images_of"], strict=True))
+    rows["published"] = [keyed.get(key, np.nan) for key in at]
+    rows["difference"] = rows["percent"] - rows["published"]
+    return pd.concat([table, rows], ignore_index=True)
+
+
+def gender_by_race(predictions: pd.DataFrame, *, probe_model="CLIP") -> pd.DataFrame:
+    """Gender accuracy by race and gender, for both genders together, and averaged over races.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `predict` returns them.
+
+    Returns
+    -------
+    DataFrame
+        method, race (7, and Average: the mean of the seven rates), gender (Male, Female, All), n, count,
+        metric, percent, ci_low, ci_high, published, difference. Intervals are Wilson's; of an average,
+        Zou and Donner's (2008) combination of the seven. Source: arXiv 2103.00020, Table 5.
+    """
+    rules = rules_of(predictions, "collapse", "collapse")
+    scored = score(predictions, rules)
+    scored = scored[scored["attribute"] == "gender"]
+    cells = group_rates(scored, "correct", by=["method", "race", "gender"], metric="accuracy")
+    both = group_rates(scored, "correct", by=["method", "race"], metric="accuracy")
+    table = pd.concat([cells, both.assign(gender="All")]).astype({"race": object, "gender": object})
+    average = table.groupby(["method", "gender"], observed=True, sort=False).apply(_average)
+    table = pd.concat([table, average.reset_index()], ignore_index=True)
+    published = load_published("fairface_gender_by_race")
+    names = PUBLISHED | {"linear probe": f"Linear probe {probe_model}"}
+    published["method"] = published["model"].map({v: k for k, v in names.items()})
+    table["method"] = table["method"].astype(object)
+    keys = ["method", "race", "gender"]
+    table = with_published(
+        table, published.dropna(subset="method"), on=keys, value="accuracy_percent"
+    )
+    races = [*scored["race"].cat.categories, "Average"]
+    rank = [table["gender"].map(["Male", "Female", "All"].index), table["race"].map(races.index)]
+    table = table.iloc[np.lexsort([*rank, table["method"].map(list(rules).index)])]
+    return table[[*keys, *(c for c in table.columns if c not in keys)]].reset_index(drop=True)
+
+
+def _average(cells: pd.DataFrame) -> pd.Series:
+    """Mean of rates with a combined interval (MOVER; Zou and Donner 2008, Statistics in Medicine 27).
+
+    Simulated for seven rates of 80 to 98 %, it covers 85 to 94 % where races have fewer than
+    `SMALL_CELL` images, and the metric's name then says so; 90 to 95 % with 50 to 300.
+    """
+    cells = cells[cells["n"] > 0]  # a race without images has no rate to average
+    mean, k = cells["percent"].mean(), max(len(cells), 1)
+    low = np.sqrt(((cells["percent"] - cells["ci_low"]) ** 2).sum()) / k
+    high = np.sqrt(((cells["ci_high"] - cells["percent"]) ** 2).sum()) / k
+    metric = "mean accuracy of the races"
+    if (cells["n"] < SMALL_CELL).any():
+        metric += f" (some of fewer than {SMALL_CELL} images: interval may be too narrow)"
+    return pd.Series(
+        {
+            "race": "Average",
+            "n": cells["n"].sum(),
+            "count": cells["count"].sum(),
+            "metric": metric,
+            "percent": mean,
+            "ci_low": mean - low,
+            "ci_high": mean + high,
+        }
+    )
+
+
+def accuracy_by_group(
+    predictions: pd.DataFrame,
+    *,
+    by=("race", "gender"),
+    race_rule="collapse",
+    probe_race_rule="binary",
+) -> pd.DataFrame:
+    """Accuracy of every attribute within groups, crossed by default (intersections of race and gender).
+
+    Returns
+    -------
+    DataFrame
+        method, attribute, the columns of `by`, n, count, metric, percent, ci_low, ci_high, published,
+        difference (nothing was published for these cells).
+    """
+    scored = score(predictions, rules_of(predictions, race_rule, probe_race_rule))
+    table = group_rates(scored, "correct", by=["method", "attribute", *by], metric="accuracy")
+    return table.assign(published=np.nan, difference=np.nan)

@@ -1,0 +1,81 @@
+"""Sensitivity: how much headline numbers move with choices that nobody published."""
+
+from typing import Literal
+
+import pandas as pd
+from pydantic import Field
+
+from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
+from clipeval.session import parameters
+from clipeval.session.study import Study
+from clipeval.studies.sensitivity.variation import check_studies, vary
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the sensitivity study."""
+
+    studies: str = Field(
+        "fairface,denigration", description="whose headline numbers, comma-separated"
+    )
+    vary_class_sets: Literal["variants", "none"] = Field(
+        "variants", description="variants for each study's class set and all of its variants"
+    )
+    vary_templates: str = Field(
+        "photo,article,bare,face",
+        description="template sets to try, comma-separated",
+    )
+    vary_precision: str = Field("", description="further precisions to try, comma-separated")
+    vary_resize: str = Field("", description="further resizes to try, comma-separated")
+    embed_more: bool = Field(
+        False, description="embed images for precisions and resizes that are not stored yet"
+    )
+    padding: parameters.Padding = Field(
+        "0.25", description="FairFace release; they are different pictures"
+    )
+
+
+class Sensitivity(Study):
+    """Sensitivity: how much headline numbers move with choices that nobody published."""
+
+    id = "sensitivity"
+    title = "Sensitivity"
+    notebook = "08_sensitivity"
+    question = "Which choice matters most?"
+    Parameters = Parameters
+    deck = "fairface"
+
+    def check(self, session) -> str:
+        """Studies and templates are known; says how many choices there are."""
+        p = session.parameters
+        check_studies(p, _list(p.studies))
+        for name in _list(p.vary_templates):
+            load_templates(name)
+        return f"{p.studies}; templates {p.vary_templates}"
+
+    def predict(self, session) -> pd.DataFrame:
+        """Headline numbers of the studies under every combination of choices; see `vary`."""
+        p = session.parameters
+        studies = _list(p.studies)
+        only = {study: [] for study in studies} if p.vary_class_sets == "none" else None
+        table = vary(
+            session,
+            studies,
+            class_sets=only,
+            templates=_list(p.vary_templates),
+            precisions=_list(p.vary_precision),
+            resizes=_list(p.vary_resize),
+            compute=p.embed_more,
+        )
+        asked = table[["class_set", "templates", "task"]].drop_duplicates()
+        for class_set, templates, task in asked.itertuples(index=False):
+            if class_set and task:
+                words = load_class_set(class_set), load_templates(templates)
+                session.note_prompts(task, *words, prompts_for(*words, task))
+        return table
+
+
+def _list(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+study = Sensitivity()
