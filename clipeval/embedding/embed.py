@@ -173,8 +173,35 @@ def _encode_missing(
     shards = _plan(rows.missing(), batch_size, shard_size, part)
     if not shards:
         return 0, 0
-    photos = Photos(images, None)
-    return _encode(shards, photos, rows, get_model(), shelf, features, workers, progress)
+    from tqdm.auto import tqdm
+
+    photos, model = Photos(images, None), get_model()
+    photos.preprocess, finish = split_preprocess(model.preprocess)
+    batches = [batch for shard in shards for batch in shard]
+    total, opened, encoded, stored = sum(map(len, batches)), 0, 0, 0
+    bar = tqdm(total=total, desc="embedding", unit=" images", disable=not progress)
+    stream = load_batches(photos, batches, workers, str(model.device))
+    try:
+        for shard in shards:
+            vectors, items = [], []
+            for _ in shard:
+                pixels, about = next(stream)
+                if pixels is not None:
+                    vectors.append(_forward(model, pixels, finish, features))
+                items += about
+                bar.update(len(about))
+            opened += len(items)
+            encoded += _finish(items, vectors, rows, shelf)
+            stored += len(items)
+    except KeyboardInterrupt:
+        done = f"stopped after {stored:,} of {total:,} images"
+        if shelf is None:
+            raise KeyboardInterrupt(f"{done}; without a store, none are kept.") from None
+        raise KeyboardInterrupt(f"{done}, which are stored; the same call goes on there.") from None
+    finally:
+        stream.close()
+        bar.close()
+    return opened, encoded
 
 
 def embed_texts(prompts, *, info, get_model: Callable, store=None) -> np.ndarray:
@@ -320,38 +347,6 @@ class _Rows:
             opened=opened,
             encoded=encoded,
         )
-
-
-def _encode(shards, photos, rows, model, shelf, features, workers, progress):
-    """Encode the planned shards and put them into the store and the result, one by one."""
-    from tqdm.auto import tqdm
-
-    photos.preprocess, finish = split_preprocess(model.preprocess)
-    batches = [batch for shard in shards for batch in shard]
-    total, opened, encoded, stored = sum(map(len, batches)), 0, 0, 0
-    bar = tqdm(total=total, desc="embedding", unit=" images", disable=not progress)
-    stream = load_batches(photos, batches, workers, str(model.device))
-    try:
-        for shard in shards:
-            vectors, items = [], []
-            for _ in shard:
-                pixels, about = next(stream)
-                if pixels is not None:
-                    vectors.append(_forward(model, pixels, finish, features))
-                items += about
-                bar.update(len(about))
-            opened += len(items)
-            encoded += _finish(items, vectors, rows, shelf)
-            stored += len(items)
-    except KeyboardInterrupt:
-        done = f"stopped after {stored:,} of {total:,} images"
-        if shelf is None:
-            raise KeyboardInterrupt(f"{done}; without a store, none are kept.") from None
-        raise KeyboardInterrupt(f"{done}, which are stored; the same call goes on there.") from None
-    finally:
-        stream.close()
-        bar.close()
-    return opened, encoded
 
 
 def _forward(model, pixels, finish, features):

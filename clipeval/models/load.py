@@ -1,5 +1,6 @@
 """Loading a model: one function for every kind, one small object for what studies need of it."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -241,7 +242,7 @@ def _load_open_clip(model, pretrained, device, precision, resize) -> tuple[Model
         device=device,
         preprocess=transform,
         # CoCa normalises unless told otherwise
-        encode_image=lambda pixels: network.encode_image(pixels, normalize=False),
+        encode_image=functools.partial(network.encode_image, normalize=False),
         encode_text=lambda tokens: network.encode_text(tokens, normalize=False),
         tokenizer=tokenizer,
         before_projection=lambda pixels: features_before_projection(network, pixels),

@@ -123,7 +123,7 @@ class Session(Inputs):
 
         # what does not fit is refused before hours of embedding
         self.study.check(self)
-        embeddings = self.embed()
+        embeddings = self.source.embed(self.images)
         lost = embeddings.unreadable
         path = self.folder / "unreadable.csv"
         special = f" {special}" if (special := say_notes(embeddings.notes)) else ""

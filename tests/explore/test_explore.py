@@ -115,7 +115,7 @@ def test_templates_are_averaged(explorer):
 
 def test_sigmoid_shares_are_not_added():
     session = session_of("denigration", limit=50)
-    session.info = replace(session.info, score="sigmoid", logit_bias=-20.0)
+    session.source.info = replace(session.info, score="sigmoid", logit_bias=-20.0)
     explorer = Explorer(session, by=[], counted=["non-human"])
     members = session.class_set.categories["non-human"]
     assert np.allclose(explorer.scores["prob"], explorer.probabilities[members].max(axis=1))
@@ -187,10 +187,13 @@ def test_groups_that_leave_no_image_are_named(explorer):
 
 def test_only_new_prompts_are_encoded_and_the_model_loaded_once(explorer, monkeypatch):
     from clipeval import models
+    from clipeval.embedding import embed
 
     asked, loads = [], []
-    encode, load = explorer.session.encode, models.load_model
-    explorer.session.encode = lambda prompts: asked.append(prompts) or encode(prompts)
+    encode, load = embed.embed_texts, models.load_model
+    monkeypatch.setattr(
+        embed, "embed_texts", lambda prompts, **how: asked.append(prompts) or encode(prompts, **how)
+    )
     monkeypatch.setattr(models, "load_model", lambda *a, **k: loads.append(a) or load(*a, **k))
     explorer.set(by=["gender"], sample=50, counted=["animal"])
     assert asked == []  # nothing new was said

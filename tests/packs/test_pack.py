@@ -99,7 +99,7 @@ def same_numbers(run: Path, pack: Path, out: Path) -> None:
     """Predictions and tables from the pack are those of the run."""
     for study, session in replay(pack, out).items():
         again = finished(study, out, **_but_out(session.parameters))
-        assert again.pack.sha256 == open_pack(pack).sha256
+        assert again.source.sha256 == open_pack(pack).sha256
         first, second = (
             pd.read_parquet(folder / study / "predictions.parquet") for folder in (run, out)
         )
@@ -492,7 +492,9 @@ def test_a_class_set_of_ones_own_is_carried(tmp_path, monkeypatch):
     own.unlink()
     again = replay(packed.path, tmp_path / "out")["fairface"]
     assert again.class_set.classes("gender") == tasks["gender"] | {"Male": "gentleman"}
-    assert Path(again.parameters.class_set.removesuffix(":b")).is_relative_to(again.pack.root)
+    assert Path(again.parameters.class_set.removesuffix(":b")).is_relative_to(
+        again.source.file.root
+    )
     assert again.provenance.parameters_hash == run.provenance.parameters_hash
 
 

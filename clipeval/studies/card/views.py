@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from clipeval.output.figures import interval_plot
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.studies.card.tables import OVER, SAID, drawn, markdown
 
@@ -21,6 +20,8 @@ def show(session, table: pd.DataFrame):
 
 def pictures(session, table: pd.DataFrame) -> list:
     """Keep and show the card's rates, and apart from them what is in percentage points."""
+    from clipeval.output.figures import interval_plot
+
     plan = {
         "card": (False, "percent", "The model at a glance; n differs from line to line."),
         "card_gaps": (

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from clipeval.output import figures
 from clipeval.session.session import as_markdown
 from clipeval.studies.denigration.tables import rates_by
 
@@ -35,6 +34,8 @@ def show_rates(
     DataFrame, as `studies.denigration.rates_by` describes it
     """
     from IPython.display import Markdown, display
+
+    from clipeval.output import figures
 
     confidence = session.parameters.confidence
     options = {"class_set": session.class_set, "by": by, "confidence": confidence}
