@@ -18,6 +18,7 @@ from clipeval.errors import ParameterError
 from clipeval.files import write_json
 from clipeval.runs import runner
 from clipeval.runs.runner import run_studies
+from clipeval.session import study as contract
 from clipeval.session.run_folder import only_writer
 
 MISTAKE = "clipeval.load_class_set('no-such-set')"
@@ -36,7 +37,7 @@ def notebooks(tmp_path, monkeypatch):
 
     def write(**studies):
         monkeypatch.setattr(
-            runner, "NOTEBOOKS", tiny.write_notebooks(tmp_path / "notebooks", **studies)
+            contract, "NOTEBOOKS", tiny.write_notebooks(tmp_path / "notebooks", **studies)
         )
 
     return write
@@ -244,9 +245,9 @@ time.sleep(300)"""
 SCRIPT = """import sys
 from pathlib import Path
 from clipeval import cli
-from clipeval.runs import runner
+from clipeval.session import study
 if __name__ == "__main__":
-    runner.NOTEBOOKS = Path({notebooks!r})
+    study.NOTEBOOKS = Path({notebooks!r})
     sys.argv = ["clipeval", "run", "fairface", "denigration", "-p", "dataset=manifest", "-p", "data=" + {data!r},
                 "-p", "fairface.methods=zero-shot", "--out", {out!r}, "--jobs", "2"]
     cli.main()

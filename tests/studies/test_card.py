@@ -87,7 +87,7 @@ def test_studies_of_two_models_are_no_card_of_one(tmp_path, models, warned):
         record = {"model": {"model": model, "pretrained": ""}, "dataset": {"name": "x", "read": 3}}
         (folder / "study.json").write_text(json.dumps(record))
     assert (
-        "no card of one model" in clipeval.start("card", {"out": str(tmp_path)}).about()
+        "this card is not of one model" in clipeval.start("card", {"out": str(tmp_path)}).about()
     ) == warned
 
 

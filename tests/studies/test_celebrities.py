@@ -13,7 +13,7 @@ import clipeval
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
 from clipeval.studies import celebrities
-from clipeval.studies.celebrities.identification import identify, on_offer, order_people
+from clipeval.studies.celebrities.identification import PROTOCOLS, identify, on_offer, order_people
 
 SOFTMAX = SimpleNamespace(logit_scale=20.0, logit_bias=None, score="softmax")
 NAMES = [f"Person {i}" for i in range(40)]
@@ -208,7 +208,7 @@ def test_real_labels_equal_a_plain_open_clip_loop(run, plain):
     true = np.array([place[name] for name in owner.values()])
     masks = on_offer(list(owner), people, true, [10, 100, 297], 4)
     by = {key: rows for key, rows in predictions.groupby(["protocol", "names"], observed=True)}
-    assert set(by) == {(p, k) for p in celebrities.PROTOCOLS for k in (10, 100, 297)}
+    assert set(by) == {(p, k) for p in PROTOCOLS for k in (10, 100, 297)}
     for (protocol, k), rows in by.items():
         mine = {key: part for key, part in rows.groupby("image_id")}
         asked = [i for i in range(594) if protocol == "distractors" or true[i] < k]

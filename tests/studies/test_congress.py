@@ -16,7 +16,9 @@ from clipeval.output.tables import check_table
 from clipeval.paths import DATA
 from clipeval.session.session import Session
 from clipeval.studies import congress, start
+from clipeval.studies.congress import tables
 from clipeval.studies.congress.findings import FINDINGS
+from clipeval.studies.congress.study import _labels
 from clipeval.testcards import congress as deck
 
 THRESHOLDS = (0.5, 4.0)
@@ -42,7 +44,7 @@ def test_words_equal_their_sources(real):
     coded = label_categories(real / "congress_2017")
     coded = {label.replace("_", " "): category for label, category in coded.items()}
     bundled = {word: name for name, words in class_set.categories.items() for word in words}
-    assert {k: v for k, v in bundled.items() if v != congress.CODED_HERE} == coded
+    assert {k: v for k, v in bundled.items() if v != tables.CODED_HERE} == coded
 
 
 def test_categories_do_not_overlap_and_name_labels_only():
@@ -192,15 +194,15 @@ def test_labels_of_the_data_and_their_categories(real, tmp_path):
     about = {"dataset": "congress", "labels_from": "data", "data": str(tmp_path)}
     bundled = load_class_set("congress")
     session = SimpleNamespace(parameters=SimpleNamespace(**about), class_set=bundled)
-    words = congress._labels(session).tasks["labels"]
+    words = _labels(session).tasks["labels"]
     assert "weather presenter" in words and "television presenter" not in words
     categories = congress.label_categories(session)
     assert categories["weather presenter"] == "occupation" and "suit" not in categories
-    assert categories["judge"] == congress.CODED_HERE
+    assert categories["judge"] == tables.CODED_HERE
     session.parameters.labels_from = "class_set"
-    assert congress._labels(session) is bundled
+    assert _labels(session) is bundled
     session.parameters.labels_from, session.parameters.data = "data", str(source)
-    assert congress._labels(session) is bundled  # the same words: the same class set
+    assert _labels(session) is bundled  # the same words: the same class set
 
 
 # -- verdicts, by hand -----------------------------------------------------------------------------
@@ -386,4 +388,4 @@ def test_members_without_labels_are_refused_with_the_way_out(real, tmp_path):
     about = SimpleNamespace(dataset="congress", labels_from="data", data=str(tmp_path))
     session = SimpleNamespace(parameters=about, class_set=load_class_set("congress"))
     with pytest.raises(DataError, match="wiki_img_labels.*Or use labels_from=class_set"):
-        congress._labels(session)
+        _labels(session)

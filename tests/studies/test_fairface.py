@@ -10,6 +10,7 @@ from clipeval.datasets.fairface import AGES, GENDERS, RACES
 from clipeval.output.tables import check_table
 from clipeval.runs import changes
 from clipeval.studies import fairface
+from clipeval.studies.fairface import tables
 
 #: age, gender, race as labelled; then gender, age, race (7), race (2) as predicted
 CASES = """
@@ -224,7 +225,7 @@ def test_the_average_is_of_the_races_and_its_interval_holds_as_often_as_it_says(
                 "ci_high": 100 * high,
             }
         )
-        found = fairface._average(cells)
+        found = tables._average(cells)
         assert found["percent"] == pytest.approx(100 * np.mean(hits / sizes))
         held.append(found["ci_low"] <= 100 * truth.mean() <= found["ci_high"])
     assert np.mean(held) == pytest.approx(0.95, abs=0.033)  # three deviations of 400 draws
@@ -270,7 +271,7 @@ def test_accuracy_by_group_equals_sklearn_in_every_cell():
     for row in table.itertuples():
         cell = frame[(frame["race"] == row.race) & (frame["gender"] == row.gender)]
         truth, found = {
-            "race": (fairface.white(cell["race"]), cell["p_race_binary"]),
+            "race": (tables.white(cell["race"]), cell["p_race_binary"]),
             "race, 7 classes": (cell["race"], cell["p_race"]),
             "gender": (cell["gender"], cell["p_gender"]),
             "age": (cell["age"], cell["p_age"]),
@@ -394,5 +395,5 @@ def test_an_average_of_few_images_says_that_its_interval_is_too_narrow():
     cells["percent"] = 100 * cells["count"] / cells["n"]
     cells["ci_low"], cells["ci_high"] = cells["percent"] - 2, cells["percent"] + 2
     said = "mean accuracy of the races (some of fewer than 50 images: interval may be too narrow)"
-    assert fairface._average(cells)["metric"] == said
-    assert fairface._average(cells.assign(n=[400, 50]))["metric"] == "mean accuracy of the races"
+    assert tables._average(cells)["metric"] == said
+    assert tables._average(cells.assign(n=[400, 50]))["metric"] == "mean accuracy of the races"

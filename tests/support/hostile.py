@@ -16,6 +16,7 @@ from clipeval.classify.class_sets import load_class_set, load_templates, prompts
 from clipeval.paths import DATA, NOTEBOOKS
 from clipeval.runs import runner
 from clipeval.runs.profiles import plan_run
+from clipeval.session import study
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '<img src="http://example.org/x.png" onerror="alert(2)">'
@@ -39,7 +40,7 @@ def site() -> Path:
         )
         for name in ("01_fairface", "07_card"):
             shutil.copy(NOTEBOOKS / f"{name}.ipynb", notebooks)
-        patch.setattr(runner, "NOTEBOOKS", notebooks)
+        patch.setattr(study, "NOTEBOOKS", notebooks)
         given = {"dataset": "manifest", "data": str(manifest), "fairface.methods": "zero-shot"}
         given["fairface.class_set"] = str(class_set)
         out = folder / "out"

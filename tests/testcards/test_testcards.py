@@ -11,24 +11,21 @@ from decks import plant, session_of
 from PIL import Image
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
+from clipeval.datasets.planted import load_planted
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.models.testcard import (
     CARD_SIZE,
     DIMENSION,
     WordTokenizer,
     draw_cards,
+    load_testcard_model,
+    testcard_info,
     text_vectors,
 )
 from clipeval.published import fairface_groups, load_published
 from clipeval.stats import group_rates
 from clipeval.studies import fairface
-from clipeval.testcards import (
-    load_cards,
-    load_planted,
-    load_testcard_model,
-    planting,
-    testcard_info,
-)
+from clipeval.testcards import load_cards, planting
 from clipeval.testcards.planting import Deck, chosen, compose, prediction_rows, unit, write_deck
 
 testcard_info.__test__ = False  # a function of the package, not a test
@@ -297,7 +294,7 @@ def test_a_damaged_card_is_listed_and_not_counted(session, tmp_path):
     from clipeval.embedding.embed import embed_images
 
     found = embed_images(
-        images, info=session.info, get_model=lambda: session.model, workers=0, progress=False
+        images, info=session.info, get_model=lambda: session.source.model, workers=0, progress=False
     )
     assert len(found) == 38 and len(found.unreadable) == 2
     assert set(found.unreadable["image_id"]) == {images["image_id"].iloc[i] for i in (3, 7)}
@@ -306,10 +303,12 @@ def test_a_damaged_card_is_listed_and_not_counted(session, tmp_path):
 def test_refusals():
     with pytest.raises(ParameterError, match="takes no data folder"):
         load_cards("somewhere")
-    with pytest.raises(ParameterError, match='no test cards for "card"; there are for fairface'):
-        load_cards(study="card")
+    with pytest.raises(
+        ParameterError, match='no deck of test cards called "card"; there are fairface'
+    ):
+        load_cards(deck="card")
     with pytest.raises(ParameterError, match='have no split "train"; name val'):
-        load_cards(study="congress", split="train")
+        load_cards(deck="congress", split="train")
     plain = pd.DataFrame({"image_id": ["1"]})
     assert load_planted(plain) is None
 
