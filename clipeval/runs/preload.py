@@ -10,7 +10,6 @@ import tempfile
 from contextlib import suppress
 
 MODULES = (
-    "clipeval.cli",
     "clipeval.datasets",
     "clipeval.embedding.embed",
     "clipeval.runs.engine",
@@ -29,6 +28,7 @@ MODULES = (
     "pandas.io.formats.style",
     "pyarrow.parquet",
     "scipy.special",
+    "typer",
 )
 
 
