@@ -148,8 +148,8 @@ def load_dataset(
     Returns
     -------
     DataFrame, one row an image: image_id, file, (row,) group columns; attrs name, version, licence,
-    citation, terms, labels, groups, notes, and where a column of the user's is no group, why:
-    not_groups
+    citation, terms, labels, groups, notes, and where a column of the user's is not a group, why
+    (not_groups)
 
     Raises
     ------

@@ -92,7 +92,7 @@ def _listing(folder: str) -> dict[str, bool]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.is_dir() for entry in entries}
-    except OSError:
+    except (OSError, ValueError):  # or a name with a zero byte
         return {}
 
 
@@ -245,7 +245,7 @@ def finish(
     table : one row an image: `image_id` and `file` (str), optional `row` (row in a parquet file),
         then group columns
     groups : names of the group columns; text becomes a categorical by `groups.as_group`
-    not_groups : other column -> why it is no group, without a full stop
+    not_groups : other column -> why it is not a group, without a full stop
 
     Returns
     -------
@@ -261,7 +261,7 @@ def finish(
         raise DataError(f"{name}: no image is left; check the label file and the options.")
     if (repeated := table["image_id"].duplicated()).any():
         raise DataError(
-            f'{name}: image id "{table["image_id"][repeated].iloc[0]}" stands twice; ids must be '
+            f"{name}: image id {quoted(table['image_id'][repeated].iloc[0])} stands twice; ids must be "
             "unique."
         )
     if clash := sorted(RESERVED & set(groups)):

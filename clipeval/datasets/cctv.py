@@ -146,7 +146,9 @@ def _problems(frames: pd.DataFrame, path: Path) -> list[str]:
         for line in frames.index[frames[column].duplicated()]:
             value = frames[column][line]
             first = frames.index[frames[column] == value][0]
-            found.append((line, f'{column} "{value}" already stands in row {first}; keep one'))
+            found.append(
+                (line, f"{column} {quoted(value)} already stands in row {first}; keep one")
+            )
     scenes = _scenes_of_captions(frames)
     for row in frames.itertuples():
         found += [(row.Index, problem) for problem in _row_problems(row, scenes)]
@@ -177,15 +179,17 @@ def _row_problems(row, scenes: dict[str, set[str]]) -> list[str]:
         problems.append("close_caption stands without a caption; write the true caption too")
     if row.caption and caption_key(row.caption) == close:
         problems.append(
-            f'close_caption "{row.close_caption}" equals the caption; change one detail'
+            f"close_caption {quoted(row.close_caption)} equals the caption; change one detail"
         )
     elif close and elsewhere and row.sequence not in elsewhere:
         problems.append(
-            f'close_caption "{row.close_caption}" is on offer already, as a caption of sequence '
+            f"close_caption {quoted(row.close_caption)} is on offer already, as a caption of sequence "
             f"{labelfile.few(sorted(elsewhere))}; change another detail"
         )
     if row.fine_truth not in ("present", "absent", ""):
-        problems.append(f'fine_truth "{row.fine_truth}" is not present, absent or empty; use one')
+        problems.append(
+            f"fine_truth {quoted(row.fine_truth)} is not present, absent or empty; use one"
+        )
     elif row.fine_truth and not (row.present_caption and row.absent_caption):
         problems.append("fine_truth needs both present_caption and absent_caption; write both")
     elif row.fine_truth and caption_key(row.present_caption) == caption_key(row.absent_caption):
@@ -198,7 +202,7 @@ def _scene_problems(frames: pd.DataFrame, scenes: Path) -> list[str]:
         return []
     main = frames.drop_duplicates("sequence").set_index("sequence")["main_caption"]
     problems = [
-        f'{scenes}: sequence "{sequence}" of frames.csv has no main_caption; add it.'
+        f"{scenes}: sequence {quoted(sequence)} of frames.csv has no main_caption; add it."
         for sequence in main.index[main == ""]
     ]
     for caption, same in main[main != ""].groupby(main.map(caption_key)):

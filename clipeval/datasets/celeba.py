@@ -42,7 +42,7 @@ def refuse_numbers(names: Sequence[str], path) -> None:
     numbers = [name for name in names if not any(letter.isalpha() for letter in name)]
     if numbers:
         raise DataError(
-            f'{path}: "{numbers[0]}" is a number and not a name, and a model that reads names '
+            f"{path}: {labelfile.quoted(numbers[0])} is a number and not a name, and a model that reads names "
             f"cannot recognise it; {_MEND}."
         )
 
@@ -303,7 +303,7 @@ def _attributes(root: Path, groups: str) -> tuple[dict[str, dict[str, str]], Pat
     wanted = [g.strip() for g in groups.split(",")] if groups else ["Male"]
     if unknown := [g for g in wanted if g not in columns]:
         raise DataError(
-            f'{path} has no attribute "{unknown[0]}" (it has {labelfile.few(columns, 40)}).'
+            f"{path} has no attribute {labelfile.quoted(unknown[0])} (it has {labelfile.few(columns, 12)})."
         )
     at = [columns.index(g) + 1 for g in wanted]
     found: list[dict[str, str]] = [{} for _ in wanted]

@@ -80,7 +80,8 @@ def _from_folders(root: Path) -> pd.DataFrame:
         person = celeba.spaced(folder.name)
         if (first := owners.setdefault(spelling(person), folder.name)) != folder.name:
             raise DataError(
-                f'{root}: folders "{first}" and "{folder.name}" both name {person}; join them, or '
+                f"{root}: folders {labelfile.quoted(first)} and {labelfile.quoted(folder.name)} both "
+                f"name {labelfile.few([person])}; join them, or "
                 "tell the two people apart in the name."
             )
         photos, rest = base.sort_files(folder)
@@ -116,7 +117,7 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
         if (twice := names.str.casefold().duplicated()).any():
             line, name = names.index[twice][0], names[twice].iloc[0]
             raise DataError(
-                f"{path}, row {line}: {name} stands in two rows, and one row is one person here; "
+                f"{path}, row {line}: {labelfile.few([name])} stands in two rows, and one row is one person here; "
                 "tell the two people apart in the name."
             )
         photos = rows[columns].stack()

@@ -182,14 +182,14 @@ def _from_csv(path: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[
         other = value.split("/")[0]
         mend = f"set split={other}" if other in _COUNTS else "use the original CSV"
         raise DataError(
-            f'{source}, row {line}: file "{value}" is not in the {split} split; {mend}.'
+            f"{source}, row {line}: file {labelfile.quoted(value)} is not in the {split} split; {mend}."
         )
     labelfile.refuse_repeats(ids, source)
     odd = ids[ids.map(posixpath.normpath) != ids]
     if len(odd):
         raise DataError(
-            f'{source}, row {odd.index[0]}: file "{odd.iloc[0]}" is another way to write '
-            f'"{posixpath.normpath(odd.iloc[0])}"; use the original CSV.'
+            f"{source}, row {odd.index[0]}: file {labelfile.quoted(odd.iloc[0])} is another way to "
+            f"write {labelfile.quoted(posixpath.normpath(odd.iloc[0]))}; use the original CSV."
         )
     columns = {
         column: labelfile.categorise(

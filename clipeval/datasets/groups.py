@@ -45,7 +45,7 @@ def group_columns(
     skip: Iterable[str] = (),
     of: str = "row",
 ) -> tuple[dict[str, pd.Categorical], dict[str, str]]:
-    """The group columns of a table, and why the others are none.
+    """The group columns of a table, and why the others are not.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def group_columns(
     Returns
     -------
     (chosen, refused) : column -> ordered categorical as in `as_group`; column -> sentence that says
-        why it is none, without the folder of the file
+        why it is not one, without the folder of the file
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _asked(groups: str | Sequence[str], columns: list[str]) -> dict[str, list[fl
 
 
 def _why_not(values: pd.Series, name: str) -> str:
-    """Why a column is no group unless it is named; "" where it is one."""
+    """Why a column is not a group unless it is named; "" where it is one."""
     if not values.map(pd.api.types.is_scalar).all():
         return f"{name}: {values.name} holds lists and not single values"
     absent = missing(values)

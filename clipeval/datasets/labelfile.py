@@ -111,7 +111,7 @@ def read_table(
     if len(header) == 1:
         _refuse_other_separators(header[0], delimiter, path)
     if repeated := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
-        raise DataError(f'{path} has more than one column "{repeated[0]}"; keep one.')
+        raise DataError(f"{path} has more than one column {quoted(repeated[0])}; keep one.")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             mend = "quote values that hold a comma" if delimiter == "," else "complete the row"
@@ -185,7 +185,7 @@ def _refuse_other_separators(header: str, delimiter: str, path: Path) -> None:
 
 def need_columns(table: pd.DataFrame, columns: Sequence[str], path) -> None:
     """Refuse a label file that lacks any of `columns`."""
-    if missing := [f'"{name}"' for name in columns if name not in table.columns]:
+    if missing := [quoted(name) for name in columns if name not in table.columns]:
         plural = "columns" if len(missing) > 1 else "column"
         raise DataError(
             f"{path} has no {plural} {few(missing, 9)} (it has {few(table.columns, 12)}); use the "
@@ -235,7 +235,7 @@ def categorise(
         raise DataError(
             f"{where}: {values.name} is empty; use the original file, or leave the row out."
         )
-    refusal = f'{where}: {values.name} "{value}" is not a {dataset} {what}'
+    refusal = f"{where}: {values.name} {quoted(value)} is not a {dataset} {what}"
     if origin := date_origin(str(value), categories):
         raise DataError(
             f'{refusal}; a spreadsheet has turned "{origin}" into a date. Use the original CSV.'
@@ -250,7 +250,7 @@ def refuse_repeats(ids: pd.Series, path) -> None:
         line, value = ids.index[repeated][0], ids[repeated].iloc[0]
         first = ids.index[ids == value][0]
         raise DataError(
-            f'{path}, row {line}: "{value}" already stands in row {first}; keep one row an image.'
+            f"{path}, row {line}: {quoted(value)} already stands in row {first}; keep one row an image."
         )
 
 

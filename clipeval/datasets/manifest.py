@@ -43,7 +43,7 @@ def load(
     Returns
     -------
     DataFrame: image_id, file, (row,) the groups, then all other columns as they are;
-    attrs["not_groups"] says of each other column why it is no group
+    attrs["not_groups"] says of each other column why it is not a group
 
     Raises
     ------

@@ -93,6 +93,8 @@ def test_absolute_paths_and_tsv(folder, tmp_path_factory):
         ({"file": [*FILES[:5], ""], "x": FILES}, "", "row 7: file is empty"),
         ({"file": [*FILES[:5], "0.jpg"]}, "", 'row 7: "0.jpg" already stands in row 2'),
         ({"file": [*FILES[:5], "no.jpg"]}, "", "1 of 6 labelled images are not under"),
+        ({"file": [*FILES[:5], "a\0/5.jpg"]}, "", "1 of 6 labelled images are not under"),
+        ({"file": [*FILES[:5], "x" * 3000]}, "", "xxx...; complete the images"),
         ({"file": FILES, "image_id": list("aabcde")}, "", 'row 3: "a" already stands in row 2'),
         ({"file": FILES, "g": ["", *"aabbb"]}, "g", "row 2: g is empty (1 such rows)"),
         (
