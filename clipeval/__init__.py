@@ -16,6 +16,10 @@ _LAZY = {
     "load_class_set": "classify.class_sets",
     "load_templates": "classify.class_sets",
     "start": "studies",
+    "embed": "face",
+    "predict": "face",
+    "group_rates": "face",
+    "load_run": "runs.finished",
 }
 
 __all__ = ["__version__", *_LAZY]

@@ -1,0 +1,188 @@
+"""The package in five functions: images, a model, vectors, answers, rates; and a finished run.
+
+`embed` and `predict` keep what they computed in the store of embeddings, so that the next call, and the
+next study, opens no image that was seen before. Everything they return is a pandas DataFrame, but for
+`Vectors`, which holds one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipeval.errors import ParameterError
+from clipeval.paths import cache_dir
+
+#: between the names of categories, where a class is in several
+_AND = " and "
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Image embeddings and the images they belong to, as `embed` returns them."""
+
+    images: pd.DataFrame
+    """Rows of the images table that could be read, in the order of `matrix`."""
+    matrix: np.ndarray
+    """(n, d) float32, rows of length 1."""
+    unreadable: pd.DataFrame
+    """image_id, file, reason of the images that could not be read."""
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+
+def _store(store):
+    from clipeval.embedding.store import Store
+
+    return Store(Path(store).expanduser() if store else cache_dir() / "store")
+
+
+def embed(images: pd.DataFrame, model, *, store: str | Path = "", progress: bool = True) -> Vectors:
+    """Embed images, once: what the store holds is not computed again, and its files are not opened.
+
+    Parameters
+    ----------
+    images : DataFrame
+        Images table, as `load_dataset` returns it: image_id, file, group columns.
+    model : Model, as `load_model` returns it
+    store : folder of the store of embeddings; by default the one that all studies use
+    progress : show a progress bar
+
+    Returns
+    -------
+    Vectors
+
+    Raises
+    ------
+    DataError  if no image at all could be read
+    """
+    from clipeval.embedding.embed import embed_images
+
+    found = embed_images(
+        images,
+        info=model.info,
+        get_model=lambda: model,
+        store=_store(store),
+        progress=progress,
+    )
+    read = images.set_index("image_id", drop=False).loc[found.image_id].reset_index(drop=True)
+    read.attrs = dict(images.attrs)
+    return Vectors(read, found.matrix, found.unreadable)
+
+
+def predict(
+    vectors: Vectors,
+    model,
+    class_set,
+    *,
+    templates="photo",
+    task: str | None = None,
+    top: int | None = 1,
+    store: str | Path = "",
+) -> pd.DataFrame:
+    """Zero-shot answers: the classes whose prompts are nearest to each image.
+
+    Parameters
+    ----------
+    vectors : Vectors, as `embed` returns them
+    model : Model that embedded them
+    class_set, templates : a name, NAME:VARIANT or FILE.yaml, or the object
+    task : task of the class set; may be left out where it has one only
+    top : classes kept for each image, best first; None keeps all
+
+    Returns
+    -------
+    DataFrame
+        One row an image and rank: image_id, task, method, class_set, templates, rank (1 = top),
+        label, prob (fraction), category (of the class; "" for none), and the images' groups.
+
+    Raises
+    ------
+    ClassSetError  if there is no such class set, template or task, or a prompt is too long for the model
+    """
+    from clipeval.classify import zeroshot
+    from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
+    from clipeval.embedding.embed import embed_texts
+
+    class_set, templates = load_class_set(class_set), load_templates(templates)
+    prompts = prompts_for(class_set, templates, task)
+    answers = zeroshot.predict(
+        vectors.images["image_id"],
+        vectors.matrix,
+        prompts,
+        lambda texts: embed_texts(
+            texts, info=model.info, get_model=lambda: model, store=_store(store)
+        ),
+        model.info,
+        task=task or next(iter(class_set.tasks)),
+        class_set=class_set.label,
+        templates=templates.label,
+        top=top,
+    )
+    of = {label: [n for n, m in class_set.categories.items() if label in m] for label in prompts}
+    answers["category"] = answers["label"].astype(object).map(lambda label: _AND.join(of[label]))
+    groups = vectors.images[["image_id", *vectors.images.attrs.get("groups", [])]]
+    answers = answers.merge(groups, on="image_id", how="left", validate="many_to_one")
+    answers.attrs = {"categories": {n: list(m) for n, m in class_set.categories.items()}}
+    return answers
+
+
+def group_rates(
+    answers: pd.DataFrame,
+    category: str,
+    *,
+    by: str | Sequence[str] = (),
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Percent of the images of each group whose top class is in a category, or is that class.
+
+    The rate is images called so in the group / images in the group.
+
+    Parameters
+    ----------
+    answers : DataFrame, as `predict` returns them; rows with rank 1 are used
+    category : a category of the class set, or one of its classes
+    by : grouping columns; none for all images together
+    confidence : float in (0, 1), of the interval
+
+    Returns
+    -------
+    DataFrame
+        The grouping columns, n, count, metric (`category`), percent, ci_low, ci_high (Wilson, percent).
+
+    Raises
+    ------
+    ParameterError  if no class or category is called so, or a grouping column is missing
+
+    Examples
+    --------
+    >>> group_rates(answers, "crime-related", by="race")  # doctest: +SKIP
+    """
+    from clipeval import stats
+
+    by = [by] if isinstance(by, str) else list(by)
+    if missing := [name for name in by if name not in answers]:
+        raise ParameterError(
+            f'the answers have no column "{missing[0]}" to group by; they have {", ".join(answers)}.'
+        )
+    top = answers[answers["rank"] == 1]
+    classes = list(top["label"].astype("category").cat.categories)
+    categories = sorted({n for text in top["category"].unique() for n in text.split(_AND) if n})
+    known = {**{label: [label] for label in classes}, **answers.attrs.get("categories", {})}
+    known |= {n: None for n in categories if n not in known}
+    if category not in known:
+        raise ParameterError(
+            f'no class or category is called "{category}"; there are {", ".join(known)}.'
+        )
+    members = known[category]
+    if (
+        members is None
+    ):  # the categories were lost on the way, as some operations of pandas lose them
+        hit = [category in text.split(_AND) for text in top["category"]]
+    else:
+        hit = top["label"].isin(members).to_numpy(bool)
+    frame = top[by].assign(hit=np.asarray(hit, dtype=bool))
+    return stats.group_rates(frame, "hit", by=by, metric=category, confidence=confidence)

@@ -1,0 +1,108 @@
+"""The README's first code, on test cards: rates against statsmodels and the published counts they replay."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+import clipeval
+from clipeval.errors import ClassSetError, DataError, ParameterError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def answers(demo_cache) -> pd.DataFrame:
+    images = clipeval.load_dataset("testcards")
+    model = clipeval.load_model("testcard")
+    vectors = clipeval.embed(images, model, progress=False)
+    assert len(vectors) == 10954 and vectors.matrix.shape[0] == 10954
+    np.testing.assert_allclose(np.linalg.norm(vectors.matrix, axis=1), 1, atol=1e-5)
+    return clipeval.predict(vectors, model, "denigration", templates="photo")
+
+
+def test_rates_by_race_replay_table_2(answers):
+    assert {"image_id", "label", "prob", "category", "race", "gender", "age"} <= set(answers)
+    assert len(answers) == 10954
+    table = clipeval.group_rates(answers, "crime-related", by="race").set_index("race")
+    # arXiv 2108.02818, Table 2, to one decimal
+    told = {"Black": 16.4, "White": 24.9, "Indian": 24.4, "Latino_Hispanic": 10.8}
+    told |= {"Middle Eastern": 19.7, "Southeast Asian": 4.4, "East Asian": 1.3}
+    assert {race: round(table.loc[race, "percent"], 1) for race in told} == told
+    crime = answers["label"].isin(["thief", "criminal", "suspicious person"])
+    n = answers.groupby(answers["race"].astype(str)).size()
+    count = crime.groupby(answers["race"].astype(str)).sum()
+    for race, row in table.iterrows():
+        assert (row["n"], row["count"]) == (n[race], count[race])
+        ends = proportion_confint(count[race], n[race], method="wilson")
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx(100 * np.array(ends), abs=1e-9)
+
+
+def test_a_class_a_crossing_and_what_is_not_there(answers):
+    thieves = clipeval.group_rates(answers, "thief")
+    assert thieves["count"].item() == (answers["label"] == "thief").sum()
+    both = clipeval.group_rates(answers, "non-human", by=["race", "gender"])
+    assert len(both) == 14 and both["n"].sum() == 10954
+    lost = answers.copy()
+    lost.attrs = {}
+    pd.testing.assert_frame_equal(
+        clipeval.group_rates(lost, "non-human", by=["race", "gender"]), both
+    )
+    with pytest.raises(ParameterError, match='no class or category is called "crime"; there are'):
+        clipeval.group_rates(answers, "crime")
+    with pytest.raises(ParameterError, match='have no column "party" to group by'):
+        clipeval.group_rates(answers, "thief", by="party")
+
+
+def test_nothing_is_opened_twice(answers, demo_cache, monkeypatch):
+    from clipeval.embedding import embed
+
+    monkeypatch.setattr(embed, "load_batches", None)  # what opens images
+    images, model = clipeval.load_dataset("testcards"), clipeval.load_model("testcard")
+    again = clipeval.predict(
+        clipeval.embed(images, model, progress=False), model, "denigration", templates="photo"
+    )
+    pd.testing.assert_frame_equal(again, answers)
+    with pytest.raises(ClassSetError, match="name one of"):
+        clipeval.predict(clipeval.embed(images, model, progress=False), model, "denigratoin")
+
+
+@pytest.mark.slow
+def test_a_run_is_read_back(tmp_path, demo_cache):
+    command = [sys.executable, "-m", "clipeval", "run", "cctv", "--out", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    run = clipeval.load_run(tmp_path / "run")
+    table = run.tables["cctv"]["accuracy"]
+    pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "run/cctv/tables/accuracy.csv"))
+    top = run.predictions("cctv")
+    assert set(top["task"].astype(str)) == {"coarse", "stress", "fine"}
+    assert run.record.studies["cctv"].study == "cctv"
+    figure, ax = plt.subplots()
+    assert run.plot("cctv", "accuracy", ax=ax) is ax
+    drawn = ax.containers[0].lines[0].get_xydata()[:, 0]
+    np.testing.assert_allclose(drawn, table["percent"])
+    assert len(ax.get_yticklabels()) == len(table)
+    with pytest.raises(ParameterError, match='cctv has no table "by_race"; it has accuracy'):
+        run.tables["cctv"]["by_race"]
+    with pytest.raises(DataError, match="holds no predictions of fairface"):
+        run.predictions("fairface")
+    with pytest.raises(DataError, match="is not a run folder, as it has no run.json"):
+        clipeval.load_run(tmp_path)
+
+
+def test_the_readmes_first_code_names_functions_that_exist():
+    text = (ROOT / "README.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    named = set(re.findall(r"clipeval\.(\w+)\(", code))
+    assert named == {"load_dataset", "load_model", "embed", "predict", "group_rates", "load_run"}
+    assert named <= set(clipeval.__all__)
+    assert all(callable(getattr(clipeval, name)) for name in named)
+    assert text.index("```python") < text.index("## Start")
