@@ -3,13 +3,10 @@
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import yaml
-
-from clipeval.errors import ClassSetError, one_line
+from clipeval.classify.word_files import find, known_files, part, read, refuse_unknown
+from clipeval.errors import ClassSetError
 from clipeval.files import sha256
-from clipeval.paths import DATA
 
 __all__ = [
     "ClassSet",
@@ -28,31 +25,6 @@ _AN = re.compile(
     r"(?!eu|one\b|once|u(ni(?![mnd])|s[aeiu]|t[ei]|r[aeiu]|[ks]\b))[aeiou]|hour|heir|honest|hono|8|1[18]\b",
     re.IGNORECASE,
 )
-
-
-class _StrictLoader(yaml.CSafeLoader):
-    """YAML without surprises: a key written twice is an error, and every scalar stays text."""
-
-
-def _mapping(loader, node):
-    keys = [loader.construct_scalar(key) for key, _ in node.value]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ClassSetError(
-            f'"{twice[0]}" stands twice in line {node.start_mark.line + 1} and below; '
-            "a class may be named once only, remove one."
-        )
-    return {
-        key: loader.construct_object(value, deep=True)
-        for key, (_, value) in zip(keys, node.value, strict=True)
-    }
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
-for _tag in ("int", "float", "bool", "null", "timestamp"):
-    _StrictLoader.add_constructor(
-        f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node)
-    )
 
 
 def _digest(*parts) -> str:
@@ -132,91 +104,6 @@ class Templates:
         return [t.replace("{a}", article).replace("{}", text) for t in self.templates]
 
 
-#: further folders in which class sets and templates are found by name: those of a user's own studies
-_FOLDERS: list[Path] = []
-
-
-def search_also(folder: Path) -> None:
-    """Find class sets and templates of a folder by their names too, after those of the package."""
-    if folder not in _FOLDERS:
-        _FOLDERS.append(folder)
-
-
-def _known(folder: str) -> dict[str, Path]:
-    """Name -> file, of everything that can be named: "class_sets" or "templates"."""
-    own = [path for other in _FOLDERS for path in sorted(other.glob("*.yaml"))]
-    bundled = sorted((DATA / folder).glob("*.yaml"))
-    return {path.stem: path for path in [*own, *bundled]}
-
-
-def file_of(spec: str, *, templates: bool = False) -> Path:
-    """The file that a class set, or a set of templates, is read from.
-
-    Raises
-    ------
-    ClassSetError  if there is none
-    """
-    return (
-        _find(spec, "templates", "template set")
-        if templates
-        else _find(spec, "class_sets", "class set")
-    )[0]
-
-
-def _find(spec: str, folder: str, what: str) -> tuple[Path, str]:
-    """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`."""
-    name, _, variant = spec.partition(".yaml:") if ".yaml:" in spec else (spec, "", "")
-    if variant:
-        name += ".yaml"
-    elif not name.endswith((".yaml", ".yml")):
-        name, _, variant = name.partition(":")
-    known = _known(folder)
-    path = known.get(name, DATA / folder / f"{name}.yaml")
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
-    if not path.is_file():
-        known = ", ".join(sorted(known))
-        raise ClassSetError(
-            f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
-        )
-    return path, variant
-
-
-def _read(path: Path, *keys: str) -> dict:
-    """Content of a file that may have these keys, and name, version and source."""
-    try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_StrictLoader)
-    except ClassSetError as error:
-        raise ClassSetError(f"{path}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = one_line(error, most=1000)  # where it is stands at the end
-        raise ClassSetError(f"{path} is not valid YAML ({reason}); mend the file.") from None
-    except OSError as error:
-        raise ClassSetError(f"{path} cannot be read ({error.strerror}); mend the path.") from None
-    if not isinstance(content, dict):
-        raise ClassSetError(f"{path} is empty or no mapping; it needs name, version and its lists.")
-    _refuse_unknown(content, ("name", "version", "source", *keys), path.name)
-    return content
-
-
-def _refuse_unknown(content: dict, keys, origin: str) -> None:
-    """A misspelt key would be passed over, and another class set run than the one that was meant."""
-    for key in content:
-        if key not in keys:
-            raise ClassSetError(
-                f'{origin} has "{key}", which is not read; the keys are {", ".join(keys)}.'
-            )
-
-
-def _part(content: dict, key: str, kind: type, origin: str):
-    """`content[key]` if it is of this kind; an empty one where it is absent or blank."""
-    value = content.get(key) or kind()
-    if not isinstance(value, kind):
-        shape = {dict: "a mapping, `name: ...`", list: "a list", str: "text"}[kind]
-        raise ClassSetError(f'{origin}: "{key}" must be {shape}, and is "{value}"; mend it.')
-    return value
-
-
 def _check(class_set: ClassSet, origin) -> ClassSet:
     """Refuse what would make a comparison meaningless: nothing to choose, or a choice offered twice."""
     if not class_set.tasks:
@@ -274,30 +161,30 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
     """
     if isinstance(spec, ClassSet):
         return spec
-    path, variant = _find(spec, "class_sets", "class set")
-    content, origin = _read(path, "tasks", "classes", "categories", "variants"), path.name
-    name = _part(content, "name", str, origin) or path.stem
-    tasks = _part(content, "tasks", dict, origin)
+    path, variant = find(spec, "class_sets", "class set")
+    content, origin = read(path, "tasks", "classes", "categories", "variants"), path.name
+    name = part(content, "name", str, origin) or path.stem
+    tasks = part(content, "tasks", dict, origin)
     if "classes" in content:  # short form: one task, named like the set
         if tasks:
             raise ClassSetError(f"{origin} has both `tasks` and `classes`; keep one of them.")
         tasks = {name: content["classes"]}
     tasks = {task: _texts(classes, task, origin) for task, classes in tasks.items()}
-    variants, note = _part(content, "variants", dict, origin), ""
+    variants, note = part(content, "variants", dict, origin), ""
     if variant and variant not in variants:
         have = ", ".join(variants) or "none"
         raise ClassSetError(f'class set "{path.stem}" has no variant "{variant}"; it has {have}.')
     if variant:
-        change, where = _part(variants, variant, dict, origin), f'{origin}, variant "{variant}"'
-        _refuse_unknown(change, ("note", "tasks", "texts", "add", "remove"), where)
-        note, tasks = _part(change, "note", str, where), _vary(tasks, change, where)
-    categories = _part(content, "categories", dict, origin)
+        change, where = part(variants, variant, dict, origin), f'{origin}, variant "{variant}"'
+        refuse_unknown(change, ("note", "tasks", "texts", "add", "remove"), where)
+        note, tasks = part(change, "note", str, where), _vary(tasks, change, where)
+    categories = part(content, "categories", dict, origin)
     class_set = ClassSet(
         name=name,
-        version=_part(content, "version", str, origin) or "1",
-        source=_part(content, "source", str, origin),
+        version=part(content, "version", str, origin) or "1",
+        source=part(content, "source", str, origin),
         tasks=tasks,
-        categories={key: list(_part(categories, key, list, origin)) for key in categories},
+        categories={key: list(part(categories, key, list, origin)) for key in categories},
         variant=variant,
         note=note,
     )
@@ -329,16 +216,16 @@ def _texts(classes, task: str, origin: str) -> dict[str, str]:
 def _vary(tasks: dict, change: dict, where: str) -> dict:
     """A variant replaces whole `tasks`, or changes `texts` of classes, adds or removes some."""
     tasks = {task: dict(classes) for task, classes in tasks.items()}
-    for task, classes in _part(change, "tasks", dict, where).items():
+    for task, classes in part(change, "tasks", dict, where).items():
         tasks[task] = _texts(classes, task, where)
     for kind in ("remove", "texts", "add"):
-        changes = _part(change, kind, dict, where)
+        changes = part(change, kind, dict, where)
         for task in changes:
             if task not in tasks:
                 raise ClassSetError(
                     f'{where} names the task "{task}"; the tasks are {", ".join(tasks)}.'
                 )
-            for name in _part(changes, task, list if kind == "remove" else dict, where):
+            for name in part(changes, task, list if kind == "remove" else dict, where):
                 if (name in tasks[task]) == (kind == "add"):
                     problem = "is a class already" if kind == "add" else "is no class"
                     raise ClassSetError(
@@ -374,11 +261,11 @@ def load_templates(spec: str | Templates) -> Templates:
     """
     if isinstance(spec, Templates):
         return spec
-    path, variant = _find(spec, "templates", "template set")
+    path, variant = find(spec, "templates", "template set")
     if variant:
         raise ClassSetError(f'template set "{spec}": templates have no variants; name {path.stem}.')
-    content, origin = _read(path, "templates"), path.name
-    templates = _part(content, "templates", list, origin)
+    content, origin = read(path, "templates"), path.name
+    templates = part(content, "templates", list, origin)
     if not templates:
         raise ClassSetError(f"{origin} lists no template; add `templates:` and a list of them.")
     for template in templates:
@@ -392,9 +279,9 @@ def load_templates(spec: str | Templates) -> Templates:
         if templates.count(template) > 1:
             raise ClassSetError(f'{origin} lists "{template}" twice; remove one.')
     return Templates(
-        name=_part(content, "name", str, origin) or path.stem,
-        version=_part(content, "version", str, origin) or "1",
-        source=_part(content, "source", str, origin),
+        name=part(content, "name", str, origin) or path.stem,
+        version=part(content, "version", str, origin) or "1",
+        source=part(content, "source", str, origin),
         templates=tuple(templates),
     )
 
@@ -416,10 +303,10 @@ def list_class_sets():
     import pandas as pd
 
     rows = []
-    for path in _known("class_sets").values():
+    for path in known_files("class_sets").values():
         if re.search(r"^templates:", path.read_text("utf-8"), re.MULTILINE):
             continue  # a user's own folder holds both
-        variants = _read(path, "tasks", "classes", "categories", "variants").get("variants") or {}
+        variants = read(path, "tasks", "classes", "categories", "variants").get("variants") or {}
         for variant in ["", *variants]:
             found = load_class_set(f"{path.stem}:{variant}" if variant else path.stem)
             rows.append(

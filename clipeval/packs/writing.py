@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval import __version__
-from clipeval.classify.class_sets import file_of
+from clipeval.classify.word_files import file_of
 from clipeval.datasets import label_files, refusal_to_share
 from clipeval.errors import ClipevalError, DataError
 from clipeval.files import file_sha256, sha256, whole_file

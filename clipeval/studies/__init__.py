@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 import clipeval.testcards  # noqa: F401  (the data set and the model that studies start with)
-from clipeval.classify.class_sets import search_also
+from clipeval.classify.word_files import search_also
 from clipeval.errors import ParameterError
 from clipeval.session.parameters import parse, refuse_cards
 from clipeval.session.run_folder import check_out

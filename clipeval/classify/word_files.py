@@ -1,0 +1,120 @@
+"""The YAML files of words: where class sets and templates are found, and how they are read."""
+
+from pathlib import Path
+
+import yaml
+
+from clipeval.errors import ClassSetError, one_line
+from clipeval.paths import DATA
+
+
+class _StrictLoader(yaml.CSafeLoader):
+    """YAML without surprises: a key written twice is an error, and every scalar stays text."""
+
+
+def _mapping(loader, node):
+    keys = [loader.construct_scalar(key) for key, _ in node.value]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ClassSetError(
+            f'"{twice[0]}" stands twice in line {node.start_mark.line + 1} and below; '
+            "a class may be named once only, remove one."
+        )
+    return {
+        key: loader.construct_object(value, deep=True)
+        for key, (_, value) in zip(keys, node.value, strict=True)
+    }
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+for _tag in ("int", "float", "bool", "null", "timestamp"):
+    _StrictLoader.add_constructor(
+        f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node)
+    )
+
+
+#: further folders in which class sets and templates are found by name: those of a user's own studies
+_FOLDERS: list[Path] = []
+
+
+def search_also(folder: Path) -> None:
+    """Find class sets and templates of a folder by their names too, after those of the package."""
+    if folder not in _FOLDERS:
+        _FOLDERS.append(folder)
+
+
+def known_files(folder: str) -> dict[str, Path]:
+    """Name -> file, of everything that can be named: "class_sets" or "templates"."""
+    own = [path for other in _FOLDERS for path in sorted(other.glob("*.yaml"))]
+    bundled = sorted((DATA / folder).glob("*.yaml"))
+    return {path.stem: path for path in [*own, *bundled]}
+
+
+def file_of(spec: str, *, templates: bool = False) -> Path:
+    """The file that a class set, or a set of templates, is read from.
+
+    Raises
+    ------
+    ClassSetError  if there is none
+    """
+    return (
+        find(spec, "templates", "template set")
+        if templates
+        else find(spec, "class_sets", "class set")
+    )[0]
+
+
+def find(spec: str, folder: str, what: str) -> tuple[Path, str]:
+    """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`."""
+    name, _, variant = spec.partition(".yaml:") if ".yaml:" in spec else (spec, "", "")
+    if variant:
+        name += ".yaml"
+    elif not name.endswith((".yaml", ".yml")):
+        name, _, variant = name.partition(":")
+    known = known_files(folder)
+    path = known.get(name, DATA / folder / f"{name}.yaml")
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(known))
+        raise ClassSetError(
+            f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
+        )
+    return path, variant
+
+
+def read(path: Path, *keys: str) -> dict:
+    """Content of a file that may have these keys, and name, version and source."""
+    try:
+        content = yaml.load(path.read_text("utf-8"), Loader=_StrictLoader)
+    except ClassSetError as error:
+        raise ClassSetError(f"{path}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = one_line(error, most=1000)  # where it is stands at the end
+        raise ClassSetError(f"{path} is not valid YAML ({reason}); mend the file.") from None
+    except OSError as error:
+        raise ClassSetError(f"{path} cannot be read ({error.strerror}); mend the path.") from None
+    if not isinstance(content, dict):
+        raise ClassSetError(f"{path} is empty or no mapping; it needs name, version and its lists.")
+    refuse_unknown(content, ("name", "version", "source", *keys), path.name)
+    return content
+
+
+def refuse_unknown(content: dict, keys, origin: str) -> None:
+    """A misspelt key would be passed over, and another class set run than the one that was meant."""
+    for key in content:
+        if key not in keys:
+            raise ClassSetError(
+                f'{origin} has "{key}", which is not read; the keys are {", ".join(keys)}.'
+            )
+
+
+def part(content: dict, key: str, kind: type, origin: str):
+    """`content[key]` if it is of this kind; an empty one where it is absent or blank."""
+    value = content.get(key) or kind()
+    if not isinstance(value, kind):
+        shape = {dict: "a mapping, `name: ...`", list: "a list", str: "text"}[kind]
+        raise ClassSetError(f'{origin}: "{key}" must be {shape}, and is "{value}"; mend it.')
+    return value
