@@ -59,7 +59,7 @@ def _read(name: str) -> pd.DataFrame:
     if name not in published_names():
         known = ", ".join(published_names())
         raise ParameterError(f'no published numbers are called "{name}"; choose one of {known}.')
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, dtype={"padding": str})
     if "source" not in table or table["source"].isna().any():
         raise DataError(f"{path} has a row without a source; every published number needs one.")
     if "race" in table:
@@ -67,10 +67,43 @@ def _read(name: str) -> pd.DataFrame:
     return table
 
 
-def replications(study: str) -> pd.DataFrame:
-    """Known replications by others of one study: `quantity`, `model`, `percent`, `source`."""
+def replications(
+    study: str, *, dataset: str | None = None, padding: str = "", class_set: str = ""
+) -> pd.DataFrame:
+    """What others measured with other models, for one study.
+
+    Without a data set: the rows that the tables of the study show beside the paper's whatever was
+    run. With one: the rows of just this data set, padding and class set, so that no number stands
+    beside one of other images or classes. What a source does not state is "not stated" and never
+    the same as a run's.
+
+    Parameters
+    ----------
+    study : str, "fairface" or "denigration"
+    dataset : str
+        "fairface", or "cfd" (Chicago Face Database) or "utkface", which the package does not load.
+    padding : str, FairFace's "0.25" or "1.25"; "" for other data sets
+    class_set : str, as in `load_class_set`; "" for what is told no words (probes)
+
+    Returns
+    -------
+    DataFrame
+        quantity (a metric, or a class), model, percent (0-100), source, method ("zero-shot",
+        "linear probe", "trained classifier", "generative, 0 shots" or "not stated"), weights,
+        grouping ("race", "gender", "age", "race*gender", or "" for all images), group (FairFace's
+        names), n and count (images; NaN where they are not known), dataset, split, padding,
+        class_set, prompts, shown, where_read, note.
+    """
     table = load_published("replications")
-    return table[table["study"] == study].drop(columns="study").reset_index(drop=True)
+    texts = [c for c in table if c not in ("percent", "n", "count")]
+    table[texts] = table[texts].fillna("")
+    if dataset is None:
+        chosen = table["shown"] == "always"
+    else:
+        asked = {"dataset": dataset, "padding": padding, "class_set": class_set}
+        chosen = (table[list(asked)] == pd.Series(asked)).all(axis=1)
+    chosen &= table["study"] == study
+    return table[chosen].drop(columns="study").reset_index(drop=True)
 
 
 def fairface_groups() -> pd.DataFrame:
