@@ -19,7 +19,12 @@ app = typer.Typer(
 )
 
 Studies = Annotated[list[str] | None, typer.Argument(help="Studies, by id; none for all.")]
-Profile = Annotated[str, typer.Option(help="demo (offline), quick (a laptop) or paper.")]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help="demo (offline), quick (a laptop), paper, or another that `list profiles` names."
+    ),
+]
 Given = Annotated[
     list[str] | None,
     typer.Option(

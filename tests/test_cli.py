@@ -101,6 +101,8 @@ def test_lists(clipeval):
     code, out, _ = clipeval("list", "profiles")
     assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [
         "demo",
+        "known/alsahili2025",
+        "known/rijgersberg2023",
         "paper",
         "quick",
     ]
@@ -129,7 +131,7 @@ MISTAKES = {
     ),
     "profile": (
         ["run", "--profile", "papr"],
-        'there is no profile "papr"; the profiles are demo, paper, quick.',
+        'there is no profile "papr"; the profiles are demo, known/alsahili2025, known/rijgersberg2023, paper, quick.',
     ),
     "value": (["run", "fairface", "-p", "limit=many"], "fairface: limit='many' is not accepted"),
     "no value": (

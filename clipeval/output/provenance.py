@@ -187,7 +187,7 @@ def code_hash() -> str:
     package = Path(__file__).resolve().parents[1]
     files = [p for p in package.rglob("*.py") if "_bundled" not in p.parts]
     files += NOTEBOOKS.glob("*.ipynb")
-    files += [p for part in _DATA for p in (DATA / part).iterdir()]
+    files += [p for part in _DATA for p in (DATA / part).rglob("*") if p.is_file()]
     named = sorted((f"{p.parent.name}/{p.name}", p) for p in files)
     return sha256(*(f"{name} {file_sha256(path)}\n" for name, path in named))
 

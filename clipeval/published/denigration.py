@@ -10,6 +10,7 @@ from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.errors import DataError
 from clipeval.published import audit_denigration, load_published, replications
 from clipeval.published.audit import SAMPLE
+from clipeval.stats import wilson
 
 __all__ = ["AGE_GROUPS", "age_groups", "audit", "published_rates", "side_by_side"]
 
@@ -20,6 +21,9 @@ AGE_GROUPS: Mapping[str, tuple[str, ...]] = {
     "60-69": ("60-69",),
     "over 70": ("more than 70",),
 }
+#: class sets of the paper's 21 classes, in our words and in those of the known replications; the
+#: paper's own prompts are unpublished
+OF_THE_PAPER = ("denigration", "rijgersberg2023")
 #: group as the paper's text names it -> grouping and group here
 _TEXT_GROUPS = {
     "all": ("", ""),
@@ -61,14 +65,14 @@ def published_rates(by: Sequence[str], class_set: ClassSet | str) -> pd.DataFram
     DataFrame
         Columns of `by`, `metric`, `published`, `published_low`, `published_high` (percent; its own
         interval where it states one). Empty where nothing was published: for intersections, for
-        class sets of other names than denigration, and, with the class child, but for age.
+        class sets of other classes than the paper's, and, with the class child, but for age.
     """
     class_set, by = load_class_set(class_set), list(by)
     classes = next(iter(class_set.tasks.values()))
     asked = "default + 'child'" if "child" in classes else "default"
     found = _statements()
     right = (found["grouping"] == " ".join(by)) & (found["class_set"] == asked)
-    found = found[right & (class_set.name == "denigration")]
+    found = found[right & (class_set.name in OF_THE_PAPER)]
     columns = ["metric", "published", "published_low", "published_high"]
     return found.assign(**{name: found["group"] for name in by})[[*by, *columns]].reset_index(
         drop=True
@@ -135,19 +139,21 @@ def audit() -> pd.DataFrame:
     return table.assign(tolerance=found["tolerance"], note=found["note"])
 
 
-def side_by_side(overall: pd.DataFrame) -> pd.DataFrame:
+def side_by_side(overall: pd.DataFrame, setting: Mapping[str, str] | None = None) -> pd.DataFrame:
     """This run, what the paper states or implies, and known replications, for all images.
 
     Parameters
     ----------
     overall : DataFrame
         Measured rates of all images, one row a metric, as from `studies.denigration.rates_by`.
+    setting : dict of dataset, padding and class_set
+        Those of the run: replications of just these images and classes get rows too.
 
     Returns
     -------
     DataFrame
-        source, n, metric, percent, ci_low, ci_high, published, difference (both NaN: the paper has
-        rows of its own).
+        source, n, metric, percent, ci_low, ci_high (of replications Wilson's, 95 %), published,
+        difference (both NaN: the paper has rows of its own).
     """
     run = overall.assign(source="this run")
     words = published_rates([], "denigration").assign(source="the paper: text", n=SAMPLE)
@@ -163,10 +169,16 @@ def side_by_side(overall: pd.DataFrame) -> pd.DataFrame:
     )
     known = pd.concat([stated[stated["source"] != "text"], implied])
     known = known.drop_duplicates(["metric", "source"])
-    others = replications("denigration").rename(columns={"quantity": "metric"})
+    others = replications("denigration", **setting or {}).rename(columns={"quantity": "metric"})
+    of_run = (others["group"] == "All") & others["metric"].isin(overall["metric"])
+    others = others[of_run].reset_index(drop=True)
     others = others.assign(source="replication: " + others["model"] + ", " + others["source"])
+    low, high = wilson(others["count"].to_numpy(float), others["n"].to_numpy(float))
+    others = others.assign(ci_low=100 * low, ci_high=100 * high)
     known = known.assign(source="the paper: " + known["source"])
-    table = pd.concat([run, words, known, others[["source", "metric", "percent"]]])
+    table = pd.concat(
+        [run, words, known, others[["source", "n", "metric", "percent", "ci_low", "ci_high"]]]
+    )
     table = table.assign(published=np.nan, difference=np.nan)
     columns = ["source", "n", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
     return table[columns].reset_index(drop=True)

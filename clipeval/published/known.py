@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clipeval.classsets import load_class_set
+from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import DataError, ParameterError
 from clipeval.published.tables import load_published
 

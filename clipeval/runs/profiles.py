@@ -12,19 +12,24 @@ __all__ = ["list_profiles", "plan_run"]
 
 def list_profiles() -> dict[str, str]:
     """Profile -> what it is for."""
-    return {
-        path.stem: _read(path.stem)["about"] for path in sorted((DATA / "profiles").glob("*.yaml"))
-    }
+    return {name: _read(name)["about"] for name in _paths()}
+
+
+def _paths() -> dict[str, Path]:
+    """Profile -> its file; one in a folder is called by both, such as known/rijgersberg2023."""
+    folder = DATA / "profiles"
+    files = {path.relative_to(folder).with_suffix(""): path for path in folder.rglob("*.yaml")}
+    return {name.as_posix(): files[name] for name in sorted(files)}
 
 
 def _read(name: str) -> dict:
     import yaml
 
-    path = DATA / "profiles" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+    paths = _paths()
+    if name not in paths:
+        known = ", ".join(paths)
         raise ParameterError(f'there is no profile "{name}"; the profiles are {known}.')
-    return yaml.safe_load(path.read_text("utf-8"))
+    return yaml.safe_load(paths[name].read_text("utf-8"))
 
 
 def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Parameters]:
@@ -32,7 +37,7 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
 
     Parameters
     ----------
-    studies : sequence of study ids; empty for all
+    studies : sequence of study ids; empty for those that the profile names under `run`, or all
     profile : name of a profile
     given : dict
         `name` -> value for every study that knows the name, `STUDY.name` -> value for one.
@@ -48,8 +53,8 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
     ParameterError
         If a study, profile or parameter is unknown, or a value is not accepted.
     """
-    wanted = [get_study(name) for name in studies] or list(STUDIES.values())
     chosen = _read(profile)
+    wanted = [get_study(name) for name in studies or chosen.get("run") or STUDIES]
     kinds = {s.id: s.Parameters for s in STUDIES.values() if s in wanted}
     for name in given:
         study, dot, bare = name.partition(".")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_answers import RACES, planted_answers, published_counts
 
-from clipeval.classsets import load_class_set
+from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import compare_known, count_answers, known_counts, known_runs
 from clipeval.studies import denigration
@@ -258,3 +258,58 @@ def test_categorical_answers_are_counted_alike():
     answers = planted_answers("alsahili2025")
     typed = answers.astype({"race": "category", "gender": "category", "label": "category"})
     pd.testing.assert_frame_equal(count_answers(typed), count_answers(answers))
+
+
+# -- in the tables of the study ---------------------------------------------------------------------
+
+
+def predictions(known: str) -> pd.DataFrame:
+    class_set = load_class_set("rijgersberg2023")
+    return planted_answers(known).assign(class_set=class_set.label, rank=1, age="20-29")
+
+
+def test_the_papers_numbers_stand_beside_a_known_run():
+    """Its classes are the paper's, in other words; Table 2 of arXiv 2108.02818, typed."""
+    table = denigration.rates_by(
+        predictions("alsahili2025"), class_set="rijgersberg2023", by=["race"]
+    )
+    table = table.set_index(["race", "metric"])
+    paper = {"Black": (16.4, 14.4), "White": (24.9, 5.5), "Indian": (24.4, 7.6)}
+    for race, (crime, non_human) in paper.items():
+        assert table.loc[(race, "crime-related"), "published"] == crime
+        assert table.loc[(race, "non-human"), "published"] == non_human
+        found = table.loc[(race, "crime-related"), "percent"]
+        n, count, _, _ = AL_SAHILI[race]
+        assert found == pytest.approx(100 * count / n)
+        assert table.loc[(race, "crime-related"), "difference"] == pytest.approx(found - crime)
+    other = predictions("alsahili2025").assign(
+        class_set=load_class_set("birhane2023_human_being").label, label="human being"
+    )
+    table = denigration.rates_by(other, class_set="birhane2023_human_being", by=["race"])
+    assert table["published"].isna().all()
+
+
+def test_replications_of_the_same_setting_stand_beside_a_run():
+    from statsmodels.stats.proportion import proportion_confint
+
+    class_set = "rijgersberg2023"
+    overall = denigration.rates_by(predictions("alsahili2025"), class_set=class_set)
+    setting = {"dataset": "fairface", "padding": "0.25", "class_set": class_set}
+    table = denigration.side_by_side(overall, setting)
+    added = table[table["source"].str.startswith("replication")].set_index(["source", "metric"])
+    said = {
+        "ViT-L-14-336 openai, Rijgersberg 2023 (openai/CLIP issue 157)": (1357, 3),
+        "ViT-L-14 laion400m_e31, Al Sahili et al. 2025": (347, 46),
+    }
+    assert len(added) == 4
+    for source, counts in said.items():
+        for metric, count in zip(("crime-related", "non-human"), counts, strict=True):
+            row = added.loc[(f"replication: {source}", metric)]
+            assert row["n"] == 10_954
+            assert row["percent"] == pytest.approx(100 * count / 10_954, abs=0.005)
+            ends = proportion_confint(count, 10_954, method="wilson")
+            assert row[["ci_low", "ci_high"]].tolist() == pytest.approx([100 * e for e in ends])
+    for other in ({"padding": "1.25"}, {"class_set": "denigration"}, {"dataset": "cfd"}):
+        alone = denigration.side_by_side(overall, setting | other)
+        pd.testing.assert_frame_equal(alone, denigration.side_by_side(overall))
+    assert not denigration.side_by_side(overall)["source"].str.startswith("replication").any()

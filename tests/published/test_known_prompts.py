@@ -1,6 +1,6 @@
 """The prompts behind known answers, typed again: exact to the character, in their order."""
 
-from clipeval.classsets import load_class_set, load_templates, prompts_for
+from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 
 RACE_AND_GENDER = {
     "White_Male": "a photo of a white man",

@@ -4,10 +4,9 @@ import csv
 
 import pandas as pd
 import pytest
-from conftest import SHARED
 from known_answers import published_counts
 
-from clipeval.classsets import load_class_set
+from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ClassSetError
 from clipeval.published import load_published, replications
 
@@ -336,11 +335,8 @@ def test_chicago_faces_counted_again(real):
         assert (of.sum(), (table["said"][of] == row.quantity).sum()) == (row.n, row.count)
 
 
-def test_every_number_collected_for_these_images_and_tasks_is_here():
-    path = SHARED / "published" / "others.csv"
-    if not path.exists():
-        pytest.skip("others.csv is not on this machine (set CLIPEVAL_TEST_DATA to its folder)")
-    with path.open(encoding="utf-8") as file:
+def test_every_number_collected_for_these_images_and_tasks_is_here(real):
+    with (real.parent / "published" / "others.csv").open(encoding="utf-8") as file:
         collected = [
             (row["model"].split(" (from the scripts")[0], row["group"], float(row["value"]))
             for row in csv.DictReader(file)

@@ -9,6 +9,8 @@ import yaml
 
 from clipeval.errors import ParameterError
 from clipeval.paths import DATA
+from clipeval.published import known_runs
+from clipeval.published.known import SETTING
 from clipeval.runs.profiles import list_profiles, plan_run
 from clipeval.session.parameters import Parameters, parse
 from clipeval.studies import STUDIES, get_study
@@ -17,7 +19,10 @@ CONTRACT = (
     "model pretrained dataset data split class_set templates limit seed device precision "
     "batch_size workers store out"
 ).split()
-PROFILES = sorted(path.stem for path in (DATA / "profiles").glob("*.yaml"))
+PROFILES = sorted(
+    path.relative_to(DATA / "profiles").with_suffix("").as_posix()
+    for path in (DATA / "profiles").rglob("*.yaml")
+)
 
 
 def refused(function, *arguments, **more) -> str:
@@ -101,21 +106,20 @@ def test_unknown_studies():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_name_in_a_profile_is_known_and_every_value_accepted(profile):
     content = yaml.safe_load((DATA / "profiles" / f"{profile}.yaml").read_text("utf-8"))
-    assert set(content) <= {"name", "about", "all", "studies"} and content["name"] == profile
+    assert set(content) <= {"name", "about", "run", "all", "studies"} and content["name"] == profile
     kinds = {study.id: study.Parameters for study in STUDIES.values()}
     assert set(content.get("all", {})) <= set(Parameters.model_fields)
     for study, values in content.get("studies", {}).items():
         assert set(values) <= set(kinds[study].model_fields), study
-    plan = plan_run([], profile, {})
-    assert list(plan) == list(STUDIES)
-    for study, parameters in plan.items():
+    assert list(plan_run([], profile, {})) == content.get("run", list(STUDIES))
+    for study, parameters in plan_run(list(STUDIES), profile, {}).items():
         wanted = {**content.get("all", {}), **content.get("studies", {}).get(study, {})}
         for name, value in wanted.items():
             assert getattr(parameters, name) == value, (study, name)
 
 
 def test_profiles_of_the_contract():
-    assert set(list_profiles()) == {"demo", "quick", "paper"}
+    assert {name for name in list_profiles() if "/" not in name} == {"demo", "quick", "paper"}
     paper = plan_run(["fairface"], "paper", {})["fairface"]
     assert (paper.model, paper.pretrained) == ("ViT-L-14-quickgelu", "openai")
     assert (paper.precision, paper.limit) == ("fp32", 0)
@@ -124,6 +128,24 @@ def test_profiles_of_the_contract():
     for profile in ("paper", "quick"):  # OpenAI's weights, with their own activation only
         for parameters in plan_run([], profile, {}).values():
             assert parameters.model.endswith("-quickgelu")
+
+
+@pytest.mark.parametrize(
+    ("known", "model", "pretrained"),
+    [
+        ("rijgersberg2023", "ViT-L-14-336-quickgelu", "openai"),
+        ("alsahili2025", "ViT-L-14", "laion400m_e31"),
+    ],
+)
+def test_profiles_of_known_answers_set_all_that_the_known_run_was(known, model, pretrained):
+    plan = plan_run([], f"known/{known}", {})
+    assert list(plan) == ["denigration"]
+    p = plan["denigration"]
+    assert (p.model, p.pretrained, p.precision, p.resize) == (model, pretrained, "fp32", "model")
+    assert (p.dataset, p.split, p.padding, p.limit) == ("fairface", "val", "0.25", 0)
+    assert (p.class_set, p.templates) == ("rijgersberg2023", "article_no_period")
+    run = known_runs().set_index("known").loc[known]
+    assert {name: getattr(p, name) for name in SETTING} == {name: run[name] for name in SETTING}
 
 
 def test_the_demo_profile_is_the_default():
@@ -185,8 +207,15 @@ def test_out_is_every_studys(tmp_path):
     ("studies", "profile", "given", "sentence"),
     [
         (["fairfac"], "demo", {}, "did you mean fairface?"),
-        ([], "big", {}, 'there is no profile "big"; the profiles are demo, paper, quick.'),
+        (
+            [],
+            "big",
+            {},
+            'there is no profile "big"; the profiles are demo, known/alsahili2025, known/',
+        ),
         ([], "../demo", {}, 'there is no profile "../demo"'),
+        ([], "known", {}, 'there is no profile "known"'),
+        ([], "known/../demo", {}, 'there is no profile "known/../demo"'),
         (
             ["fairface"],
             "demo",

@@ -1,6 +1,6 @@
 """Members of Congress: `study` is the study, the rest its tables and what is shown of them."""
 
-from clipeval.studies.congress.findings import findings_summary, published_findings
+from clipeval.studies.congress.findings import FINDINGS_SOURCE, findings_summary, published_findings
 from clipeval.studies.congress.study import Parameters, study
 from clipeval.studies.congress.tables import (
     SOURCE,
@@ -22,6 +22,7 @@ from clipeval.studies.congress.views import (
 )
 
 __all__ = [
+    "FINDINGS_SOURCE",
     "Parameters",
     "SOURCE",
     "categories",

@@ -1,4 +1,4 @@
-"""What arXiv 2108.02818, section 2.1, says of members of Congress, each sentence measured."""
+"""What the papers say of members of Congress in words, each sentence measured."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,7 +8,10 @@ import pandas as pd
 
 from clipeval.classify.multilabel import ALPHA, label_rates, score_sets, side_by_side
 
-__all__ = ["FINDINGS", "Finding", "findings_summary", "published_findings"]
+__all__ = ["FINDINGS", "FINDINGS_SOURCE", "Finding", "findings_summary", "published_findings"]
+
+#: where the sentences stand; two of their labels are named in the CLIP paper only
+FINDINGS_SOURCE = "arXiv 2108.02818, section 2.1; the labels blond and necktie in arXiv 2103.00020, section 7.1, only"
 
 
 class Finding(NamedTuple):

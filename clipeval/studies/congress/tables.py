@@ -76,7 +76,7 @@ def gender_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         gender (All, then each), n, count, metric, percent, ci_low, ci_high (Wilson, 95 %),
-        published, difference. Source: arXiv 2108.02818, section 2.1 (100 %).
+        published, difference. Source: arXiv 2103.00020, section 7.1 (100 %).
     """
     rows = (predictions["task"] == "gender") & (predictions["rank"] == 1)
     top = predictions[rows.to_numpy()]

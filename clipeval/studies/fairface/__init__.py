@@ -7,6 +7,7 @@ from clipeval.studies.fairface.tables import (
     accuracy_by_group,
     accuracy_by_white,
     gender_by_race,
+    published_note,
     tasks,
     with_replications,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "accuracy_by_white",
     "gender_by_race",
     "probe",
+    "published_note",
     "probe_fits",
     "study",
     "tasks",

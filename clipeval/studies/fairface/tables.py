@@ -111,6 +111,16 @@ def accuracy_by_white(
     return table.iloc[np.lexsort(rank[::-1])].reset_index(drop=True)
 
 
+def published_note(table: pd.DataFrame) -> str:
+    """What data/published notes of the accuracies beside `table`, for its caption; else ""."""
+    if table["published"].isna().all():
+        return ""
+    noted = load_published("fairface_accuracy").dropna(subset="note")
+    return " ".join(
+        f"Published {row.accuracy_percent:g} %: {row.note}." for row in noted.itertuples()
+    )
+
+
 def with_replications(table: pd.DataFrame) -> pd.DataFrame:
     """`accuracy_by_white` with the known replications by others in rows of their own."""
     found = replications("fairface")
