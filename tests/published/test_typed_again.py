@@ -4,10 +4,16 @@ Two typings of one number agree, or one of them is wrong: no number of data/publ
 without a change here.
 """
 
+import json
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from clipeval.paths import NOTEBOOKS
 from clipeval.published import load_published
+from clipeval.studies import congress, fairface
 
 ATTRIBUTES = ("race", "gender", "age")
 #: columns of the papers' tables, under FairFace's own names
@@ -233,3 +239,26 @@ def test_only_the_four_class_accuracy_carries_a_note():
     keys = noted[["model", "images_of", "attribute", "accuracy_percent"]]
     assert keys.to_numpy().tolist() == [["FairFace model", "Non-White", "race", 75.4]]
     assert "four classes" in noted["note"].iloc[0] and "footnote 7" in noted["note"].iloc[0]
+
+
+def test_captions_cite_what_the_data_cite():
+    """arXiv 2108.02818 states no gender accuracy of members of Congress, and neither blond nor necktie."""
+    cells = json.loads((NOTEBOOKS / "04_congress.ipynb").read_text("utf-8"))["cells"]
+    code = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    assert re.findall(r'published_source="(.+?)"', code) == [CLIP_TEXT]
+    assert "{congress.FINDINGS_SOURCE}" in code
+    assert congress.FINDINGS_SOURCE == (
+        "arXiv 2108.02818, section 2.1; the labels blond and necktie in arXiv 2103.00020, section "
+        "7.1, only"
+    )
+
+
+def test_the_note_stands_in_the_caption_where_the_number_is_shown():
+    shown = pd.DataFrame({"published": [75.4, np.nan]})
+    assert fairface.published_note(shown) == (
+        "Published 75.4 % (FairFace model, race, Non-White): in FairFace's own Table 4 an accuracy "
+        "over four classes; footnote 7 of arXiv 2103.00020 calls race binary."
+    )
+    assert fairface.published_note(pd.DataFrame({"published": [np.nan]})) == ""
+    cells = json.loads((NOTEBOOKS / "01_fairface.ipynb").read_text("utf-8"))["cells"]
+    assert any("{fairface.published_note(by_white)}" in "".join(c["source"]) for c in cells)
