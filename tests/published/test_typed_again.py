@@ -256,8 +256,8 @@ def test_captions_cite_what_the_data_cite():
 def test_the_note_stands_in_the_caption_where_the_number_is_shown():
     shown = pd.DataFrame({"published": [75.4, np.nan]})
     assert fairface.published_note(shown) == (
-        "Published 75.4 % (FairFace model, race, Non-White): in FairFace's own Table 4 an accuracy "
-        "over four classes; footnote 7 of arXiv 2103.00020 calls race binary."
+        "Published 75.4 %: four classes in FairFace's Table 4, binary by arXiv 2103.00020, "
+        "footnote 7."
     )
     assert fairface.published_note(pd.DataFrame({"published": [np.nan]})) == ""
     cells = json.loads((NOTEBOOKS / "01_fairface.ipynb").read_text("utf-8"))["cells"]
