@@ -72,11 +72,12 @@ def _letters(characters: str) -> str:
 def _outlines_only():
     """Embed glyphs without layout rules, of no use in a PDF: that halves the time to write one.
 
-    matplotlib offers no such option, so fontTools' default list of tables to drop is lent more.
+    matplotlib offers no such option, so fontTools' default list of tables to drop, which is private,
+    is lent more.
     """
     from fontTools.subset import Options
 
-    default = getattr(Options, "_drop_tables_default", [])
+    default = Options._drop_tables_default
     Options._drop_tables_default = [*default, *_LAYOUT_TABLES]
     try:
         yield

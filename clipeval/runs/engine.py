@@ -73,9 +73,6 @@ class _Hook(DisplayHook):
         result = {"execution_count": self.prompt_count, "metadata": md_dict or {}}
         self.shell.put(new_output("execute_result", data=_bundle(format_dict), **result))
 
-    def finish_displayhook(self):
-        self._is_active = False
-
 
 class _Stream(io.TextIOBase):
     """stdout or stderr of the cells."""
@@ -116,6 +113,7 @@ class Shell(InteractiveShell):
     def enable_gui(self, gui=None):
         """Nothing to do: no window is ever opened."""
 
+    # private, but the place where ipykernel's shell takes tracebacks too
     def _showtraceback(self, etype, evalue, stb):
         self.put(new_output("error", ename=etype.__name__, evalue=str(evalue), traceback=list(stb)))
 

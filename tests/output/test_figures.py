@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
+import zlib
 
 import matplotlib
 import numpy as np
@@ -353,6 +354,25 @@ def test_fonts_are_embedded_and_texts_stay_texts(tmp_path):
     assert "$x_1$ &amp; 100" in svg and len(fonts) == svg.count("<text") > 20
     assert all(font.startswith("'DejaVu Sans'") for font in fonts)
     ElementTree.fromstring(svg.encode())
+
+
+def test_fonts_in_a_pdf_have_no_layout_rules(tmp_path):
+    """A private list of fontTools is lent more for this; matplotlib alone would leave the rules in."""
+    from fontTools.ttLib import TTFont
+
+    def tables(pdf: bytes) -> set[str]:
+        streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, flags=re.S)
+        plain = [zlib.decompress(s) for s in streams if s.startswith(b"\x78")]
+        fonts = [s for s in plain if s.startswith(b"\x00\x01\x00\x00")]
+        return set().union(*(TTFont(io.BytesIO(font)).keys() for font in fonts))
+
+    fig = FIGURES["rows"]()
+    paths = figures.save_figure(fig, tmp_path, "f", "C.", PROVENANCE)
+    mine = tables(paths["pdf"].read_bytes())
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        fig.savefig(tmp_path / "plain.pdf")
+    rules = tables((tmp_path / "plain.pdf").read_bytes()) - mine
+    assert "glyf" in mine and rules and rules <= {"GDEF", "GPOS", "GSUB"}
 
 
 def test_test_cards_are_stamped_once_and_nothing_moves_out(tmp_path):

@@ -66,6 +66,14 @@ def test_outputs_are_those_of_a_kernel(tmp_path):
     nbformat.validate(nbformat.from_dict(mine))
 
 
+def test_an_error_is_an_output_and_nothing_of_it_is_printed(tmp_path):
+    """Where IPython no longer hands tracebacks to `Shell._showtraceback`, it prints them."""
+    notebook, _ = _run(tmp_path, "error", ["1 / 0"], engine_name=engine.NAME)
+    (output,) = (o for cell in notebook["cells"] for o in cell.get("outputs", []))
+    assert (output["output_type"], output["ename"]) == ("error", "ZeroDivisionError")
+    assert "division by zero" in output["traceback"][-1]
+
+
 def test_the_share_of_cells_is_told(tmp_path):
     shares = []
     _run(tmp_path, "told", ["1", "2", "3"], engine_name=engine.NAME, tell=shares.append)
