@@ -1,7 +1,8 @@
-"""Uncertainty: group rates, paired changes, tests over labels, bootstrap over clusters, group gaps.
+"""Uncertainty: group rates, group gaps, paired changes, tests over labels, bootstrap over clusters, power.
 
-Pure functions on arrays and tables. Rates in tables are percent (0-100). scipy and statsmodels are
-imported by the functions that use them, so that this package imports fast.
+Pure functions on arrays and tables. Rates in tables are percent (0-100). scipy.special and statsmodels
+are imported by the functions that use them, so that this package imports fast; scipy.stats, which takes
+two seconds, is never imported: Fisher's and McNemar's tests and the corrections are written out here.
 """
 
 from clipeval.stats.bootstrap import (
@@ -12,27 +13,59 @@ from clipeval.stats.bootstrap import (
     cluster_rates,
     paired_bootstrap,
 )
-from clipeval.stats.gaps import GroupGaps, group_gaps
+from clipeval.stats.differences import newcombe
+from clipeval.stats.factorial import factor_tests, leading_factor
+from clipeval.stats.gaps import (
+    Control,
+    GroupGaps,
+    gaps_of_counts,
+    group_gaps,
+    negative_control,
+)
 from clipeval.stats.labels import adjust, chi2_by_label
-from clipeval.stats.paired import mcnemar_models, paired_change, paired_changes
-from clipeval.stats.rates import group_counts, group_rates, hits_of, wilson
+from clipeval.stats.paired import mcnemar_models, paired_changes
+from clipeval.stats.picks import Extremes, extreme_rates, extremes
+from clipeval.stats.power import smallest_difference
+from clipeval.stats.rates import (
+    LEAST_EXPECTED,
+    clopper_pearson,
+    doubtful,
+    group_counts,
+    group_rates,
+    hits_of,
+    mean_rate,
+    wilson,
+)
 
 __all__ = [
     "FEW_CLUSTERS",
+    "LEAST_EXPECTED",
     "ClusterInterval",
+    "Control",
+    "Extremes",
     "GroupGaps",
     "PairedInterval",
     "adjust",
     "chi2_by_label",
+    "clopper_pearson",
     "cluster_bootstrap",
     "cluster_rates",
+    "doubtful",
+    "extreme_rates",
+    "extremes",
+    "factor_tests",
+    "gaps_of_counts",
     "group_counts",
     "group_gaps",
     "group_rates",
     "hits_of",
+    "leading_factor",
     "mcnemar_models",
+    "mean_rate",
+    "negative_control",
+    "newcombe",
     "paired_bootstrap",
-    "paired_change",
     "paired_changes",
+    "smallest_difference",
     "wilson",
 ]

@@ -1,4 +1,8 @@
-"""How far groups of images are apart, with intervals from draws of their rates, and tests."""
+"""How far groups of images are apart: intervals, one test for all groups, and a negative control.
+
+Everything is computed from the images and hits of each group, so that a million images take as long
+as a thousand.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,25 +10,34 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import DataError
-from clipeval.stats.bootstrap import (
-    CHUNK,
-    FEW_CLUSTERS,
-    check_draws,
-    cluster_codes,
-    cluster_sums,
-    expanded_tail,
-    percentiles,
-    resample,
-)
-from clipeval.stats.labels import chi2_by_label
-from clipeval.stats.rates import check_groups, group_counts, hits_of
+from clipeval.errors import DataError, ParameterError
+from clipeval.stats.bootstrap import check_draws
+from clipeval.stats.differences import difference_ends, ratio_ends
+from clipeval.stats.labels import chi2_of_counts
+from clipeval.stats.picks import pairwise_ends
+from clipeval.stats.rates import group_counts, wilson
 
-__all__ = ["GroupGaps", "group_gaps"]
+__all__ = [
+    "Control",
+    "GroupGaps",
+    "against_all",
+    "gaps_of_counts",
+    "group_gaps",
+    "largest_gap",
+    "negative_control",
+    "permutation_p",
+]
 
 
 class GroupGaps(NamedTuple):
     """`groups`: one row a group; `largest`: one row, the largest gap between two groups."""
+
+    groups: pd.DataFrame
+    largest: pd.DataFrame
+
+
+class Control(NamedTuple):
+    """What chance alone makes of the gaps; `groups`: one row a group; `largest`: one row."""
 
     groups: pd.DataFrame
     largest: pd.DataFrame
@@ -38,7 +51,6 @@ def group_gaps(
     confidence: float = 0.95,
     n_boot: int = 10_000,
     seed: int = 0,
-    clusters: str | None = None,
 ) -> GroupGaps:
     """How far groups are apart: each from the overall rate, and the largest gap between two.
 
@@ -47,151 +59,223 @@ def group_gaps(
     frame : DataFrame, one row an image
     hit : str, name of a bool column
     by : sequence of str, grouping columns; groups without images are left out
-    n_boot, seed : int, draws of the rates and of the permutation test, and their seed
-    clusters : str or None, column of the sequence or person of each image. None draws each group's
-        rate from its Jeffreys posterior, Beta(hits + 1/2, others + 1/2), which has a width also
-        where all images or none are hits; otherwise whole clusters are resampled, and a group
-        without or with hits only is drawn from that posterior for as many images as it has clusters
+    confidence : float in (0, 1), of every interval
+    n_boot, seed : int, draws of the permutation test, and their seed
 
     Returns
     -------
     GroupGaps
         `groups`: columns of `by`, `n`, `count`, `percent`, `overall` (percent of all images),
         `from_overall` (percent - overall, percentage points), `ratio` (percent / overall; NaN if
-        overall is 0), each of the last two with `_low` and `_high` (percentiles of the draws, and
-        always around the rate itself).
+        overall is 0), each of the last two with `_low` and `_high`.
         `largest`: `highest`, `lowest` (groups), `gap` (percentage points), `ci_low`, `ci_high`,
-        `chi2`, `dof`, `p_chi2`, `min_expected` (independence of hit and group), `p_permutation`
-        (how often shuffled groups are as far apart), `clusters` (number or 0), `few_clusters`,
-        `n_boot`, `seed`. The interval is gap -+ q, cut at 0, where q bounds the errors of all
-        pairwise differences at once (quantile of their largest in the draws). A plain percentile
-        interval of the largest gap lies too high: the largest of several differences is above 0
-        even where groups do not differ, and it would never hold 0.
-
-    With clusters the chi-squared test, which takes images for independent, is left NaN, and whole
-    clusters are shuffled; p_permutation is NaN if a cluster spans several groups. Percentiles are
-    expanded as in `cluster_bootstrap`. A group of one cluster has no interval, nor then has the
-    largest gap: one cluster says nothing about others.
+        `chi2`, `dof`, `p_chi2`, `min_expected` (independence of hit and group), `p_permutation`,
+        `n_boot`, `seed`.
 
     Notes
     -----
-    Simulated without clusters (2 to 4 groups of 5 to 1,500 images, rates of 0 to 99 %), the 95 %
-    interval of the largest gap held the true gap in 93 to 100 % of runs (93 where all rates are
-    equal), those of `from_overall` in 92 to 100 % and of `ratio` in 93 to 100 % (the least where a
-    group has five images).
+    `from_overall` is the group's share of all other images times the difference to them, and `ratio`
+    follows from the ratio to them: their intervals are Newcombe's and Donner and Zou's (`newcombe`,
+    `ratio_ends`), group against rest. Simulated at group sizes of 44 to 5,792 of 540 to 10,954, 95 %
+    intervals cover 94 to 98 % where at least one hit of the group is expected, and 85 to 97 % where
+    fewer are, which `doubtful` marks.
+
+    `p_permutation` is how often hits that are dealt out at random over all images give a chi-squared
+    statistic as large as the one seen; that one counts as a draw, so that p is at least
+    1 / (n_boot + 1). It needs no least expected count, as `p_chi2` does, and finds what chi-squared
+    finds: each group's difference is scaled by the group's size. A test of the largest gap itself
+    would be ruled by the smallest group.
+
+    The interval of the largest gap is made from simultaneous intervals of all pairwise differences
+    (`pairwise_ends`): its ends are the largest lower and the largest upper one, at least 0. It allows
+    for the pair having been picked, and covers the true largest gap in at least `confidence` of
+    samples (95 to 100 %). It holds 0 where no single pair can be told apart. The test asks another
+    question, whether the groups are all alike: small differences of several groups can together make
+    p small while the interval holds 0, and one pair that stands out among many groups can keep it
+    above 0 while p is not small.
 
     Raises
     ------
-    DataError  if fewer than two groups have images, or a group or cluster value is missing
+    DataError  if fewer than two groups have images, or a group value is missing
     ParameterError  if there are too few draws
     """
-    by = [by] if isinstance(by, str) else list(by)
+    counts = group_counts(frame, hit, by=by, observed=True)
+    return gaps_of_counts(counts, by=by, confidence=confidence, n_boot=n_boot, seed=seed)
+
+
+def gaps_of_counts(
+    counts: pd.DataFrame,
+    *,
+    by: Sequence[str],
+    confidence: float = 0.95,
+    n_boot: int = 10_000,
+    seed: int = 0,
+) -> GroupGaps:
+    """`group_gaps` of images that were counted elsewhere, such as part by part.
+
+    Parameters
+    ----------
+    counts : DataFrame, one row a group: columns of `by`, `n` and `count` (int), `n` above 0
+    by, confidence, n_boot, seed : as in `group_gaps`, as are the returns and errors
+    """
     check_draws(n_boot)
-    check_groups(frame, [*by, clusters] if clusters else by)
-    table = group_counts(frame, hit, by=by, observed=True)
-    if len(table) < 2:
-        raise DataError(f"a gap needs two groups with images; {by} makes {len(table)}.")
-    hits = hits_of(frame, hit)
-    groups = frame.groupby(by, observed=True, sort=True).ngroup().to_numpy()
+    by = [by] if isinstance(by, str) else list(by)
+    table = _two_groups(counts, by)
     n, count = table["n"].to_numpy(), table["count"].to_numpy()
-    rates, overall = 100 * count / n, 100 * count.sum() / n.sum()
-    rng = np.random.default_rng(seed)
-    number, alone = 0, np.zeros(len(n), dtype=bool)
-    if clusters is None:
-        drawn, sizes = rng.beta(count + 0.5, n - count + 0.5, size=(n_boot, len(n))), n
-        shuffled = _shuffled_images(n, count, n_boot, seed)
-        test = chi2_by_label(hits[:, None], groups).iloc[0]
-        chi2, p_chi2, min_expected = test["chi2"], test["p_chi2"], test["min_expected"]
-    else:
-        codes, number = cluster_codes(frame[clusters], len(frame))
-        members = np.eye(len(n), dtype=bool)[groups]
-        sums = cluster_sums(codes, number, [*(members & hits[:, None]).T, *members.T])
-        drawn, sizes = _drawn_clusters(sums, rates / 100, n_boot, seed, rng)
-        alone = (sums[:, len(n) :] > 0).sum(axis=0) < 2
-        shuffled = _shuffled_clusters(sums, n_boot, seed)
-        chi2 = p_chi2 = min_expected = float("nan")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn_overall = (100 * np.nansum(drawn * sizes, axis=1) / sizes.sum(axis=-1))[:, None]
-        drawn = np.where(alone, np.nan, 100 * drawn)
-        ratio = rates / overall if overall else np.full(len(n), np.nan)
-        ratio_draws = drawn / drawn_overall if overall else np.full(drawn.shape, np.nan)
-    ends = {"clusters": number if number > 1 else None}
-    from_overall = rates - overall
-    from_low, from_high = percentiles(drawn - drawn_overall, confidence, **ends)
-    ratio_low, ratio_high = percentiles(ratio_draws, confidence, **ends)
-    gap, reach, p = rates.max() - rates.min(), float("nan"), float("nan")
-    if not alone.any():
-        errors = drawn - rates
-        level = 1 - 2 * expanded_tail(confidence, number) if number else confidence
-        reach = float(np.quantile(np.nanmax(errors, axis=1) - np.nanmin(errors, axis=1), level))
-    if shuffled is not None:
-        # the observed arrangement counts as one of the shuffles: p is never 0
-        p = (1 + int((_spread(shuffled) >= gap - 1e-9).sum())) / (n_boot + 1)
+    percent, overall = 100 * count / n, 100 * count.sum() / n.sum()
+    low, high, ratio_low, ratio_high = against_all(count, n, confidence)
+    gap_low, gap_high = largest_gap(count, n, confidence)
+    test = chi2_of_counts(count[:, None], n)
     table = table.assign(
-        percent=rates,
+        percent=percent,
         overall=overall,
-        from_overall=from_overall,
-        from_overall_low=np.minimum(from_low, from_overall),
-        from_overall_high=np.maximum(from_high, from_overall),
-        ratio=ratio,
-        ratio_low=np.minimum(ratio_low, ratio),
-        ratio_high=np.maximum(ratio_high, ratio),
+        from_overall=percent - overall,
+        from_overall_low=100 * low,
+        from_overall_high=100 * high,
+        ratio=percent / overall if overall else np.nan,
+        ratio_low=ratio_low,
+        ratio_high=ratio_high,
     )
     names = [" x ".join(map(str, key)) for key in table[by].itertuples(index=False, name=None)]
     largest = {
-        "highest": names[int(rates.argmax())],
-        "lowest": names[int(rates.argmin())],
-        "gap": gap,
-        "ci_low": np.maximum(0.0, gap - reach),
-        "ci_high": np.minimum(100.0, gap + reach),
-        "chi2": chi2,
+        "highest": names[int(percent.argmax())],
+        "lowest": names[int(percent.argmin())],
+        "gap": percent.max() - percent.min(),
+        "ci_low": 100 * gap_low,
+        "ci_high": 100 * gap_high,
+        "chi2": test.chi2[0],
         "dof": len(n) - 1,
-        "p_chi2": p_chi2,
-        "min_expected": min_expected,
-        "p_permutation": p,
-        "clusters": number,
-        "few_clusters": clusters is not None and number < FEW_CLUSTERS,
+        "p_chi2": test.p[0],
+        "min_expected": test.least[0],
+        "p_permutation": permutation_p(count, n, n_boot=n_boot, seed=seed),
         "n_boot": n_boot,
         "seed": seed,
     }
     return GroupGaps(table, pd.DataFrame([largest]))
 
 
-def _drawn_clusters(sums, rates, n_boot, seed, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Rates (fractions, NaN where a draw holds no image) and images of each group in each draw."""
-    groups = len(rates)
-    hits, sizes = np.split(resample(sums, n_boot, seed), 2, axis=1)
-    with np.errstate(invalid="ignore"):
-        drawn = hits / sizes
-    own = (sums[:, groups:] > 0).sum(axis=0)  # clusters of each group
-    posterior = rng.beta(own * rates + 0.5, own * (1 - rates) + 0.5, size=drawn.shape)
-    return np.where((rates == 0) | (rates == 1), posterior, drawn), sizes
+def against_all(count, n, confidence: float = 0.95) -> tuple[np.ndarray, ...]:
+    """Intervals of each group's rate against that of all images, which it is part of.
+
+    Parameters
+    ----------
+    count, n : int arrays (k,), hits and images of each group, two or more, none empty
+    confidence : float in (0, 1)
+
+    Returns
+    -------
+    low, high, ratio_low, ratio_high : float arrays (k,): of the difference, fractions, and of the
+    ratio; the latter NaN without any hit. Both follow from the comparison with all other images.
+    """
+    count, n = np.asarray(count), np.asarray(n)
+    others, others_count, share = n.sum() - n, count.sum() - count, n / n.sum()
+    rates, ends = count / n, wilson(count, n, confidence)
+    rest, rest_ends = others_count / others, wilson(others_count, others, confidence)
+    low, high = difference_ends(rates, ends, rest, rest_ends)
+    ratios = np.full((2, len(n)), np.nan)
+    if count.sum():
+        with np.errstate(divide="ignore"):
+            ratios = 1 / (share + (1 - share) / np.array(ratio_ends(rates, ends, rest, rest_ends)))
+    return low * (1 - share), high * (1 - share), *ratios
 
 
-def _shuffled_images(n: np.ndarray, count: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
-    """Rates (n_boot, groups), percent, when the hits are dealt out over the images at random."""
-    rng = np.random.default_rng([seed, 1])
-    dealt = rng.multivariate_hypergeometric(n, int(count.sum()), size=n_boot, method="marginals")
-    return 100 * dealt / n
+def largest_gap(count, n, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the largest gap between two of k groups' rates, fractions; see `group_gaps`."""
+    rates = np.divide(count, n)
+    low, high = pairwise_ends(rates, lambda level: wilson(count, n, level), confidence)
+    apart = ~np.eye(len(rates), dtype=bool)
+    return max(0.0, float(low[apart].max())), min(1.0, float(high[apart].max()))
 
 
-def _shuffled_clusters(sums: np.ndarray, n_boot: int, seed: int) -> np.ndarray | None:
-    """Rates (n_boot, groups), percent, when whole clusters change groups; None if not nested."""
-    groups = sums.shape[1] // 2
-    hits, sizes = sums[:, :groups], sums[:, groups:]
-    if ((sizes > 0).sum(axis=1) > 1).any():
-        return None
-    labels = sizes.argmax(axis=1)
-    totals = np.column_stack([hits.sum(axis=1), sizes.sum(axis=1)])
-    rng = np.random.default_rng([seed, 1])
-    step, parts = max(1, CHUNK // len(labels)), []
-    for start in range(0, n_boot, step):
-        shape = (min(step, n_boot - start), len(labels))
-        order = rng.permuted(np.broadcast_to(labels, shape), axis=1)
-        moved = np.stack([(order == g) @ totals for g in range(groups)], axis=1)
-        parts.append(100 * moved[..., 0] / moved[..., 1])
-    return np.concatenate(parts)
+def permutation_p(count, n, *, n_boot: int = 10_000, seed: int = 0) -> float:
+    """p value that k groups have one rate, by permuted chi-squared; see `group_gaps`."""
+    count, n = np.asarray(count), np.asarray(n)
+    return float(_p_value(count, n, _null(count, n, n_boot, seed))[0])
 
 
-def _spread(rates: np.ndarray) -> np.ndarray:
-    return rates.max(axis=1) - rates.min(axis=1)
+def negative_control(
+    frame: pd.DataFrame,
+    hit: str,
+    *,
+    by: Sequence[str],
+    shuffles: int = 200,
+    n_boot: int = 10_000,
+    seed: int = 0,
+) -> Control:
+    """The gaps and p values of `group_gaps` when the images' groups are shuffled, many times.
+
+    Between shuffled groups there is no difference: what is left is chance, at the run's own group
+    sizes and its own number of hits. A gap is remarkable where it is larger than nearly all of these.
+    The share of p values below 0.05 must be about 5 %.
+
+    Parameters
+    ----------
+    frame, hit, by : as in `group_gaps`
+    shuffles : int, how often the groups are shuffled
+    n_boot, seed : int, draws of each shuffle's permutation test; seed of the shuffles and of these,
+        which are drawn apart
+
+    Returns
+    -------
+    Control
+        `groups`: columns of `by`, `n`, `median`, `p95`: median and 95th percentile of the distance
+        of the group's rate from the overall rate (percentage points, without sign).
+        `largest`: `shuffles`, `median`, `p95` (of the largest gap, percentage points), `below`
+        (percent of the shuffles with p_permutation < 0.05), `seed`.
+
+    Raises
+    ------
+    DataError  if fewer than two groups have images, or a group value is missing
+    ParameterError  if there is no shuffle, or there are too few draws
+    """
+    check_draws(n_boot)
+    if shuffles < 1:
+        raise ParameterError(f"shuffles is {shuffles}; a control needs one or more, e.g. 200.")
+    table = _two_groups(group_counts(frame, hit, by=by, observed=True), by)
+    n, count = table["n"].to_numpy(), table["count"].to_numpy()
+    dealt = _dealt(n, int(count.sum()), shuffles, [seed, 2])
+    rates = 100 * dealt / n
+    away = np.abs(rates - 100 * count.sum() / n.sum())
+    gaps = rates.max(axis=1) - rates.min(axis=1)
+    p = _p_value(dealt, n, _null(count, n, n_boot, seed))
+    median, high = np.percentile(away, [50, 95], axis=0)
+    groups = table.drop(columns="count").assign(median=median, p95=high)
+    median, high = np.percentile(gaps, [50, 95])
+    largest = {
+        "shuffles": shuffles,
+        "median": median,
+        "p95": high,
+        "below": 100 * (p < 0.05).mean(),
+    }
+    return Control(groups, pd.DataFrame([largest | {"seed": seed}]))
+
+
+def _two_groups(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    if len(table) < 2:
+        raise DataError(f"a gap needs two groups with images; {by} makes {len(table)}.")
+    return table
+
+
+def _dealt(n: np.ndarray, hits: int, draws: int, seed) -> np.ndarray:
+    """Hits of each group (draws, groups) when they are dealt out over all images at random."""
+    rng = np.random.default_rng(seed)
+    return rng.multivariate_hypergeometric(n, hits, size=draws, method="marginals")
+
+
+def _null(count: np.ndarray, n: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
+    """Sorted `_statistic` of dealt hits."""
+    return np.sort(_statistic(_dealt(n, int(count.sum()), n_boot, [seed, 1]), n))
+
+
+def _statistic(count: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Chi-squared over its part that is the same however so many hits are dealt: (draws,)."""
+    count = np.atleast_2d(count)
+    expected = n * (count.sum(axis=1, keepdims=True) / n.sum())
+    return ((count - expected) ** 2 / n).sum(axis=1)
+
+
+def _p_value(count: np.ndarray, n: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Share of the draws, the one seen among them, as far from equal rates as `count`: (draws,)."""
+    # draws as far apart as the one seen count too, whatever the last digits of a sum
+    seen = _statistic(count, n) * (1 - 1e-9) - 1e-12
+    return (1 + len(null) - np.searchsorted(null, seen)) / (1 + len(null))

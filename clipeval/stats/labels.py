@@ -1,15 +1,15 @@
 """Many labels at once: which go with a grouping of the images, corrected for their number."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
+from clipeval.stats.rates import LEAST_EXPECTED
 
-__all__ = ["LEAST_EXPECTED", "adjust", "chi2_by_label"]
-
-LEAST_EXPECTED = 5  # below, chi-squared's approximation is not to be trusted (Cochran 1954)
+__all__ = ["LEAST_EXPECTED", "adjust", "chi2_by_label", "chi2_of_counts"]
 
 
 def chi2_by_label(
@@ -40,8 +40,6 @@ def chi2_by_label(
     ------
     DataError  if the sizes differ, a group value is missing or there is only one group
     """
-    from scipy.special import chdtrc
-
     if labels is None:
         labels = list(hits) if isinstance(hits, pd.DataFrame) else range(np.shape(hits)[1])
     hits = np.asarray(hits)
@@ -55,20 +53,12 @@ def chi2_by_label(
         raise DataError(f"{int((codes < 0).sum()):,} images have no group; leave them out first.")
     if len(levels) < 2:
         raise DataError(f"all images are in one group ({list(levels)}); a test needs two or more.")
-    # counts stay below 2**53, so the float product is exact and much faster than an integer one
-    members = np.eye(len(levels))[codes]
-    seen = members.T @ hits.astype(float)  # (groups, labels)
-    size = members.sum(axis=0)[:, None]
-    expected = size * (seen.sum(axis=0) / len(codes))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cells = (seen - expected) ** 2 * (1 / expected + 1 / (size - expected))
-    constant = (seen.sum(axis=0) == 0) | (seen.sum(axis=0) == len(codes))
-    chi2 = np.where(constant, 0.0, cells.sum(axis=0))
-    p_chi2 = np.where(constant, 1.0, chdtrc(len(levels) - 1, chi2))
-    least = np.minimum(expected, size - expected).min(axis=0)
+    size = np.bincount(codes, minlength=len(levels))
+    seen = np.stack([hits[codes == level].sum(axis=0) for level in range(len(levels))])
+    chi2, p_chi2, least = chi2_of_counts(seen, size)
     exact = (least < LEAST_EXPECTED) & (len(levels) == 2)
     p = p_chi2.copy()
-    p[exact] = _fisher(seen[0, exact], seen[:, exact].sum(axis=0), int(size[0, 0]), len(codes))
+    p[exact] = _fisher(seen[0, exact], seen[:, exact].sum(axis=0), int(size[0]), len(codes))
     return pd.DataFrame(
         {
             "label": list(labels),
@@ -81,6 +71,40 @@ def chi2_by_label(
             "p_chi2": p_chi2,
         }
     )
+
+
+class ChiSquared(NamedTuple):
+    """Chi-squared of independence of each label; arrays (L,)."""
+
+    chi2: np.ndarray
+    p: np.ndarray
+    least: np.ndarray
+
+
+def chi2_of_counts(seen, size) -> ChiSquared:
+    """Chi-squared of independence from counts, without continuity correction, many labels at once.
+
+    Parameters
+    ----------
+    seen : int array (groups, L), images of each group that carry each label
+    size : int array (groups,), images of each group
+
+    Returns
+    -------
+    ChiSquared: `chi2`, `p` (0 and 1 for a label that no image or every image carries), `least` (the
+    smallest expected count)
+    """
+    from scipy.special import chdtrc
+
+    seen, size = np.asarray(seen, float), np.asarray(size, float)[:, None]
+    total, n = seen.sum(axis=0), size.sum()
+    expected = size * (total / n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cells = (seen - expected) ** 2 * (1 / expected + 1 / (size - expected))
+    constant = (total == 0) | (total == n)
+    chi2 = np.where(constant, 0.0, cells.sum(axis=0))
+    p = np.where(constant, 1.0, chdtrc(len(size) - 1, chi2))
+    return ChiSquared(chi2, p, np.minimum(expected, size - expected).min(axis=0))
 
 
 def _fisher(first: np.ndarray, hits: np.ndarray, size: int, n: int) -> np.ndarray:

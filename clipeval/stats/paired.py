@@ -9,38 +9,7 @@ from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
 from clipeval.stats.rates import group_counts, hits_of, wilson
 
-__all__ = ["mcnemar_models", "newcombe_paired", "paired_change", "paired_changes"]
-
-
-def paired_change(before, after, *, confidence: float = 0.95) -> dict:
-    """Change of a rate between two answers to the same images, with interval and McNemar test.
-
-    Parameters
-    ----------
-    before, after : bool arrays (n,), the same images in the same order
-    confidence : float in (0, 1)
-
-    Returns
-    -------
-    dict: `n`; `before`, `after` (percent); `change` (after - before, percentage points) with
-    `ci_low`, `ci_high` by Newcombe's method 10 (square-and-add with correlation; Newcombe 1998,
-    Statistics in Medicine 17, 2635-2650); `only_before`, `only_after` (images that changed); `p`
-    and `test`: McNemar's, exact where fewer than 25 images changed, chi-squared without continuity
-    correction otherwise
-
-    Raises
-    ------
-    DataError  if the two are not bool or not of one length
-    """
-    before, after = np.asarray(before), np.asarray(after)
-    if before.shape != after.shape or before.ndim != 1:
-        raise DataError(
-            f"paired answers must be of the same images; there are {before.shape} before and "
-            f"{after.shape} after: join them on the image id first."
-        )
-    frame = pd.DataFrame({"before": before, "after": after})
-    row = paired_changes(frame, "before", "after", confidence=confidence).iloc[0]
-    return row.to_dict()
+__all__ = ["mcnemar_models", "newcombe_paired", "paired_changes"]
 
 
 def paired_changes(
@@ -52,13 +21,25 @@ def paired_changes(
     confidence: float = 0.95,
     observed: bool = False,
 ) -> pd.DataFrame:
-    """`paired_change` within each group: one row a group, grouping columns first.
+    """Change of a rate between two answers to the same images, with interval and McNemar test.
 
     Parameters
     ----------
     frame : DataFrame, one row an image
     before, after : str, names of bool columns
     by, confidence, observed : as in `group_rates`; groups without images have n = 0 and NaN
+
+    Returns
+    -------
+    DataFrame, one row a group: columns of `by`; `n`; `before`, `after` (percent); `change` (after -
+    before, percentage points) with `ci_low`, `ci_high` by Newcombe's method 10 (square-and-add with
+    correlation; Newcombe 1998, Statistics in Medicine 17, 2635-2650); `only_before`, `only_after`
+    (images that changed); `p` and `test`: McNemar's, exact where fewer than 25 images changed,
+    chi-squared without continuity correction otherwise
+
+    Raises
+    ------
+    DataError  if a column is absent or not bool, or a group value is missing
     """
     first, second = hits_of(frame, before), hits_of(frame, after)
     by = [by] if isinstance(by, str) else list(by)
@@ -93,7 +74,7 @@ def mcnemar_models(
     -------
     DataFrame, one row a pair: `model_a`, `model_b`, `n`, `percent_a`, `percent_b`, `difference`
     (b - a, percentage points), `ci_low`, `ci_high`, `only_a`, `only_b` (images), `p`,
-    `p_adjusted`, `test`; methods as in `paired_change`
+    `p_adjusted`, `test`; methods as in `paired_changes`
     """
     models = list(correct)
     if len(models) < 2:

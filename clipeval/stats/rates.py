@@ -1,6 +1,6 @@
-"""Rates of groups with Wilson intervals.
+"""Rates of groups with Wilson intervals, and where these do not hold.
 
-Rates in tables are percent (0-100); `wilson` returns fractions.
+Rates in tables are percent (0-100); functions on counts return fractions.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,22 @@ import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["check_confidence", "check_groups", "group_counts", "group_rates", "hits_of", "wilson"]
+__all__ = [
+    "LEAST_EXPECTED",
+    "check_confidence",
+    "check_groups",
+    "clopper_pearson",
+    "doubtful",
+    "group_counts",
+    "group_rates",
+    "hits_of",
+    "mean_rate",
+    "wilson",
+]
+
+#: expected hits, or misses, below which intervals and tests by a formula may fail: Wilson's interval
+#: as `doubtful` says, and chi-squared's approximation (Cochran 1954)
+LEAST_EXPECTED = 5
 
 
 def wilson(count, n, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -26,16 +41,18 @@ def wilson(count, n, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     -------
     low, high : float arrays of the broadcast shape, fractions 0-1; NaN where `n` is 0
 
+    Notes
+    -----
+    A 95 % interval covers 92.6 to 97.8 % where at least three hits and three misses are expected, but
+    down to 84 % where fewer are; `doubtful` marks such rates.
+
     Examples
     --------
     >>> low, high = wilson(490, 10_000)
     >>> f"{100 * low:.1f} {100 * high:.1f}"
     '4.5 5.3'
     """
-    check_confidence(confidence)
-    count, n = np.broadcast_arrays(np.asarray(count, float), np.asarray(n, float))
-    if np.any((count < 0) | (count > n)):
-        raise ParameterError("a count of hits lies outside 0..n; pass hits first, then trials.")
+    count, n = _check_counts(count, n, confidence)
     z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         share = count / n
@@ -45,6 +62,86 @@ def wilson(count, n, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     low = np.where((count == 0) & (n > 0), 0.0, centre - half)
     high = np.where((count == n) & (n > 0), 1.0, centre + half)
     return low, high
+
+
+def _check_counts(count, n, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    check_confidence(confidence)
+    count, n = np.broadcast_arrays(np.asarray(count, float), np.asarray(n, float))
+    if np.any((count < 0) | (count > n)):
+        raise ParameterError("a count of hits lies outside 0..n; pass hits first, then trials.")
+    return count, n
+
+
+def clopper_pearson(count, n, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Exact interval of a proportion (Clopper and Pearson 1934): it covers at least `confidence`.
+
+    Wider than Wilson's, and never too narrow, whatever the rate. Parameters, returns and errors as
+    in `wilson`.
+    """
+    from scipy.special import betaincinv
+
+    count, n = _check_counts(count, n, confidence)
+    tail = (1 - confidence) / 2
+    low = np.where(count > 0, betaincinv(np.maximum(count, 1), n - count + 1, tail), 0.0)
+    misses = np.maximum(n - count, 1)
+    high = np.where(count < n, betaincinv(count + 1, misses, 1 - tail), 1.0)
+    return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)
+
+
+def doubtful(count, n) -> np.ndarray:
+    """Whether so few hits, or misses, were counted that the Wilson interval of the rate is doubtful.
+
+    True where `count` or `n - count`, the estimates of the expected hits and misses, is below
+    `LEAST_EXPECTED`. The rule looks at the expected count and not at the size of the group: 1 hit of
+    10,000 says as little of its rate as 1 of 100. A 95 % Wilson interval that misses the rate and is
+    not marked occurs in at most 6.6 % of samples, at every rate and from 20 images on; without the
+    mark it is up to 16 %.
+
+    Parameters
+    ----------
+    count, n : int or array of int, hits and trials; broadcast against each other
+
+    Returns
+    -------
+    bool array of the broadcast shape; True where `n` is 0
+    """
+    count, n = np.broadcast_arrays(np.asarray(count, float), np.asarray(n, float))
+    return ~(np.minimum(count, n - count) >= LEAST_EXPECTED)
+
+
+def mean_rate(count, n, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of several groups' rates, each of the same weight, with an interval.
+
+    Wilson's interval at the effective number of images: as many as would give a single rate the
+    variance that the mean has (Korn and Graubard 1998, Survey Methodology 24, 193-201). For the
+    variance half an image is added to the hits and to the misses of each group, so that a group
+    without any still has one.
+
+    Parameters
+    ----------
+    count, n : int arrays (k,), hits and images of each group; groups without images are left out
+    confidence : float in (0, 1)
+
+    Returns
+    -------
+    mean, low, high : float, fractions 0-1; NaN where no group has images
+
+    Notes
+    -----
+    Simulated for seven groups of 50 to 2,085 images, alike or of 20 to 400, and mean rates of 50 to
+    99.9 %, a 95 % interval covers 93.5 to 98 %, and 87 % where less than one miss is expected in all
+    groups together. Combining the groups' Wilson intervals by squares (MOVER; Zou and Donner 2008)
+    covers 85 to 94 % there above 98 %.
+    """
+    count, n = _check_counts(count, n, confidence)
+    count, n = count[n > 0], n[n > 0]
+    if not len(n):
+        return float("nan"), float("nan"), float("nan")
+    mean, smooth = (count / n).mean(), (count + 0.5) / (n + 1)
+    variance = (smooth * (1 - smooth) / n).sum() / len(n) ** 2
+    images = smooth.mean() * (1 - smooth.mean()) / variance
+    low, high = wilson(mean * images, images, confidence)
+    return float(mean), float(low), float(high)
 
 
 def group_rates(

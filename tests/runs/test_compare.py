@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from paired import paired_change
 
 from clipeval import cli
 from clipeval.errors import ClassSetError, DataError, ParameterError
@@ -16,7 +17,7 @@ from clipeval.runs.compare import compare_runs, label_runs, paired_tests, read_r
 from clipeval.runs.compare_report import write_comparison
 from clipeval.runs.several_models import model_slug, parse_models, plan_models
 from clipeval.session.parameters import Parameters, parse
-from clipeval.stats import FEW_CLUSTERS, paired_change
+from clipeval.stats import FEW_CLUSTERS
 from clipeval.studies import STUDIES, fairface, get_study, headlines, outcomes
 
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from paired import paired_change
 
 from clipeval import stats
 from clipeval.errors import DataError, ParameterError
@@ -157,10 +158,10 @@ def answers(both, only_before, only_after, neither):
     ],
 )
 def test_paired_interval_equals_published_examples(cells, change, low, high):
-    result = stats.paired_change(*answers(*cells))
+    result = paired_change(*answers(*cells))
     assert result["change"] == pytest.approx(change, abs=0.05)
     assert (result["ci_low"], result["ci_high"]) == pytest.approx((low, high), abs=0.05)
-    swapped = stats.paired_change(*answers(*cells)[::-1])
+    swapped = paired_change(*answers(*cells)[::-1])
     assert (swapped["ci_low"], swapped["ci_high"]) == pytest.approx(
         (-result["ci_high"], -result["ci_low"]), abs=1e-12
     )
@@ -190,7 +191,7 @@ def paired_bounds(both, only_before, only_after, neither):
 def test_mcnemar_equals_scipy(cells):
     from scipy.stats import binomtest, chi2
 
-    result = stats.paired_change(*answers(*cells))
+    result = paired_change(*answers(*cells))
     lost, won = cells[1:3]
     if lost + won < 25:
         p = binomtest(lost, lost + won).pvalue if lost + won else 1.0
@@ -211,16 +212,12 @@ def test_paired_changes_within_groups_equal_each_alone():
     assert table["n"].tolist()[0] == 0 and np.isnan(table["change"][0]) and np.isnan(table["p"][0])
     for row in table.iloc[1:].to_dict("records"):
         part = frame[frame["age"] == row.pop("age")]
-        assert row == pytest.approx(
-            stats.paired_change(part["hit"].to_numpy(), part["later"].to_numpy())
-        )
+        assert row == pytest.approx(paired_change(part["hit"].to_numpy(), part["later"].to_numpy()))
 
 
-def test_paired_change_refuses_other_images():
-    with pytest.raises(DataError, match="join them on the image id"):
-        stats.paired_change(np.ones(3, bool), np.ones(4, bool))
+def test_paired_answers_must_be_true_or_false():
     with pytest.raises(DataError, match="true or false"):
-        stats.paired_change(np.ones(3), np.ones(3))
+        paired_change(np.ones(3), np.ones(3))
 
 
 def test_models_are_compared_in_pairs():
@@ -234,7 +231,7 @@ def test_models_are_compared_in_pairs():
         ("a", "c"),
         ("b", "c"),
     ]
-    alone = stats.paired_change(correct["a"].to_numpy(), correct["c"].to_numpy())
+    alone = paired_change(correct["a"].to_numpy(), correct["c"].to_numpy())
     row = table.iloc[1]
     assert row["difference"] == alone["change"] and row["p"] == alone["p"]
     assert row["percent_b"] == pytest.approx(100 * correct["c"].mean())
@@ -453,12 +450,26 @@ def test_bootstraps_refuse_missing_values_and_few_draws(bootstrap):
             call(np.nan_to_num(values), n_boot=n_boot)
 
 
+def test_rates_over_clusters_are_marked_by_the_images_that_they_are_worth():
+    """3,000 images of 100 people: where each person's are alike, they are worth 100 images."""
+    people = np.repeat(np.arange(100), 30)
+    alike = stats.cluster_bootstrap(people < 5, people, n_boot=200)
+    assert alike.effective == pytest.approx(100, rel=0.06) and not alike.few and alike.doubtful
+    more = stats.cluster_bootstrap(people < 15, people, n_boot=200)
+    assert more.effective == pytest.approx(100, rel=0.06) and not more.doubtful
+    assert stats.cluster_bootstrap(people >= 5, people, n_boot=200).doubtful  # few misses
+    apart = stats.cluster_bootstrap(np.arange(3_000) % 20 == 0, people, n_boot=200)
+    assert apart.effective > 1_000 and not apart.doubtful
+    few = stats.cluster_bootstrap(np.arange(3_000) % 2 == 0, people // 10, n_boot=200)
+    assert few.few and few.doubtful
+
+
 def test_paired_bootstrap_without_a_change_has_an_interval():
     """No image changed: Newcombe's interval for as many images as there are clusters."""
     a = np.arange(60) < 30
     for clusters, k in ((None, 60), (np.arange(60) % 6, 6)):
         found = stats.paired_bootstrap(a, a, clusters=clusters)
-        oracle = stats.paired_change(*answers(k // 2, 0, 0, k // 2))
+        oracle = paired_change(*answers(k // 2, 0, 0, k // 2))
         assert (found.ci_low, found.ci_high) == pytest.approx((oracle["ci_low"], oracle["ci_high"]))
         assert found.difference == 0 and found.ci_low < 0 < found.ci_high
     one = stats.paired_bootstrap(a, ~a, clusters=["same"] * 60)
@@ -504,7 +515,7 @@ def test_cluster_rates_are_each_groups_own_bootstrap():
 
 def test_paired_bootstrap_agrees_with_newcombe():
     a, b = answers(3_000, 300, 500, 1_200)
-    result, oracle = stats.paired_bootstrap(a, b), stats.paired_change(a, b)
+    result, oracle = stats.paired_bootstrap(a, b), paired_change(a, b)
     assert result.difference == pytest.approx(oracle["change"]) == pytest.approx(4.0)
     assert result.ci_low == pytest.approx(oracle["ci_low"], abs=0.1)
     assert result.ci_high == pytest.approx(oracle["ci_high"], abs=0.1)
@@ -514,169 +525,7 @@ def test_paired_bootstrap_agrees_with_newcombe():
     assert widening == pytest.approx(np.sqrt(10), rel=0.1)
 
 
-# --- gaps
-
-
-def grouped(counts):
-    """A frame with given (hits, images) by group."""
-    rows = [(g, i < hits) for g, (hits, n) in counts.items() for i in range(n)]
-    return pd.DataFrame(rows, columns=["race", "hit"])
-
-
-def test_group_gaps_by_hand():
-    frame = grouped({"A": (10, 100), "B": (30, 100), "C": (20, 200)})
-    groups, largest = stats.group_gaps(frame, "hit", by=["race"])
-    assert groups["percent"].tolist() == [10, 30, 10]
-    assert groups["overall"].tolist() == [15, 15, 15]
-    assert groups["from_overall"].tolist() == [-5, 15, -5]
-    assert groups["ratio"].tolist() == pytest.approx([2 / 3, 2, 2 / 3])
-    inside = groups["from_overall_low"].lt(groups["from_overall"])
-    assert (inside & groups["from_overall"].lt(groups["from_overall_high"])).all()
-    assert (groups["ratio_low"] < groups["ratio"]).all()
-    row = largest.iloc[0]
-    assert (row["highest"], row["lowest"], row["gap"]) == ("B", "A", 20)
-    assert 0 < row["ci_low"] < 20 < row["ci_high"]
-
-    from scipy.stats import chi2_contingency
-
-    oracle = chi2_contingency([[10, 90], [30, 70], [20, 180]], correction=False)
-    assert row["chi2"] == pytest.approx(oracle.statistic, abs=1e-9)
-    assert row["p_chi2"] == pytest.approx(oracle.pvalue, abs=1e-12)
-    assert row["p_permutation"] < 0.001
-    again = stats.group_gaps(frame, "hit", by=["race"])
-    pd.testing.assert_frame_equal(again.largest, largest)
-    pd.testing.assert_frame_equal(again.groups, groups)
-
-
-def test_permutation_p_equals_scipys():
-    from scipy.stats import fisher_exact
-
-    frame = grouped({"A": (4, 40), "B": (9, 40)})
-    row = stats.group_gaps(frame, "hit", by=["race"], n_boot=100_000).largest.iloc[0]
-    # two groups of one size: shuffling hits is Fisher's two-sided test
-    assert row["p_permutation"] == pytest.approx(fisher_exact([[4, 36], [9, 31]])[1], abs=0.005)
-
-
-def test_gap_interval_holds_zero_without_a_gap_and_finds_a_planted_one():
-    rng = np.random.default_rng(0)
-    sizes = {"A": 300, "B": 400, "C": 200, "D": 350}
-    flat = planted = 0
-    for _ in range(100):
-        none = grouped({g: (rng.binomial(n, 0.1), n) for g, n in sizes.items()})
-        row = stats.group_gaps(none, "hit", by=["race"], n_boot=400).largest.iloc[0]
-        flat += row["ci_low"] == 0
-        rates = dict(zip(sizes, [0.05, 0.1, 0.15, 0.1], strict=True))
-        some = grouped({g: (rng.binomial(n, rates[g]), n) for g, n in sizes.items()})
-        row = stats.group_gaps(some, "hit", by=["race"], n_boot=400).largest.iloc[0]
-        planted += row["ci_low"] <= 10 <= row["ci_high"]
-    assert flat >= 89 and planted >= 89  # 95 % of 100, less nearly three standard errors
-
-
-def test_gaps_with_clusters():
-    rng = np.random.default_rng(0)
-    person = np.repeat(np.arange(60), 10)
-    taste = rng.random(60) < 0.3  # a person's images are alike
-    frame = pd.DataFrame(
-        {"person": person, "hit": taste[person], "gender": np.where(person < 30, "Male", "Female")}
-    )
-    alone = stats.group_gaps(frame, "hit", by=["gender"]).largest.iloc[0]
-    row = stats.group_gaps(frame, "hit", by=["gender"], clusters="person").largest.iloc[0]
-    assert row["gap"] == alone["gap"] and row["clusters"] == 60 and not row["few_clusters"]
-    width, narrow = row["ci_high"] - row["gap"], alone["ci_high"] - alone["gap"]
-    assert width / narrow == pytest.approx(np.sqrt(10), rel=0.15)
-    assert np.isnan(row["p_chi2"]) and row["p_permutation"] > alone["p_permutation"]
-    # shuffling whole persons of one size is Fisher's test on persons
-    from scipy.stats import fisher_exact
-
-    persons = frame.drop_duplicates("person")
-    table = pd.crosstab(persons["gender"], persons["hit"])
-    assert row["p_permutation"] == pytest.approx(fisher_exact(table)[1], abs=0.02)
-    crossing = frame.assign(gender=rng.choice(["Male", "Female"], 600))
-    row = stats.group_gaps(crossing, "hit", by=["gender"], clusters="person").largest.iloc[0]
-    assert np.isnan(row["p_permutation"]) and row["ci_high"] > row["gap"]
-
-
-def test_gaps_of_rates_that_are_all_zero():
-    frame = grouped({"A": (0, 10), "B": (0, 12)})
-    groups, largest = stats.group_gaps(frame, "hit", by=["race"])
-    assert groups["ratio"].isna().all() and groups["from_overall"].tolist() == [0, 0]
-    row = largest.iloc[0]
-    assert (row["gap"], row["ci_low"], row["p_chi2"], row["p_permutation"]) == (0, 0, 1, 1)
-    # none of 10 and none of 12 still allow for rates, and a gap, of many percent
-    assert 15 < row["ci_high"] < 35
-    assert groups["ratio_low"].isna().all() and groups["ratio_high"].isna().all()
-    assert (groups["from_overall_low"] <= 0).all() and (groups["from_overall_high"] > 5).all()
-
-
-def test_a_group_without_hits_has_an_interval():
-    """0 of 118: Jeffreys' interval ends at the beta quantile, above 0 and below 3.2 %."""
-    from scipy.stats import beta
-
-    frame = grouped({"old": (0, 118), "others": (5_000, 100_000)})
-    groups, largest = stats.group_gaps(frame, "hit", by=["race"])
-    old = groups.set_index("race").loc["old"]
-    end = 100 * beta.ppf(0.975, 0.5, 118.5)
-    assert old["ratio"] == old["ratio_low"] == 0
-    assert old["ratio_high"] == pytest.approx(end / 4.994, rel=0.05)
-    assert old["from_overall_high"] - old["from_overall"] == pytest.approx(end, rel=0.05)
-    all_of_few = grouped({"few": (5, 5), "others": (27, 200)})
-    few = stats.group_gaps(all_of_few, "hit", by=["race"]).groups.set_index("race").loc["few"]
-    assert few["ratio_low"] < few["ratio"] - 1 and few["from_overall_low"] < 60
-
-
-@pytest.mark.parametrize(
-    ("sizes", "rates"),
-    [
-        ((20, 20), (0.01, 0.03)),
-        ((118, 1000), (0.01, 0.05)),
-        ((40, 40), (0.95, 0.99)),
-        ((5, 200), (0.1, 0.1)),
-        ((1500, 1415, 1200, 118), (0.144, 0.019, 0.02, 0.01)),
-    ],
-)
-def test_gap_intervals_cover_small_groups_and_rates_near_the_ends(sizes, rates):
-    """At 95 %; with rates drawn from plug-in binomials, these hold the truth in 17 to 90 %."""
-    rng, rounds = np.random.default_rng(0), 120
-    inside = {"gap": 0, "from_overall": 0, "ratio": 0}
-    n, true = np.array(sizes), 100 * np.array(rates)
-    overall = (n * true).sum() / n.sum()
-    for seed in range(rounds):
-        count = rng.binomial(n, rates)
-        frame = grouped({str(i): pair for i, pair in enumerate(zip(count, n, strict=True))})
-        groups, largest = stats.group_gaps(frame, "hit", by=["race"], n_boot=150, seed=seed)
-        row, last = largest.iloc[0], groups.iloc[0]  # the first group is one in question
-        inside["gap"] += row["ci_low"] <= np.ptp(true) <= row["ci_high"]
-        away = true[0] - overall
-        inside["from_overall"] += last["from_overall_low"] <= away <= last["from_overall_high"]
-        known = last["ratio_low"] <= true[0] / overall <= last["ratio_high"]
-        inside["ratio"] += known or np.isnan(last["ratio"])
-    assert min(inside.values()) / rounds >= 0.9, inside
-
-
-def test_gaps_of_one_cluster_have_no_interval():
-    frame = grouped({"A": (3, 10), "B": (6, 10), "C": (9, 20)})
-    row = stats.group_gaps(frame.assign(p=1), "hit", by="race", clusters="p")
-    assert row.largest[["ci_low", "ci_high", "p_permutation"]].isna().all(axis=None)
-    ends = ["from_overall_low", "from_overall_high", "ratio_low", "ratio_high"]
-    assert row.groups[ends].isna().all(axis=None)
-    people = np.r_[np.zeros(10), np.arange(10) // 2 + 1, np.arange(20) // 2 + 6]
-    groups, largest = stats.group_gaps(frame.assign(p=people), "hit", by="race", clusters="p")
-    assert groups[ends].isna().all(axis=1).tolist() == [True, False, False]
-    assert largest[["ci_low", "ci_high"]].isna().all(axis=None)
-
-
-def test_gaps_with_clusters_that_are_all_misses_have_an_interval():
-    """None of 8 sequences: as wide as the posterior for 8, not for 80, images."""
-    frame = grouped({"A": (0, 80), "B": (40, 80)}).assign(p=np.arange(160) // 10)
-    groups, largest = stats.group_gaps(frame, "hit", by="race", clusters="p")
-    a = groups.set_index("race").loc["A"]
-    assert a["ratio_low"] == 0 and a["ratio_high"] > 0.5
-    assert largest["ci_high"].iloc[0] > 70 and largest["ci_low"].iloc[0] < 40
-
-
-def test_gaps_need_two_groups():
-    with pytest.raises(DataError, match="needs two groups"):
-        stats.group_gaps(grouped({"A": (1, 3)}), "hit", by=["race"])
+# --- corrections
 
 
 @pytest.mark.parametrize("correction", ["fdr_bh", "holm"])

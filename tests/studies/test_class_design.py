@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from decks import by_hand, photo_session, plant, session_of
+from paired import paired_change
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
-from clipeval.stats import paired_change
 from clipeval.studies import class_design
 
 PAIR = {"class_set": "denigration", "other": "denigration:child"}

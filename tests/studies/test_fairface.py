@@ -242,8 +242,12 @@ def test_an_average_leaves_out_races_without_images():
     cells = rows.drop(index=["Average", "Indian", "Black"], level="race").xs("All", level="gender")
     average = rows.loc[("Average", "All")]
     assert average["percent"] == pytest.approx(cells["percent"].mean()) and len(cells) == 5
-    low = np.sqrt(((cells["percent"] - cells["ci_low"]) ** 2).sum()) / 5
-    assert average["ci_low"] == pytest.approx(average["percent"] - low)
+    # Wilson's interval for as many images as would give one rate the variance of the mean
+    smooth = (cells["count"] + 0.5) / (cells["n"] + 1)
+    variance = (smooth * (1 - smooth) / cells["n"]).sum() / 25
+    images = smooth.mean() * (1 - smooth.mean()) / variance
+    ends = proportion_confint(images * average["percent"] / 100, images, method="wilson")
+    assert (average["ci_low"], average["ci_high"]) == pytest.approx(100 * np.array(ends))
     assert average["n"] == cells["n"].sum()
 
 
@@ -390,10 +394,9 @@ def test_the_probe_on_features_before_the_projection(real, tiny_face_clip):
     np.testing.assert_allclose(top.loc[val["image_id"], "prob"], expected, atol=2e-3)
 
 
-def test_an_average_of_few_images_says_that_its_interval_is_too_narrow():
-    cells = pd.DataFrame({"n": [400, 49], "count": [380, 47]})
-    cells["percent"] = 100 * cells["count"] / cells["n"]
-    cells["ci_low"], cells["ci_high"] = cells["percent"] - 2, cells["percent"] + 2
-    said = "mean accuracy of the races (some of fewer than 50 images: interval may be too narrow)"
+def test_an_average_of_few_errors_says_that_its_interval_may_be_too_narrow():
+    cells = pd.DataFrame({"n": [400, 49], "count": [398, 47]})
+    said = "mean accuracy of the races (fewer than 5 right or wrong: interval may be too narrow)"
     assert tables._average(cells)["metric"] == said
-    assert tables._average(cells.assign(n=[400, 50]))["metric"] == "mean accuracy of the races"
+    enough = cells.assign(count=[397, 47])
+    assert tables._average(enough)["metric"] == "mean accuracy of the races"

@@ -262,17 +262,17 @@ def gaps(
     ----------
     predictions : DataFrame, as `predict` returns them
     by : sequence of str, groupings; each is looked at alone
-    n_boot, seed : draws of the rates and of the permutation test, and their seed
+    n_boot, seed : draws of the permutation test, and their seed
 
     Returns
     -------
     Gaps
         `from_overall`: grouping, group, category, n, count, metric ("difference to all images"),
-        percent (percentage points), ci_low, ci_high (posterior draws), published, difference,
+        percent (percentage points), ci_low, ci_high (Newcombe), published, difference,
         rate (percent), overall (percent), ratio, ratio_low, ratio_high (NaN where the overall rate
         is 0). Groups without images are left out.
         `largest`: grouping, category, highest, lowest (groups, or "all equal"), n (all images),
-        metric ("largest gap"), percent (percentage points), ci_low, ci_high (posterior draws),
+        metric ("largest gap"), percent (percentage points), ci_low, ci_high (for all pairs at once),
         published, difference, chi2, dof, p_chi2, min_expected, p_permutation, p_adjusted (the
         latter by Holm, for all rows of this table). Methods: `clipeval.stats.group_gaps`.
 

@@ -4,14 +4,12 @@ import numpy as np
 import pandas as pd
 
 from clipeval.published import load_published, replications, with_published
-from clipeval.stats import group_rates
+from clipeval.stats import LEAST_EXPECTED, doubtful, group_rates, mean_rate
 
 SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
 ATTRIBUTES = ("race", "gender", "age")
 #: method of a prediction -> name of the same method in the published tables
 PUBLISHED = {"zero-shot": "Zero-shot CLIP", "linear probe": "Linear probe CLIP"}
-#: images of a race below which the interval of a mean over races may be too narrow
-SMALL_CELL = 50
 #: attribute of the tables -> headline quantity
 QUANTITIES = {
     "race": "race accuracy (White or not)",
@@ -152,7 +150,7 @@ def gender_by_race(predictions: pd.DataFrame, *, probe_model="CLIP") -> pd.DataF
     DataFrame
         method, race (7, and Average: the mean of the seven rates), gender (Male, Female, All), n, count,
         metric, percent, ci_low, ci_high, published, difference. Intervals are Wilson's; of an average,
-        Zou and Donner's (2008) combination of the seven. Source: arXiv 2103.00020, Table 5.
+        at the effective number of images (`stats.mean_rate`). Source: arXiv 2103.00020, Table 5.
     """
     rules = rules_of(predictions, "collapse", "collapse")
     scored = score(predictions, rules)
@@ -177,29 +175,14 @@ def gender_by_race(predictions: pd.DataFrame, *, probe_model="CLIP") -> pd.DataF
 
 
 def _average(cells: pd.DataFrame) -> pd.Series:
-    """Mean of rates with a combined interval (MOVER; Zou and Donner 2008, Statistics in Medicine 27).
-
-    Simulated for seven rates of 80 to 98 %, it covers 85 to 94 % where races have fewer than
-    `SMALL_CELL` images, and the metric's name then says so; 90 to 95 % with 50 to 300.
-    """
-    cells = cells[cells["n"] > 0]  # a race without images has no rate to average
-    mean, k = cells["percent"].mean(), max(len(cells), 1)
-    low = np.sqrt(((cells["percent"] - cells["ci_low"]) ** 2).sum()) / k
-    high = np.sqrt(((cells["ci_high"] - cells["percent"]) ** 2).sum()) / k
+    """Mean of the races' rates, each of the same weight; the metric's name says where to doubt its interval."""
+    count, n = cells["count"].sum(), cells["n"].sum()
+    mean, low, high = mean_rate(cells["count"], cells["n"])
     metric = "mean accuracy of the races"
-    if (cells["n"] < SMALL_CELL).any():
-        metric += f" (some of fewer than {SMALL_CELL} images: interval may be too narrow)"
-    return pd.Series(
-        {
-            "race": "Average",
-            "n": cells["n"].sum(),
-            "count": cells["count"].sum(),
-            "metric": metric,
-            "percent": mean,
-            "ci_low": mean - low,
-            "ci_high": mean + high,
-        }
-    )
+    if doubtful(count, n):
+        metric += f" (fewer than {LEAST_EXPECTED} right or wrong: interval may be too narrow)"
+    numbers = {"n": n, "count": count, "metric": metric, "percent": 100 * mean}
+    return pd.Series({"race": "Average", **numbers, "ci_low": 100 * low, "ci_high": 100 * high})
 
 
 def accuracy_by_group(

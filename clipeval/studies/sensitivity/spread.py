@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
+from clipeval.stats import factor_tests
 
 __all__ = ["FACTORS", "breakdown", "range_of", "uncertainties"]
 
@@ -94,7 +95,7 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
         (images), metric, percent (share of the total sum of squares; NaN where nothing varies),
         ci_low, ci_high, published, difference (NaN), by_chance (percent: the share that noise alone
         would give, dof of the choice / dof of all; a choice with more levels takes more of it),
-        levels, dof, sum_sq (percentage points squared).
+        levels, dof, sum_sq (percentage points squared), as `stats.factor_tests` computes them.
 
     Raises
     ------
@@ -109,31 +110,13 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
                 f"{study}, {quantity}: {len(part)} rows for {' x '.join(map(str, sizes))} choices; "
                 "a breakdown needs every combination once."
             )
-        mean = part["percent"].mean()
-        total = float(((part["percent"] - mean) ** 2).sum())
-        found = []
-        for name, size in zip(varied, sizes, strict=True):
-            means = part.groupby(name)["percent"].mean()
-            found.append((name, size, size - 1, len(part) / size * ((means - mean) ** 2).sum()))
-        left = len(part) - 1 - sum(dof for *_, dof, _ in found)
-        if left > 0:
-            rest = max(total - sum(ss for *_, ss in found), 0.0)
-            found.append(("interactions", len(part), left, rest))
-        about = {"study": study, "quantity": quantity, "n": int(part["n"].iloc[0])}
-        share = (lambda ss, total=total: 100 * ss / total) if total > 1e-12 else lambda ss: np.nan
-        rows += [
-            about
-            | {
-                "choice": c.replace("_", " "),
-                "percent": share(ss),
-                "by_chance": 100 * dof / (len(part) - 1),
-                "levels": k,
-                "dof": dof,
-                "sum_sq": ss,
-            }
-            for c, k, dof, ss in found
-        ]
-    found = pd.DataFrame(rows).assign(metric="share of variance")
+        values = part.sort_values(varied)["percent"] if varied else part["percent"]
+        parts = factor_tests(values.to_numpy().reshape(sizes), varied)
+        columns = {"factor": "choice", "share": "percent"}
+        parts = parts.rename(columns=columns).replace({"choice": {"_": " "}}, regex=True)
+        parts.insert(0, "n", int(part["n"].iloc[0]))
+        rows.append(parts.assign(study=study, quantity=quantity))
+    found = pd.concat(rows, ignore_index=True).assign(metric="share of variance")
     found = found.assign(ci_low=np.nan, ci_high=np.nan, published=np.nan, difference=np.nan)
     first = ["study", "quantity", "choice", "n", "metric", "percent", "ci_low", "ci_high"]
     return found[[*first, "published", "difference", "by_chance", "levels", "dof", "sum_sq"]]
