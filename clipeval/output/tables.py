@@ -6,7 +6,6 @@ A study table is tidy: the grouping columns, then `n`, then `metric`, `percent`,
 known truth of test cards in percent, is always shown.
 """
 
-import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +15,16 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.output.latex import booktabs
+from clipeval.output.markup import Grid, Shown, render
 
 __all__ = [
     "SHOWN",
     "TABLE_COLUMNS",
     "check_table",
+    "grid",
     "group_columns",
+    "show_frame",
+    "show_table",
     "shown_of",
     "table_html",
     "write_table",
@@ -212,6 +215,31 @@ def _display(table: pd.DataFrame, extra: Sequence[str]) -> tuple[list, list, set
     return header, list(zip(*cells, strict=True)), numeric
 
 
+def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
+    """A study table as it is printed, its numbers beside their texts.
+
+    Parameters
+    ----------
+    table : study table, percents 0-100
+    extra : further columns after n to show
+
+    Raises
+    ------
+    DataError  if the table breaks the schema
+    """
+    check_table(table)
+    head, rows, numeric = _display(table, extra)
+    extra = _extra(table, extra)
+    groups = len(head) - 4 - len(extra)
+    sources = [*group_columns(table), "metric"][:groups]
+    sources += ["n", "percent", "published", "difference", *extra]
+    numbers = {
+        i: [f"{v:.6g}" if not np.isnan(v) else "" for v in _numbers(table, sources[i])]
+        for i in sorted(numeric)
+    }
+    return Grid(head, rows, numbers, groups)
+
+
 def table_html(
     table: pd.DataFrame, caption: str = "", id: str = "", *, extra: Sequence[str] = ()
 ) -> str:
@@ -232,37 +260,52 @@ def table_html(
     ------
     DataError  if the table breaks the schema
     """
-    check_table(table)
-    header, rows, numeric = _display(table, extra)
-    extra = _extra(table, extra)
-    groups = len(header) - 4 - len(extra)
-    sources = [None] * groups + ["n", "percent", "published", "difference", *extra]
-    sources[:groups] = [*group_columns(table), "metric"][:groups]
-    values = [
-        [f"{v:.6g}" if not np.isnan(v) else "" for v in _numbers(table, name)]
-        if i in numeric
-        else None
-        for i, name in enumerate(sources)
-    ]
-    right = ' style="text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"'
-    left = ' style="text-align:left;font-weight:normal"'
-    attribute = f' id="{html.escape(id)}"' if id else ""
-    out = [f'<table class="clipeval" data-sortable{attribute}>']
-    if caption:
-        out.append(f'<caption style="text-align:left">{html.escape(caption)}</caption>')
-    out.append("<thead><tr>")
-    for i, name in enumerate(header):
-        kind = "number" if i in numeric else "text"
-        style = f' style="text-align:{"right" if i in numeric else "left"}"'
-        out.append(f'<th scope="col" data-type="{kind}"{style}>{html.escape(name)}</th>')
-    out.append("</tr></thead>\n<tbody>")
-    for r, row in enumerate(rows):
-        cells = []
-        for i, text in enumerate(row):
-            tag = 'th scope="row"' if i == 0 and groups else "td"
-            value = f' data-value="{values[i][r]}"' if i in numeric else ""
-            style = right if i in numeric else left
-            cells.append(f"<{tag}{value}{style}>{html.escape(text)}</{tag[:2]}>")
-        out.append("<tr>" + "".join(cells) + "</tr>")
-    out.append("</tbody></table>")
-    return "\n".join(out)
+    return render("table", table=grid(table, extra).about(), caption=caption, id=id)
+
+
+def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[str] = ()) -> Shown:
+    """What a cell shows of a study table: its first `SHOWN` rows under a caption.
+
+    Parameters
+    ----------
+    table, extra : as in `grid`
+    id : the table's id, such as "by_race"
+    caption : plain text
+    """
+    about = grid(table[:SHOWN], extra).about()
+    html = render("table", table=about, caption=caption, id=f"table-{id}")
+    return Shown(html, caption, {"kind": "table", "id": id, "caption": caption, "table": about})
+
+
+def show_frame(frame: pd.DataFrame, *, decimals: int = 2) -> Shown | None:
+    """What a cell shows of any DataFrame: its first `SHOWN` rows, everything escaped.
+
+    Parameters
+    ----------
+    frame : its index is shown where it has a name
+    decimals : digits after the point of numbers that are no whole ones
+
+    Returns
+    -------
+    Shown, or None where the frame has no rows
+    """
+    if any(frame.index.names):
+        frame = frame.reset_index()
+    if frame.empty:
+        return None
+    columns = [(str(name), frame.iloc[:SHOWN, i]) for i, name in enumerate(frame.columns)]
+    numbers, cells = {}, []
+    for i, (_, column) in enumerate(columns):
+        kind = pd.api.types
+        if kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column):
+            values = column.to_numpy(dtype=float, na_value=np.nan)
+            whole = kind.is_integer_dtype(column)
+            cells.append([_number(v, 0 if whole else decimals) for v in values])
+            numbers[i] = ["" if np.isnan(v) else f"{v:.6g}" for v in values]
+        else:
+            cells.append([_plain(value) for value in column])
+    head = [name.replace("_", " ") for name, _ in columns]
+    about = Grid(head, list(zip(*cells, strict=True)), numbers).about()
+    note = f"The first {SHOWN} of {len(frame):,} rows." if len(frame) > SHOWN else ""
+    html = render("table", table=about, caption=note, id="")
+    return Shown(html, repr(frame), {"kind": "frame", "caption": note, "table": about})

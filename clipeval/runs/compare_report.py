@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from clipeval.files import write_json
-from clipeval.output.provenance import TEST_CARDS, Provenance, caption
+from clipeval.output.provenance import Provenance, caption
 from clipeval.runs.compare import Comparison, compare_runs, overview
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
@@ -124,41 +123,28 @@ def _slug(text: str) -> str:
 
 
 def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) -> str:
-    from clipeval.output.tables import table_html
-    from clipeval.runs.notebook_page import framed_table
+    from clipeval.output.tables import grid
     from clipeval.runs.pages import page
 
-    title = "Comparison of models" + (" (replay on test cards)" if found.test_cards else "")
-    head = [f"<h1>{escape(title)}</h1>"]
-    if found.test_cards:
-        head.append(f'<p class="replay">{escape(TEST_CARDS)}.</p>')
-    runs = ""
-    for place in (Path(folder).expanduser().resolve() for folder in folders):
-        link = escape(os.path.relpath(place, out))
-        runs += f'<li><a href="{link}/index.html">{escape(place.name)}</a></li>'
-    head.append(f"<p>Models: {escape(', '.join(found.labels))}.</p><ul>{runs}</ul>")
-    if found.notes:
-        notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
-        head.append(f"<h2>What is not compared</h2><ul>{notes}</ul>")
-    head.append(f"<h2>What may be concluded</h2><p>{escape(MAY)}</p>")
-    head.append('<h2 id="figures">Figures</h2>')
-    for id, said, alt in pictures:
-        head.append(
-            f'<figure id="compare-figure-{id}"><div class="scroll wide" tabindex="0" role="region" '
-            f'aria-label="Figure"><img src="figures/{id}.svg" alt="{escape(alt)}" '
-            f'style="width:894px;max-width:100%"></div><figcaption>{escape(said)}</figcaption></figure>'
-        )
-    head.append('<h2 id="tables">Tables</h2>')
-    for id, table in {"compare": found.rates, "paired": found.paired}.items():
-        extra = [*_shown(id, table), *MORE[id]]
-        shown = table_html(table, texts[id], id=f"table-{id}", extra=extra)
-        head.append(framed_table(shown, id, "compare"))
-        files = ", ".join(
-            f'<a href="tables/{id}.{end}">{end.upper()}</a>' for end in ("csv", "tex")
-        )
-        head.append(f"<p>Files: {files}.</p>")
-    links = "".join(
-        f'<li><a href="#{id}">{id.capitalize()}</a></li>' for id in ("figures", "tables")
+    places = [Path(folder).expanduser().resolve() for folder in folders]
+    tables = {"compare": found.rates, "paired": found.paired}
+    return page(
+        "comparison",
+        "Comparison of models",
+        test_cards=found.test_cards,
+        labels=found.labels,
+        notes=found.notes,
+        may=MAY,
+        runs=[(place.name, f"{os.path.relpath(place, out)}/index.html") for place in places],
+        figures=[
+            {"id": id, "caption": said, "alt": alt, "width": 894} for id, said, alt in pictures
+        ],
+        tables=[
+            {
+                "id": id,
+                "caption": texts[id],
+                "table": grid(table, [*_shown(id, table), *MORE[id]]).about(),
+            }
+            for id, table in tables.items()
+        ],
     )
-    nav = f'<nav aria-label="Parts"><ul>{links}</ul></nav>\n'
-    return page(f"{title} – clipeval", "\n".join(head), nav)

@@ -14,6 +14,7 @@ MODULES = (
     "clipeval.embedding.embed",
     "clipeval.runs.engine",
     "clipeval.output.class_pairs",
+    "clipeval.runs.notebook_page",
     "clipeval.runs.pages",
     "clipeval.session.session",
     "clipeval.stats",
@@ -21,11 +22,7 @@ MODULES = (
     "clipeval.testcards",
     "clipeval.classify.zeroshot",
     "IPython.core.magics",
-    "bleach",
-    "jinja2",
     "matplotlib.backends.backend_pdf",
-    "mistune",
-    "pandas.io.formats.style",
     "pyarrow.parquet",
     "scipy.special",
     "typer",
@@ -50,12 +47,12 @@ def load() -> None:
 
 def use() -> None:
     """Fill the caches of fonts, of versions, of parsers."""
-    import bleach
     import pandas as pd
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
     from clipeval import models, paths
-    from clipeval.output import figures, provenance
-    from clipeval.runs import notebook_page
+    from clipeval.output import figures, provenance, tables
+    from clipeval.runs import notebook_page, pages
 
     table = pd.DataFrame({"group": ["A", "B"], "n": 1, "metric": "rate", "percent": [1.0, 2.0]})
     table = table.assign(ci_low=0.0, ci_high=3.0, published=1.0, difference=[0.0, 1.0])
@@ -65,7 +62,12 @@ def use() -> None:
         figures.save_figure(drawn, folder, "warm", "", about)
     provenance.package_versions()
     models.identify_model("testcard", "", cache=paths.cache_dir() / "store")
-    bleach.clean("<table><tr><td>x</td></tr></table>", tags=notebook_page._TAGS)
+    shown = tables.show_frame(table)._repr_mimebundle_()
+    outputs = [new_output("display_data", data=shown[0], metadata=shown[1])]
+    outputs.append(new_output("display_data", data={"text/html": table._repr_html_()}))
+    cells = [new_markdown_cell("*x*"), new_code_cell("x", outputs=outputs)]
+    made = notebook_page.body(new_notebook(cells=cells), study="", entries={}, rows={})
+    pages.page("page", "x", main=made)
 
 
 load()

@@ -11,8 +11,9 @@ import pandas as pd
 from clipeval.embedding.images import say_notes
 from clipeval.errors import NotStoredError
 from clipeval.files import sha256, whole_file, write_json
+from clipeval.output.markup import Shown, render
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
-from clipeval.output.tables import SHOWN, shown_of, table_html, write_table
+from clipeval.output.tables import show_table, shown_of, write_table
 from clipeval.session.inputs import Inputs
 from clipeval.session.parameters import Parameters
 from clipeval.session.run_folder import write_run
@@ -198,8 +199,6 @@ class Session(Inputs):
         extra : columns after the contract's that are shown too, such as p values
         how : `intervals`, `published_source`, as in `provenance.caption`
         """
-        from IPython.display import HTML
-
         write_table(
             table,
             self.folder / "tables",
@@ -209,7 +208,7 @@ class Session(Inputs):
         )
         shown = self._keep("tables", id, text, kind="table", **how) + shown_of(table, id)
         self._kept["tables"][-1]["rows"] = len(table)
-        return HTML(table_html(table[:SHOWN], caption=shown, id=f"table-{id}", extra=extra))
+        return show_table(table, id, shown, extra=extra)
 
     def figure(self, id: str, figure, text: str, *, alt: str = "", **how):
         """Keep a figure as PDF, SVG and PNG, and show it with its caption.
@@ -221,9 +220,6 @@ class Session(Inputs):
         alt : str, what a reader who cannot see it is told
         """
         from base64 import b64encode
-        from html import escape
-
-        from IPython.display import HTML
 
         from clipeval.output.figures import save_figure
 
@@ -238,13 +234,11 @@ class Session(Inputs):
             known=self.store.root / "figures",
         )
         shown = self._keep("figures", id, text, alt=alt, kind="figure", **how)
-        png = paths["png"]
         width = round(figure.get_size_inches()[0] * 96 * 1.35)
-        data = b64encode(png.read_bytes()).decode()
-        return HTML(
-            f'<figure id="figure-{escape(id)}"><img alt="{escape(alt)}" style="width:{width}px;max-width:100%" '
-            f'src="data:image/png;base64,{data}"><figcaption>{escape(shown)}</figcaption></figure>'
-        )
+        about = {"kind": "figure", "id": id, "caption": shown, "alt": alt, "width": width}
+        png = b64encode(paths["png"].read_bytes()).decode()
+        html = render("figure", **about | {"id": f"figure-{id}"}, png=png)
+        return Shown(html, f"{shown} {alt}", about)
 
     def _keep(self, kind_of, id, text, *, alt="", kind, **how) -> str:
         shown = caption(text, self.provenance, kind=kind, code=self.code, **how)

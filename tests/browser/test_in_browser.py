@@ -3,6 +3,8 @@
 import pytest
 from hostile import SCRIPT, site
 
+from clipeval.output import markup
+from clipeval.output.markup import Grid
 from clipeval.runs import pages
 
 PAGES = ["index.html", "fairface/report.html", "denigration/report.html", "card/report.html"]
@@ -41,7 +43,7 @@ def test_a_page_loads_from_disk_and_asks_for_nothing_else(visit, name):
     assert all(url.startswith(("file://", "data:")) for url in window.requests)
     pictures = page.eval_on_selector_all("img", "all => all.map(i => i.complete && i.naturalWidth)")
     assert all(pictures)
-    assert len(pictures) == {"index.html": 3, "denigration/report.html": 0}.get(name, len(pictures))
+    assert len(pictures) == {"index.html": 1, "denigration/report.html": 0}.get(name, len(pictures))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -108,7 +110,7 @@ def test_bins_of_ages_sort_by_their_numbers(visit, tmp_path):
     ages = ("20-29", "more than 70", "3-9", "0-2", "")
     rows = "".join(f"<tr><td>{age}</td></tr>" for age in ages)
     table = f"<table><thead><tr><th>age</th></tr></thead><tbody>{rows}</tbody></table>"
-    (tmp_path / "page.html").write_text(pages.page("Ages", table))
+    (tmp_path / "page.html").write_text(pages.page("page", "Ages", main=table))
     page = visit().open(tmp_path / "page.html")
     seen = []
     for _ in range(3):
@@ -147,7 +149,7 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(visit):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#main")
+    page.wait_for_function("location.hash === '#main'")
 
 
 def test_names_from_data_are_seen_as_text(visit):
@@ -170,16 +172,19 @@ def test_a_script_that_came_in_all_the_same_would_not_run(visit, tmp_path):
 
 
 def test_a_page_prints_with_its_folded_tables(visit, tmp_path):
-    page = visit().open(site() / "index.html")
+    rows = [[f"row {i}"] for i in range(41)]
+    about = {"id": "long", "caption": "Long.", "table": Grid(["a"], rows).about()}
+    parts = markup.environment(pages._PAGE).get_template("shown.html.j2").module
+    (tmp_path / "page.html").write_text(pages.page("page", "x", main=parts.table(about, "x")))
+    page = visit().open(tmp_path / "page.html")
     page.evaluate(
         "addEventListener('beforeprint', () => (window.printed ="
         " [...document.querySelectorAll('details.more')].map((part) => part.open)))"
     )
-    file = page.pdf(path=tmp_path / "index.pdf")
-    assert file.startswith(b"%PDF") and len(file) > 20_000
-    printed = page.evaluate("window.printed")
-    assert len(printed) > 2 and all(printed)
-    assert not any(page.eval_on_selector_all("details.more", "all => all.map((part) => part.open)"))
+    file = page.pdf(path=tmp_path / "page.pdf")
+    assert file.startswith(b"%PDF") and len(file) > 10_000
+    assert page.evaluate("window.printed") == [True]
+    assert not page.eval_on_selector("details.more", "part => part.open")
 
 
 def test_links_between_the_pages_work(visit):

@@ -187,7 +187,7 @@ def test_html_escapes_text_and_carries_numbers():
     reader = Reader()
     reader.feed(text)
     assert "script" not in reader.tags and "b" not in reader.tags
-    assert "&lt;b&gt;&amp;" in text and 'id="x&quot;y"' in text
+    assert "&lt;b&gt;&amp;" in text and 'id="x&#34;y"' in text
     assert reader.rows[0] == ["images of", "n", "accuracy, %", "published", "difference"]
     assert reader.rows[1] == [
         "<script>alert(1)</script>", "2,085", "58.3 [56.2, 60.4]", "58.3", "0.0",

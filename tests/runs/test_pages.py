@@ -7,14 +7,17 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from hostile import FILE, IMAGE, SCRIPT, site
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from clipeval.output.provenance import TEST_CARDS
+from clipeval.output.tables import show_frame
 from clipeval.runs import pages
-from clipeval.runs.notebook_page import blocks
+from clipeval.runs.notebook_page import body
 
 PAGES = ["index.html", "fairface/report.html", "denigration/report.html", "card/report.html"]
 FILES = {"figures": ("pdf", "svg", "png"), "tables": ("csv", "tex")}
@@ -29,16 +32,25 @@ def _soup(name: str) -> BeautifulSoup:
     return BeautifulSoup((site() / name).read_text("utf-8"), "html.parser")
 
 
-def _cells(*cells) -> dict:
-    return {"cells": [{"cell_type": "code", "source": "x", "metadata": {}, "outputs": list(cells)}]}
+def _notebook(*cells):
+    return new_notebook(cells=list(cells))
 
 
-def _shown(**data) -> str:
+def _cell(source: str = "x", *outputs, count: int | None = 1):
+    return new_code_cell(source, outputs=list(outputs), execution_count=count)
+
+
+def _body(*cells, failed: bool = False) -> BeautifulSoup:
+    """What the page of a notebook with these cells shows."""
+    html = body(_notebook(*cells), failed=failed, study="fairface", entries={}, rows={})
+    return BeautifulSoup(html, "html.parser")
+
+
+def _shown(metadata=None, **data) -> BeautifulSoup:
     data = {name.replace("_", "/"): text for name, text in data.items()}
-    found = blocks(
-        _cells({"output_type": "display_data", "data": data, "metadata": {}}), study="fairface"
-    )
-    return "".join(block.html for block in found if block.kind != "code")
+    soup = _body(_cell("x", new_output("display_data", data=data, metadata=metadata or {})))
+    soup.find("details", class_="code").decompose()
+    return soup
 
 
 def test_every_page_is_whole(soup):
@@ -81,29 +93,9 @@ def _follow_links(path: Path) -> int:
     return len(found)
 
 
-def test_links_to_a_table_too_long_for_the_index_lead_to_its_place(tmp_path):
-    folder = tmp_path / "fairface"
-    (folder / "tables").mkdir(parents=True)
-    rows = "".join(f'<tr><th scope="row">{i}</th></tr>' for i in range(61))
-    table = '<table class="clipeval" data-sortable id="table-long"><thead><tr><th scope="col">a</th></tr>'
-    output = {"output_type": "display_data", "metadata": {}}
-    output["data"] = {"text/html": f"{table}</thead><tbody>{rows}</tbody></table>"}
-    (folder / "notebook.ipynb").write_text(json.dumps(_cells(output)))
-    entry = {"id": "long", "text": "A long table.", "rows": 1234, "bibtex": ""}
-    record = {"tables": [entry], "figures": []}
-    (folder / "study.json").write_text(json.dumps(record))
-    (tmp_path / "run.json").write_text(json.dumps({"studies": {"fairface": record}}))
-    for end in FILES["tables"]:
-        (folder / "tables" / f"long.{end}").touch()
-    pages.write_study(folder)
-    index = pages.write_index(tmp_path)
-    assert "A long table. (1,234 rows)" in index.read_text() and "<table" not in index.read_text()
-    assert "#fairface-table-long" in index.read_text() and _follow_links(index) > 5
-
-
 def test_names_from_data_stay_text(soup):
     """The page's own script is the only one; no attribute acts; nothing is fetched from elsewhere."""
-    assert [script.string for script in soup.find_all("script")] == [pages._script()]
+    assert [script.string for script in soup.find_all("script")] == [pages._asset("page.js")]
     for tag in soup.find_all(True):
         assert not [name for name in tag.attrs if name.startswith("on")], tag
     assert all(urlsplit(image["src"]).scheme == "" for image in soup.find_all("img"))
@@ -115,8 +107,7 @@ def test_names_from_data_are_shown():
     cells = [cell.get_text() for cell in page.find_all(["td", "th"])]
     assert SCRIPT in cells and IMAGE in cells and FILE in cells
     assert "<i>x" in page.get_text()  # the data set's name
-    index = _soup("index.html").get_text()
-    assert SCRIPT in index and f"ValueError: {SCRIPT}" in index
+    assert f"ValueError: {SCRIPT}" in _soup("index.html").get_text()
     svg = (site() / "fairface/figures/gender_by_race.svg").read_text("utf-8")
     assert "<script" not in svg and "&lt;script" in svg
 
@@ -151,24 +142,33 @@ def test_markup_of_a_class_stays_text_in_the_notebook_itself():
     ],
 )
 def test_outputs_of_any_kind_cannot_act(data):
-    html = _shown(**data)
-    soup = BeautifulSoup(html, "html.parser")
+    soup = _shown(**data)
     assert not soup.find(["script", "style", "svg"])
     assert not [k for tag in soup.find_all(True) for k in tag.attrs if k.startswith("on")]
     assert "javascript:" not in str([tag.get("href") for tag in soup.find_all("a")])
 
 
 def test_a_frame_reads_like_the_tables():
-    frame = pd.DataFrame({"label": ["a", "<b>"], "prob": [0.25, -1e-05], "n": [1, 22]})
-    soup = BeautifulSoup(_shown(text_html=frame._repr_html_()), "html.parser")
-    rows = [[cell.get_text() for cell in row.find_all("td")] for row in soup.tbody.find_all("tr")]
-    assert rows == [["a", "0.25000", "1"], ["<b>", "-0.00001", "22"]]
-    numbers = [
-        [bool(cell.get("class")) for cell in row.find_all("td")]
-        for row in soup.tbody.find_all("tr")
-    ]
-    assert numbers == [[False, True, True]] * 2
-    assert soup.find("div", class_="scroll").table
+    frame = pd.DataFrame({"label": ["a", "<b>"], "prob": [0.25, -1e-05], "n": [1, 2200]})
+    data, metadata = show_frame(frame, decimals=5)._repr_mimebundle_()
+    for soup in (
+        _shown(metadata, text_html=data["text/html"]),
+        BeautifulSoup(data["text/html"], "html.parser"),
+    ):
+        rows = [[cell.get_text() for cell in row.find_all("td")] for row in soup.tbody("tr")]
+        assert rows == [["a", "0.25000", "1"], ["<b>", "−0.00001", "2,200"]]
+        values = [[cell.get("data-value") for cell in row("td")] for row in soup.tbody("tr")]
+        assert values == [[None, "0.25", "1"], [None, "-1e-05", "2200"]]
+        assert [head["data-type"] for head in soup.thead("th")] == ["text", "number", "number"]
+    assert _shown(metadata, text_html="").find("div", class_="scroll").table
+
+
+def test_a_frame_of_pandas_is_shown_as_it_is():
+    frame = pd.DataFrame({"label": ["a", "<b>"], "n": [1, 22]})
+    soup = _shown(text_html=frame._repr_html_())
+    rows = [[cell.get_text() for cell in row("td")] for row in soup.tbody("tr")]
+    assert rows == [["a", "1"], ["<b>", "22"]]
+    assert soup.find("div", class_="scroll").table and "vertical-align" not in soup.get_text()
 
 
 def test_a_failed_study_keeps_its_error_in_place():
@@ -181,9 +181,9 @@ def test_a_failed_study_keeps_its_error_in_place():
     place = page.select("p.failed")[1]
     assert "raise ValueError" in place.find_previous("details", class_="code").get_text()
     assert "Traceback" in place.find_next("details").get_text()
-    index = _soup("index.html").find(id="denigration")
-    assert f"Failed: ValueError: {SCRIPT}" in index.get_text()
-    assert "(failed)" in _soup("index.html").nav.get_text()
+    index = _soup("index.html")
+    assert f"Failed: ValueError: {SCRIPT}" in index.find(id="denigration").get_text()
+    assert "(failed)" in index.nav.get_text()
 
 
 def test_what_a_failed_study_would_have_concluded_is_left_out():
@@ -191,21 +191,19 @@ def test_what_a_failed_study_would_have_concluded_is_left_out():
     assert page.main.find_all(True, recursive=False)[-1].get_text() == (
         "The rest of the notebook was not run, and is left out here."
     )
-    assert "What may" in _soup("index.html").find(id="fairface").get_text()
-    for part in (page, _soup("index.html").find(id="denigration")):
-        assert "Accuracy of gender by race" in part.get_text() and "What may" not in part.get_text()
+    assert "What may" in _soup("fairface/report.html").get_text()
+    assert "Accuracy of gender by race" in page.get_text() and "What may" not in page.get_text()
 
 
 def test_a_study_whose_process_died_shows_what_had_run():
     cells = [
-        {"cell_type": "code", "source": "a = 1", "metadata": {}, "outputs": [], "execution_count": 1},
-        {"cell_type": "markdown", "source": "## Then", "metadata": {}},
-        {"cell_type": "code", "source": "b = 1", "metadata": {}, "outputs": [], "execution_count": None},
-        {"cell_type": "markdown", "source": "## What may be concluded", "metadata": {}},
-    ]  # fmt: skip
-    for failed, kinds in ((True, ["code", "text"]), (False, ["code", "text", "code", "text"])):
-        found = blocks({"cells": cells}, study="fairface", failed=failed)
-        assert [block.kind for block in found] == kinds
+        _cell("a = 1"),
+        new_markdown_cell("## Then"),
+        _cell("b = 1", count=None),
+        new_markdown_cell("## What may be concluded"),
+    ]
+    for failed, shown in ((True, ["details", "h2"]), (False, ["details", "h2"] * 2)):
+        assert [tag.name for tag in _body(*cells, failed=failed)(True, recursive=False)] == shown
 
 
 def test_changes_since_the_run_before_are_told_on_top(tmp_path):
@@ -215,7 +213,7 @@ def test_changes_since_the_run_before_are_told_on_top(tmp_path):
     found |= {"labels": None, "unsure": False}
     (tmp_path / "changes.json").write_text(json.dumps({"congress": found}))
     soup = BeautifulSoup(pages.write_index(tmp_path).read_text("utf-8"), "html.parser")
-    assert soup.nav.find("a", href="#changes").get_text() == "Since the run before"
+    assert soup.nav.find("a", href="#changes").get_text() == "Changes since the previous run"
     told = soup.find("a", href="#changes", string="What changed").parent
     assert told.get_text() == "Since the run before results changed in congress. What changed"
     assert told.find_previous("h1") and not told.find_previous("h2")
@@ -224,22 +222,25 @@ def test_changes_since_the_run_before_are_told_on_top(tmp_path):
     assert "changes" not in pages.write_index(tmp_path).read_text("utf-8").split("</style>")[1]
 
 
-def test_the_index_holds_the_card_first_then_each_study():
+def test_the_index_says_what_was_run_and_points_to_each_study():
     index = _soup("index.html")
-    assert [s["id"] for s in index.select("section.study")] == ["card", "fairface", "denigration"]
-    card = index.find(id="card")
-    assert card.select_one("#card-table-card table") and card.select_one("#card-figure-card img")
-    study = index.find(id="fairface")
-    titles = [h.get_text() for h in study.find_all("h3")]
-    assert titles == ["What may be concluded", "What may not be concluded"]
-    assert "agrees with FairFace's annotators" in study.get_text()
-    assert study.find("summary", string="Provenance")
-
-
-@pytest.mark.parametrize("page, base", [("index.html", "fairface/"), ("fairface/report.html", "")])
-def test_every_table_and_figure_says_how_to_cite_it(page, base):
     record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
-    soup = _soup(page)
+    summary = dict(
+        zip(*([tag.get_text() for tag in index.dl(name)] for name in ("dt", "dd")), strict=True)
+    )
+    assert "testcard" in summary["Model"]
+    assert record["model"]["weights_sha256"][:12] in summary["Model"]
+    assert "<i>x" in summary["Data"] and "24 photographs" in summary["Data"]
+    assert [s["id"] for s in index.select("section.study")] == ["card", "fairface", "denigration"]
+    assert index.select_one("#card-figure-card img")["src"] == "card/figures/card.svg"
+    assert not index.find("table"), "studies are not repeated"
+    links = [s.a["href"] for s in index.select("section.study")]
+    assert links == ["card/report.html", "fairface/report.html", "denigration/report.html"]
+
+
+def test_every_table_and_figure_says_how_to_cite_it():
+    record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
+    soup = _soup("fairface/report.html")
     assert len(record["tables"]) >= 3 and len(record["figures"]) >= 2
     for kind, ends in FILES.items():
         for entry in record[kind]:
@@ -251,7 +252,7 @@ def test_every_table_and_figure_says_how_to_cite_it(page, base):
             assert f"fairface/{entry['id']}" in text and "model='testcard'" in text
             assert not record["code"]["commit"] or record["code"]["commit"] in text
             links = {a["href"] for a in box.find_all("a")}
-            assert {f"{base}{kind}/{entry['id']}.{end}" for end in ends} <= links
+            assert {f"{kind}/{entry['id']}.{end}" for end in ends} <= links
 
 
 def test_figures_are_files_of_the_run_and_no_face_is_shown(soup):
@@ -271,7 +272,7 @@ def test_numbers_of_a_page_are_those_of_the_tables():
 def test_a_replay_is_said_in_every_title(tmp_path):
     folder = tmp_path / "fairface"
     folder.mkdir()
-    (folder / "notebook.ipynb").write_text(json.dumps(_cells()))
+    nbformat.write(_notebook(_cell()), folder / "notebook.ipynb")
     (folder / "study.json").write_text(json.dumps({"test_cards": True}))
     run = {"studies": {"fairface": {"test_cards": True}}}
     (tmp_path / "run.json").write_text(json.dumps(run))
@@ -283,13 +284,6 @@ def test_a_replay_is_said_in_every_title(tmp_path):
     (folder / "study.json").write_text("{}")
     assert "replay" not in pages.write_study(folder).read_text().split("</head>")[1]
     assert "replay" not in pages.write_index(tmp_path).read_text().split("</style>")[1]
-
-
-def test_headings_in_fenced_code_are_no_sections():
-    cell = {"cell_type": "markdown", "metadata": {}, "source": "## One\n\n```\n# no\n```\n"}
-    other = {"cell_type": "markdown", "metadata": {}, "source": "## Two\ntext\n\n### Three\n#no"}
-    found = list(blocks({"cells": [cell, other]}, study="fairface"))
-    assert [block.section for block in found] == ["One", "Two", "Three"]
 
 
 def test_colours_of_the_page_stand_out_by_the_formula_of_wcag():
