@@ -185,7 +185,12 @@ def write_index(out: Path) -> Path:
         studies=studies,
         summary=_summary(run, records),
         unfinished=run.get("state") in ("running", "stopped"),
-        figures=_figures(out / "card") if "card" not in failed else [],
+        figures=[
+            {"study": name} | about
+            for name in order
+            if STUDIES[name].is_summary and name not in failed
+            for about in _figures(out / name)
+        ],
         changes=sentences(changes) if changes else [],
         changed=summary(changes) if changes else "",
     )
