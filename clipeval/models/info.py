@@ -69,6 +69,11 @@ class ModelInfo:
     fingerprint: str
     """sha256 over everything that can change an embedding; the device is not part of it."""
 
+    @property
+    def name(self) -> str:
+        """Model and weights as one name, such as "ViT-B-32 openai"."""
+        return f"{self.model} {self.pretrained}".strip()
+
     def to_json(self) -> dict:
         """Return the fields as plain JSON values."""
         return json.loads(json.dumps(asdict(self)))

@@ -31,29 +31,19 @@ __all__ = [
     "caption",
     "code_hash",
     "code_version",
+    "deciding",
     "package_versions",
     "pathless",
 ]
 
 TEST_CARDS = "Replay of planted rates on test cards, no finding about any model"
 PAPER_KEY = "agarwal2021evaluating"
-PACKAGES = (
-    "clipeval",
-    "fairlearn",
-    "matplotlib",
-    "numpy",
-    "open_clip_torch",
-    "pandas",
-    "pillow",
-    "pyarrow",
-    "scikit-learn",
-    "scipy",
-    "statsmodels",
-    "timm",
-    "torch",
-    "torchvision",
-    "transformers",
-)
+#: packages that can change an embedding
+EMBED = ("open_clip_torch", "pillow", "timm", "torch", "torchvision", "transformers")
+#: packages that can change a number which is made from embeddings
+COUNT = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+#: packages that draw, download and execute: recorded, though no study's numbers depend on them
+OTHERS = ("fonttools", "huggingface_hub", "matplotlib", "papermill", "seaborn", "statsmodels")
 # What can change a result; data sets that lie in data/ and the reports themselves cannot.
 _DATA = ("class_sets", "templates", "published", "profiles")
 _CODE = ("clipeval", "notebooks", "pyproject.toml", *(f"data/{part}" for part in _DATA))
@@ -193,14 +183,25 @@ def code_hash() -> str:
 
 
 def package_versions() -> dict:
-    """Versions of Python and of the packages that can change a number; None where not installed."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    """Versions of Python, clipeval and the packages that are recorded; None where not installed."""
+    versions = {"python": platform.python_version(), "clipeval": __version__}
+    for name in sorted(EMBED + COUNT + OTHERS):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            versions[name] = __version__ if name == "clipeval" else None
+            versions[name] = None
     return versions
+
+
+def deciding(versions: Mapping, packages: tuple[str, ...] = EMBED + COUNT) -> dict:
+    """Those of `versions` that can change a number: a result kept under others is computed again.
+
+    Parameters
+    ----------
+    versions : as from `package_versions`, perhaps of an earlier run
+    packages : which ones can, beside Python and clipeval; `COUNT` where the embeddings are given
+    """
+    return {k: v for k, v in versions.items() if k in ("python", "clipeval", *packages)}
 
 
 def _sentence(text: str) -> str:

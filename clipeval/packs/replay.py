@@ -5,7 +5,7 @@ from pathlib import Path
 from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.files import file_sha256
-from clipeval.output.provenance import package_versions
+from clipeval.output.provenance import COUNT, deciding, package_versions
 from clipeval.session.parameters import Parameters, parse
 from clipeval.sources.pack_file import Pack, open_pack
 from clipeval.studies import STUDIES, get_study
@@ -124,10 +124,13 @@ def compare_tables(path: str | Path, out: str | Path, changed: bool = False) -> 
 
 
 def _other_versions(manifest: dict) -> str:
-    """Packages whose version is not that of the run that was packed, with both versions."""
+    """Packages of another version than in the run that was packed, if they can change a table.
+
+    What embeds cannot: the embeddings are those of the pack.
+    """
     ours, found = package_versions(), {}
     for entry in manifest["studies"].values():
-        for name, theirs in entry.get("versions", {}).items():
+        for name, theirs in deciding(entry.get("versions", {}), COUNT).items():
             if theirs != ours.get(name):
                 found[name] = f"{name} {theirs} (here {ours.get(name)})"
     return ", ".join(found.values())

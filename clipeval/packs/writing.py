@@ -33,6 +33,7 @@ from clipeval.packs.files import (
 from clipeval.packs.replay import plan_pack
 from clipeval.paths import cache_dir
 from clipeval.session.parameters import parse
+from clipeval.session.record import StudyRecord, read_study
 from clipeval.session.run_folder import check_writable
 from clipeval.session.session import Session
 from clipeval.sources import Source, open_source
@@ -128,7 +129,7 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
             studies[study] = _about(record, run)
             held[study] = "drawn from the tables of the others"
             continue
-        session = _recorded(study, record["parameters"])
+        session = _recorded(study, record.parameters)
         secret |= _folders(session)
         attrs = session.images.attrs
         if reason := refusal_to_share(session.parameters.dataset, attrs):
@@ -187,12 +188,12 @@ def _recorded(study: str, values: dict) -> Session:
     return study.open(parameters, source=_Recording(source), progress=False)
 
 
-def _records(run: Path) -> dict[str, dict]:
-    """Study id -> study.json, for the studies that finished."""
-    paths = [path for study in STUDIES if (path := run / study / "study.json").is_file()]
-    if not paths:
+def _records(run: Path) -> dict[str, StudyRecord]:
+    """Study id -> record, for the studies that finished."""
+    records = {study: record for study in STUDIES if (record := read_study(run / study))}
+    if not records:
         raise DataError(f"{run} holds no finished study; name a run folder.")
-    return {path.parent.name: json.loads(path.read_text("utf-8")) for path in paths}
+    return records
 
 
 def _summary(images: pd.DataFrame) -> str:
@@ -201,12 +202,13 @@ def _summary(images: pd.DataFrame) -> str:
     return f"{len(images):,} images ({', '.join(columns)}), {', '.join(about)}"
 
 
-def _about(record: dict, run: Path) -> dict:
+def _about(record: StudyRecord, run: Path) -> dict:
     """Provenance of a study: its record without paths, times and captions, and its tables' hashes."""
     keys = ("dataset", "class_sets", "templates", "prompts_hash", "code", "versions", "test_cards")
-    tables = {path.stem: path for path in sorted((run / record["study"] / "tables").glob("*.csv"))}
-    kept = {k: v for k, v in record["parameters"].items() if k not in INCIDENTAL}
-    return pathless({key: record[key] for key in keys if key in record}) | {
+    said = record.model_dump(exclude_unset=True)
+    tables = {path.stem: path for path in sorted((run / record.study / "tables").glob("*.csv"))}
+    kept = {k: v for k, v in record.parameters.items() if k not in INCIDENTAL}
+    return pathless({key: said[key] for key in keys if key in said}) | {
         "parameters": pathless(kept),
         "tables": {n: file_sha256(p) for n, p in tables.items()},
     }

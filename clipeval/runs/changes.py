@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.output.provenance import HOW
+from clipeval.session.record import StudyRecord, read_study
 
 __all__ = [
     "causes",
@@ -78,44 +79,45 @@ def forget(out: Path, study: str) -> None:
         (out / BEFORE).rmdir()
 
 
-def made_from(record: dict) -> dict[str, str]:
-    """Everything that decides a study's results, by name, from its study.json."""
-    code, model, data = (record.get(name) or {} for name in ("code", "model", "dataset"))
-    version = f"clipeval {code.get('version')}"
-    if code.get("commit"):
-        version += f" at {code['commit'][:12]}" + (" with changes" if code.get("dirty") else "")
-    if code.get("sha256") and (code.get("dirty") or not code.get("commit")):
-        version += f" ({code['sha256'][:12]})"  # no commit says what it was
-    found = {"code": version}
-    if model:
-        found["model"] = f"{model['model']} {model['pretrained']}".strip()
-        found["weights"] = str(model["weights_sha256"])[:12]
-        found["preprocess"] = json.dumps(model["preprocess"], sort_keys=True)
-        found["precision"] = model["precision"]
-    if data:
-        found["data set"] = f"{data['name']}, {data.get('version', '')}, {str(data['hash'])[:12]}"
-    if train := record.get("train"):
-        found["train set"] = f"{train['images']:,} images, {train['hash'][:12]}"
-    for name, about in record.get("class_sets", {}).items():
-        found[f"class set {name.rsplit(' v', 1)[0]}"] = f"{name}, {about['hash'][:12]}"
-    for name, about in (record.get("templates") or {}).items():
-        found["templates"] = f"{name}, {about['hash'][:12]}"
-    if record.get("prompts_hash"):
-        found["prompts"] = record["prompts_hash"][:12]
-    for name, value in record.get("drawn_from", {}).items():
+def made_from(record: StudyRecord) -> dict[str, str]:
+    """Everything that decides a study's results, by name."""
+    found = {}
+    if code := record.code:
+        version = f"clipeval {code.version}"
+        if code.commit:
+            version += f" at {code.commit[:12]}" + (" with changes" if code.dirty else "")
+        if code.sha256 and (code.dirty or not code.commit):
+            version += f" ({code.sha256[:12]})"  # no commit says what it was
+        found["code"] = version
+    if model := record.model:
+        found["model"] = model.name
+        found["weights"] = model.weights_sha256[:12]
+        found["preprocess"] = json.dumps(model.preprocess, sort_keys=True)
+        found["precision"] = model.precision
+    if data := record.dataset:
+        found["data set"] = f"{data.name}, {data.version}, {data.hash[:12]}"
+    if train := record.train:
+        found["train set"] = f"{train.images:,} images, {train.hash[:12]}"
+    for name, words in record.class_sets.items():
+        found[f"class set {name.rsplit(' v', 1)[0]}"] = f"{name}, {words.hash[:12]}"
+    for name, words in record.templates.items():
+        found["templates"] = f"{name}, {words.hash[:12]}"
+    if record.prompts_hash:
+        found["prompts"] = record.prompts_hash[:12]
+    for name, value in record.drawn_from.items():
         found[f"results of {name}"] = str(value)[:12]
-    for name, value in record.get("parameters", {}).items():
+    for name, value in record.parameters.items():
         if name not in HOW:
             found[f"parameter {name}"] = json.dumps(value)
-    return found | {f"version of {k}": str(v) for k, v in record.get("versions", {}).items()}
+    return found | {f"version of {k}": str(v) for k, v in record.versions.items()}
 
 
-def causes(before: dict, after: dict) -> list[dict]:
+def causes(before: StudyRecord, after: StudyRecord) -> list[dict]:
     """What two runs of a study were made from and differ in: code, data, classes, parameters, versions.
 
     Parameters
     ----------
-    before, after : contents of study.json
+    before, after : what each run recorded
 
     Returns
     -------
@@ -232,9 +234,7 @@ def compare_study(before: Path, after: Path) -> dict:
     dict with `causes` (see `causes`), `tables` (id -> see `effects`, only those that differ), `new_tables`,
     `lost_tables` and `labels` (see `label_changes`; None where nothing differs)
     """
-    old, new = (
-        json.loads((folder / "study.json").read_text("utf-8")) for folder in (before, after)
-    )
+    old, new = read_study(before), read_study(after)
     names = [{path.stem for path in folder.glob("tables/*.csv")} for folder in (before, after)]
     tables = {}
     for name in sorted(names[0] & names[1]):

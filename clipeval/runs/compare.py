@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import ClipevalError, DataError
+from clipeval.runs.finished import Run, load_run
+from clipeval.session.record import StudyRecord
 from clipeval.stats import adjust, mcnemar_models, paired_bootstrap
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.headlines import (
@@ -31,9 +33,9 @@ __all__ = [
     "Run",
     "compare_runs",
     "label_runs",
+    "open_run",
     "overview",
     "paired_tests",
-    "read_run",
     "sign_flip",
     "smallest_p",
 ]
@@ -47,21 +49,12 @@ SAME |= {"rules": "parameters", "train": "training images or their labels"}
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run folder: `name` is the folder's, `record` its run.json."""
-
-    folder: Path
-    name: str
-    record: dict
-
-
-@dataclass(frozen=True)
 class Entry:
     """One run's answers to one study."""
 
     label: str
     run: Run
-    record: dict
+    record: StudyRecord
     outcomes: pd.DataFrame
 
 
@@ -80,41 +73,30 @@ class Unfinished(DataError):
     """A run folder in which no study finished."""
 
 
-def read_run(folder: str | Path) -> Run:
-    """Read a run folder's record.
+def open_run(folder: str | Path) -> Run:
+    """A run folder in which some study finished; see `load_run`.
 
     Raises
     ------
-    DataError  if it is no run folder
-    Unfinished  if no study of it finished
+    Unfinished  if none did
     """
-    folder = Path(folder).expanduser().resolve()
-    try:
-        record = json.loads((folder / "run.json").read_text("utf-8"))
-    except OSError:
-        raise DataError(
-            f"{folder} is no run folder, as it has no run.json; name a folder that `clipeval run "
-            "--out` wrote."
-        ) from None
-    except ValueError:
-        raise DataError(f"{folder / 'run.json'} is no JSON; run the studies again.") from None
-    if not record.get("studies"):
-        raise Unfinished(f"no study of {folder} finished; run it again, then compare.")
-    return Run(folder, folder.name, record)
+    run = load_run(folder)
+    if not run.record.studies:
+        raise Unfinished(f"no study of {run.folder} finished; run it again, then compare.")
+    return run
 
 
 def label_runs(runs: list[Run]) -> list[str]:
     """A name for each run: its model, and as much more as it takes to tell it from the others."""
     facts = []
     for run in runs:
-        models = [s["model"] for s in run.record["studies"].values() if "model" in s]
-        names = {f"{m['model'].split(':')[-1]} {m['pretrained']}".strip() for m in models}
-        first = models[0] if models else {}
+        models = [record.model for record in run.record.studies.values() if record.model]
+        names = {f"{m.model.split(':')[-1]} {m.pretrained}".strip() for m in models}
         facts.append(
             [
                 " + ".join(sorted(names)) or run.name,
-                first.get("precision", ""),
-                first.get("resize", ""),
+                models[0].precision if models else "",
+                models[0].resize if models else "",
                 run.name,
                 str(run.folder),
             ]
@@ -155,7 +137,7 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
     runs, unfinished = [], []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
+            runs.append(open_run(folder))
         except Unfinished as error:
             unfinished.append(error)
     if unfinished and len(runs) < 2:
@@ -169,7 +151,7 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
         for group in _matching(study, entries, notes):
             rates.append(_side_by_side(study, group, seed))
             paired.append(paired_tests(group, seed=seed).assign(study=study))
-            test_cards |= any(entry.record.get("test_cards") for entry in group)
+            test_cards |= any(entry.record.test_cards for entry in group)
     if not rates:
         raise DataError("these runs cannot be compared: " + " ".join(notes))
     tables = [pd.concat(found, ignore_index=True) for found in (rates, paired)]
@@ -181,32 +163,35 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
 
 def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -> list[Entry]:
     pairs = zip(runs, labels, strict=True)
-    having = [(run, label) for run, label in pairs if study in run.record["studies"]]
+    having = [(run, label) for run, label in pairs if study in run.record.studies]
     if not having or not has_outcomes(study):
         return []
     entries = []
     for run, label in having:
-        path, record = run.folder / study / "predictions.parquet", run.record["studies"][study]
+        record, left_out = run.record.studies[study], f"{study}: {label} is left out"
+        if record.model is None or record.dataset is None:
+            notes.append(f"{left_out}, as {run.name} does not say what it ran on; run it again.")
+            continue
         try:
-            predictions = pd.read_parquet(path)
-            entries.append(Entry(label, run, record, outcomes_of(study, predictions, record)))
-        except OSError:
-            notes.append(f"{study}: {label} is left out, as {run.name} has no predictions.parquet.")
+            outcomes = outcomes_of(study, run.predictions(study), record)
+            entries.append(Entry(label, run, record, outcomes))
         except ClipevalError as error:
-            notes.append(f"{study}: {label} is left out: {error}")
+            notes.append(f"{left_out}: {error}")
+        except KeyError as error:
+            notes.append(f"{left_out}, as what {run.name} kept lacks {error}; run it again.")
     return entries
 
 
-def _conditions(record: dict, method: str) -> dict[str, object]:
+def _conditions(record: StudyRecord, method: str) -> dict[str, object]:
     """What two runs must share for one method of a study."""
-    p, kind = record["parameters"], get_study(record["study"]).Parameters
+    p, kind = record.parameters, get_study(record.study).Parameters
     rules = kind.decides + (kind.probe_decides if method == "linear probe" else ())
-    shared = {"data": record["dataset"]["hash"], "rules": {k: p[k] for k in rules if k in p}}
+    shared = {"data": record.dataset.hash, "rules": {k: p[k] for k in rules if k in p}}
     if method == "linear probe":
-        shared["train"] = (record.get("train") or {}).get("hash")
+        shared["train"] = record.train and record.train.hash
     if method == "zero-shot":  # a probe is told nothing
-        sets = {name: found["hash"] for name, found in record["class_sets"].items()}
-        shared["prompts"] = [record["prompts_hash"], sets]
+        sets = {name: words.hash for name, words in record.class_sets.items()}
+        shared["prompts"] = [record.prompts_hash, sets]
     return {what: json.dumps(value, sort_keys=True) for what, value in shared.items()}
 
 

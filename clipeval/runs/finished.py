@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import DataError, ParameterError, first_line
 from clipeval.session.record import RunRecord, read_run
 
 
@@ -37,7 +37,7 @@ class Run:
 
     Attributes
     ----------
-    folder : Path
+    folder : Path, absolute; `name` is its last part
     record : RunRecord, what the run recorded of itself
     tables : study id -> table id -> DataFrame
     """
@@ -45,8 +45,12 @@ class Run:
     def __init__(self, folder: Path, record: RunRecord):
         self.folder, self.record = folder, record
 
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
     def __repr__(self) -> str:
-        return f"<clipeval run {self.folder.name}: {', '.join(self.tables)}>"
+        return f"<clipeval run {self.name}: {', '.join(self.tables)}>"
 
     @cached_property
     def tables(self) -> dict[str, Mapping[str, pd.DataFrame]]:
@@ -62,7 +66,7 @@ class Run:
 
         Raises
         ------
-        DataError  if the run holds none of that study
+        DataError  if the run holds none of that study, or they are damaged
         """
         path = self.folder / study / "predictions.parquet"
         if not path.is_file():
@@ -70,7 +74,12 @@ class Run:
                 f"{self.folder} holds no predictions of {study}; it has studies "
                 f"{', '.join(self.record.studies)}."
             )
-        return pd.read_parquet(path)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} cannot be read ({first_line(error)}); run {study} again."
+            ) from None
 
     def plot(self, study: str, id: str, ax=None):
         """Draw a table into axes of your own: a dot and its interval a row, published values as diamonds.

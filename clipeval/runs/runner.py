@@ -19,10 +19,11 @@ from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set
 from clipeval.files import sha256, write_json
-from clipeval.output.provenance import HOW
+from clipeval.output.provenance import HOW, deciding
 from clipeval.runs import changes
 from clipeval.session.parameters import Parameters
-from clipeval.session.run_folder import only_writer, write_run
+from clipeval.session.record import StudyRecord, read_study, write_run
+from clipeval.session.run_folder import only_writer
 from clipeval.session.session import Session
 from clipeval.studies import STUDIES, start
 from clipeval.studies.sensitivity.variation import ranges
@@ -89,9 +90,9 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
 
     run = write_run(out)
     if resume is None:
-        resume = run.get("state", "done") != "done"
+        resume = run.state not in ("", "done")
     began = time.time()
-    failed = {study: said for study, said in run.get("failed", {}).items() if study not in plan}
+    failed = {study: said for study, said in run.failed.items() if study not in plan}
     write_run(out, arguments=arguments, state="running", failed=failed)
     outcomes: dict[str, Outcome] = {}
     try:
@@ -143,25 +144,28 @@ def _write_changes(out: Path, studies: list[str], state: str) -> None:
 
 def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
     """Whether OUT/STUDY holds what running it again would give; the card is always drawn anew."""
-    try:
-        record = json.loads((out / study / "study.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    if STUDIES[study].is_summary:
+    record = read_study(out / study)
+    if record is None or STUDIES[study].is_summary:
         return False
     try:
         session = start(study, parameters.model_dump())
-        if session.code["sha256"] != (record.get("code") or {}).get("sha256"):
+        if record.code is None or session.code["sha256"] != record.code.sha256:
             return False
         # prompts follow from code, data, class sets and templates; only the notebook knows them all
-        differ = {cause["what"] for cause in changes.causes(record, session.record())}
+        causes = changes.causes(_deciding(record), _deciding(session.record()))
+        differ = {cause["what"] for cause in causes}
         differ -= {"code", "prompts"}  # the commit may be another: the content is the same
         return not any(what for what in differ if not what.startswith("class set ")) and all(
-            _class_set_hash(session, label) == about["hash"]
-            for label, about in record["class_sets"].items()
+            _class_set_hash(session, label) == words.hash
+            for label, words in record.class_sets.items()
         )
     except Exception:  # whatever it is, the notebook will say
         return False
+
+
+def _deciding(record: StudyRecord) -> StudyRecord:
+    """A record without versions that no number depends on."""
+    return record.model_copy(update={"versions": deciding(record.versions)})
 
 
 def _class_set_hash(session: Session, label: str) -> str:

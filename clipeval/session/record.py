@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clipeval import __version__
 from clipeval.errors import DataError
+from clipeval.files import write_json
 from clipeval.models.info import ModelInfo
-from clipeval.session.run_folder import write_json
 
 __all__ = [
     "CodeVersion",

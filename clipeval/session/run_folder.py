@@ -1,35 +1,14 @@
-"""The run folder: its record, and whether it can be written."""
+"""The run folder: whether it can be written, and by whom."""
 
-import json
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from clipeval import __version__
 from clipeval.errors import ParameterError
-from clipeval.files import write_json
 from clipeval.session.parameters import Parameters
+from clipeval.session.record import read_run, read_studies
 
-__all__ = ["check_out", "check_writable", "only_writer", "write_run"]
-
-
-def write_run(out: Path, **more) -> dict:
-    """Write OUT/run.json from what the studies in it recorded; `more` is kept from the last writer."""
-    path = out / "run.json"
-    try:
-        before = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        before = {}
-    studies = {}
-    for found in sorted(out.glob("*/study.json")):
-        with suppress(FileNotFoundError):  # set aside in this moment, to be run again
-            studies[found.parent.name] = json.loads(found.read_text("utf-8"))
-    run = {"clipeval": __version__} | {
-        k: v for k, v in before.items() if k not in ("clipeval", "studies")
-    }
-    run |= more | {"studies": studies}
-    write_json(path, run)
-    return run
+__all__ = ["check_out", "check_writable", "only_writer"]
 
 
 @contextmanager
@@ -62,8 +41,17 @@ def only_writer(out: Path):
 
 
 def check_out(parameters: Parameters) -> Path:
-    """The run folder, if it can be written; see `check_writable`."""
-    return check_writable("out", parameters.out_folder)
+    """The run folder, if it can be written and its records can be read.
+
+    Raises
+    ------
+    ParameterError  if nothing can be written there; see `check_writable`
+    DataError  if a record in it is damaged or not clipeval's; see `record.read_run`
+    """
+    folder = check_writable("out", parameters.out_folder)
+    read_run(folder)
+    read_studies(folder)
+    return folder
 
 
 def check_writable(name: str, folder: Path) -> Path:

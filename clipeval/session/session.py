@@ -16,7 +16,7 @@ from clipeval.output.provenance import Provenance, bibtex, caption, code_version
 from clipeval.output.tables import show_table, shown_of, write_table
 from clipeval.session.inputs import Inputs
 from clipeval.session.parameters import Parameters
-from clipeval.session.run_folder import write_run
+from clipeval.session.record import StudyRecord, write_run, write_study
 
 __all__ = ["Session", "as_markdown", "injected"]
 
@@ -253,7 +253,7 @@ class Session(Inputs):
         """Write prompts.json, study.json and the run's run.json; returns the study's folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "prompts.json", self._prompts)
-        write_json(self.folder / "study.json", self.record())
+        write_study(self.folder, self.record())
         write_run(self.parameters.out_folder)
         return self.folder
 
@@ -270,44 +270,42 @@ class Session(Inputs):
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
 
-    def record(self) -> dict:
-        """All that is known of this run of the study, as plain JSON values."""
+    def record(self) -> StudyRecord:
+        """All that is known of this run of the study."""
         from clipeval.embedding.embed import dataset_hash
 
         attrs, embeddings, work = self.images.attrs, self.embed(), self.work()
         train = self.study.trained_on(self)
-        return {
-            "study": self.study.id,
-            "title": self.study.title,
-            "parameters": self.parameters.model_dump(),
-            "model": self.info.to_json(),
-            "device": work["device"] or "none: every embedding was stored",
-            "dataset": {
+        said = ("version", "licence", "citation", "labels")
+        return StudyRecord(
+            study=self.study.id,
+            title=self.study.title,
+            parameters=self.parameters.model_dump(),
+            model=self.info,
+            device=work["device"] or "none: every embedding was stored",
+            dataset={
                 "name": attrs["name"],
-                "version": attrs.get("version", ""),
-                "licence": attrs.get("licence", ""),
-                "citation": attrs.get("citation", ""),
-                "labels": attrs.get("labels", ""),
+                **{name: attrs.get(name, "") for name in said},
                 "notes": [*attrs.get("notes", []), *filter(None, [say_notes(embeddings.notes)])],
                 "images": len(self.images),
                 "read": len(embeddings),
                 "unreadable": len(embeddings.unreadable),
                 "hash": self.data_hash,
             },
-            "train": train and {"images": len(train[1]), "hash": dataset_hash(*train)},
-            "test_cards": bool(attrs.get("planted")),
-            "pack": self.source.sha256,
-            "class_sets": self._class_sets,
-            "templates": {self.templates.label: {"hash": self.templates.hash}},
-            "prompts_hash": sha256(json.dumps(self._prompts)),
-            "code": self.code,
-            "versions": package_versions(),
-            "against_fp32": self._against_fp32,
-            "opened": work["opened"],
-            "encoded": work["encoded"],
-            "seconds": work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
+            train=train and {"images": len(train[1]), "hash": dataset_hash(*train)},
+            test_cards=bool(attrs.get("planted")),
+            pack=self.source.sha256,
+            class_sets=self._class_sets,
+            templates={self.templates.label: {"hash": self.templates.hash}},
+            prompts_hash=sha256(json.dumps(self._prompts)),
+            code=self.code,
+            versions=package_versions(),
+            against_fp32=self._against_fp32,
+            opened=work["opened"],
+            encoded=work["encoded"],
+            seconds=work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
             **self._kept,
-        }
+        )
 
 
 def as_markdown(text) -> str:

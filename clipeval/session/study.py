@@ -15,6 +15,7 @@ import pandas as pd
 from clipeval.classify.class_sets import all_prompts
 from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import Parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
 from clipeval.session.summary import SummarySession
 
@@ -151,13 +152,13 @@ class Study:
 
     # -- headline quantities: what compares models and varies choices asks these -------------------
 
-    def outcomes(self, predictions: pd.DataFrame, record) -> pd.DataFrame | None:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame | None:
         """Headline quantities, one row an image and quantity; None where there are none.
 
         Parameters
         ----------
         predictions : as `predict` returns them, or as read from predictions.parquet
-        record : the study's record; `parameters` and `class_sets` may be read of it
+        record : the study's own; `parameters`, `model` and `class_sets` may be read of it
 
         Returns
         -------
@@ -177,7 +178,7 @@ class Study:
         """Whether there are headline quantities that are counted image by image."""
         return type(self).outcomes is not Study.outcomes
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Published values of the headline quantities, each model of the papers in rows of its own.
 
         Returns
@@ -187,7 +188,7 @@ class Study:
         """
         return pd.DataFrame(columns=["model", "quantity", "published", "source"])
 
-    def counterpart(self, record) -> str:
+    def counterpart(self, record: StudyRecord) -> str:
         """The published model that a run's model is compared with, as `published` names it."""
         return "CLIP"
 

@@ -1,11 +1,11 @@
 """A session without images: what it works with are the studies of a run folder."""
 
-import json
 from functools import cached_property
 
 import pandas as pd
 
 from clipeval.output.provenance import Provenance, package_versions
+from clipeval.session.record import StudyRecord, read_studies
 from clipeval.session.session import Session
 
 
@@ -13,50 +13,39 @@ class SummarySession(Session):
     """The studies of the run folder `out`: their records and tables."""
 
     @cached_property
-    def records(self) -> dict[str, dict]:
-        """Study id -> what the study recorded of itself (study.json)."""
-        found = {}
-        for path in sorted(self.parameters.out_folder.glob("*/study.json")):
-            if path.parent.name != self.study.id:
-                found[path.parent.name] = json.loads(path.read_text("utf-8"))
-        return found
+    def records(self) -> dict[str, StudyRecord]:
+        """Study id -> what the study recorded of itself."""
+        found = read_studies(self.parameters.out_folder)
+        return {study: record for study, record in found.items() if study != self.study.id}
 
     @property
     def tables(self) -> dict[tuple[str, str], pd.DataFrame]:
         """(study, table id) -> table, of every study that finished."""
         return {
-            (study, entry["id"]): pd.read_csv(
-                self.parameters.out_folder / study / "tables" / f"{entry['id']}.csv"
+            (study, table.id): pd.read_csv(
+                self.parameters.out_folder / study / "tables" / f"{table.id}.csv"
             )
             for study, record in self.records.items()
-            for entry in record.get("tables", [])
+            for table in record.tables
         }
 
     @property
     def models(self) -> list[str]:
         """Names of the models that the studies ran, each once."""
-        names = [
-            f"{r['model']['model']} {r['model']['pretrained']}".strip()
-            for r in self.records.values()
-            if "model" in r
-        ]
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys(r.model.name for r in self.records.values() if r.model))
 
     @cached_property
     def provenance(self) -> Provenance:
         """The model that all studies share, and nothing of one data set."""
-        first = next((r["model"] for r in self.records.values() if "model" in r), {})
+        records = self.records.values()
+        names = dict.fromkeys(r.dataset.name for r in records if r.dataset)
         return Provenance(
             model=" and ".join(self.models),
-            precision=first.get("precision", ""),
-            dataset="; ".join(
-                dict.fromkeys(r["dataset"]["name"] for r in self.records.values() if "dataset" in r)
-            ),
+            precision=next((r.model.precision for r in records if r.model), ""),
+            dataset="; ".join(names),
             labels="Group labels are those of each data set.",
-            test_cards=any(r.get("test_cards") for r in self.records.values()),
-            parameters={
-                "studies": {study: r.get("prompts_hash") for study, r in self.records.items()}
-            },
+            test_cards=any(r.test_cards for r in records),
+            parameters={"studies": {study: r.prompts_hash for study, r in self.records.items()}},
         )
 
     def describe(self):
@@ -73,9 +62,7 @@ class SummarySession(Session):
                 f"run`, which makes the {self.study.id} last, or name a run folder with the parameter `out`."
             )
         ran = ", ".join(
-            f"{study} ({r['dataset']['read']:,} images)"
-            for study, r in self.records.items()
-            if "dataset" in r
+            f"{study} ({r.dataset.read:,} images)" for study, r in self.records.items() if r.dataset
         )
         text = f"Model: {', '.join(self.models)}. Studies: {ran}. Each number is explained in its study's notebook."
         if len(self.models) > 1:
@@ -84,15 +71,15 @@ class SummarySession(Session):
             )
         return text
 
-    def record(self) -> dict:
-        """What it was drawn from, as plain JSON values."""
-        return {
-            "study": self.study.id,
-            "title": self.study.title,
-            "parameters": self.parameters.model_dump(),
-            "drawn_from": {study: r.get("prompts_hash") for study, r in self.records.items()},
-            "test_cards": self.provenance.test_cards,
-            "code": self.code,
-            "versions": package_versions(),
+    def record(self) -> StudyRecord:
+        """What it was drawn from."""
+        return StudyRecord(
+            study=self.study.id,
+            title=self.study.title,
+            parameters=self.parameters.model_dump(),
+            drawn_from={study: r.prompts_hash for study, r in self.records.items()},
+            test_cards=self.provenance.test_cards,
+            code=self.code,
+            versions=package_versions(),
             **self._kept,
-        }
+        )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.files import sha256, whole_file
-from clipeval.output.provenance import code_hash, package_versions
+from clipeval.output.provenance import code_hash, deciding, package_versions
 from clipeval.paths import cache_dir
 
 
@@ -111,10 +111,10 @@ class Source(ABC):
         ----------
         name : what it is, for the time record
         key : arrays and plain values that decide the result; the code and the versions of the
-            libraries are added
+            libraries that can change it are added
         compute : callable without arguments
         """
-        parts = [json.dumps([name, code_hash(), package_versions()])]
+        parts = [json.dumps([name, code_hash(), deciding(package_versions())])]
         for part in key:
             plain = not hasattr(part, "tobytes") or part.dtype == object
             what = "" if plain else f"{part.dtype} {part.shape}"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
+from clipeval.session.record import StudyRecord
 from clipeval.stats import cluster_bootstrap, wilson
 from clipeval.studies import get_study
 from clipeval.studies.outcomes import ALL
@@ -23,14 +24,14 @@ def has_outcomes(study: str) -> bool:
     return get_study(study).has_outcomes
 
 
-def outcomes_of(study: str, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+def outcomes_of(study: str, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
     """Hits of a study, by its own rule.
 
     Parameters
     ----------
     study : id of a study with a hook
     predictions : as the study's `predict` returns them, or as read from predictions.parquet
-    record : the study's part of run.json
+    record : the study's own
 
     Returns
     -------
@@ -96,7 +97,7 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def published_headlines(study: str, record: dict) -> pd.DataFrame:
+def published_headlines(study: str, record: StudyRecord) -> pd.DataFrame:
     """Published values of a study's headline quantities, each model of the papers in its own rows.
 
     Returns
@@ -109,6 +110,6 @@ def published_headlines(study: str, record: dict) -> pd.DataFrame:
     return rows[["model", *KEYS, "published", "source"]]
 
 
-def counterpart(study: str, record: dict) -> str:
+def counterpart(study: str, record: StudyRecord) -> str:
     """The published model that a run's model is compared with, by its architecture if known."""
     return get_study(study).counterpart(record)

@@ -5,6 +5,7 @@ import pandas as pd
 from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ClassSetError
 from clipeval.published import load_published
+from clipeval.session.record import StudyRecord
 
 ALL = "All"
 
@@ -16,16 +17,16 @@ def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.concat([frame.assign(images_of=ALL), parts], ignore_index=True)
 
 
-def recorded_class_set(record: dict, name: str = "class_set"):
+def recorded_class_set(record: StudyRecord, name: str = "class_set"):
     """The class set that a parameter of a run names, if it is still what it was then.
 
     Raises
     ------
     ClassSetError  if its classes have changed since
     """
-    class_set = load_class_set(record["parameters"][name])
-    then = record.get("class_sets", {}).get(class_set.label, {}).get("hash", class_set.hash)
-    if then != class_set.hash:
+    class_set = load_class_set(record.parameters[name])
+    then = record.class_sets.get(class_set.label)
+    if then and then.hash != class_set.hash:
         raise ClassSetError(
             f"class set {class_set.label} has changed since the run; run the study again, or give "
             "the changed set a new version."

@@ -1,19 +1,26 @@
+import ast
 import json
 import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
+import clipeval
 from clipeval import __version__
 from clipeval.output.provenance import (
+    COUNT,
+    EMBED,
+    OTHERS,
     TEST_CARDS,
     Provenance,
     bibtex,
     caption,
     code_hash,
     code_version,
+    deciding,
     package_versions,
 )
 
@@ -92,6 +99,42 @@ def test_package_versions_are_those_installed_and_import_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+#: distribution of a module whose name is another
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"}
+DISTRIBUTIONS |= {"fontTools": "fonttools"}
+#: modules that are neither recorded nor able to change a number: they show, fetch, check or start
+#: something, or read what is known by its hash (weights, class sets, frames of a video)
+NEITHER = {
+    "IPython", "bleach", "cv2", "ipywidgets", "jinja2", "mistune", "nbconvert", "nbformat", "pooch",
+    "pydantic", "ray", "requests", "rich", "safetensors", "threadpoolctl", "tqdm", "traitlets",
+    "typer", "yaml",
+}  # fmt: skip
+
+
+def test_every_library_that_is_imported_is_in_one_list_and_no_other_is():
+    listed = [*EMBED, *COUNT, *OTHERS]
+    assert len(set(listed)) == len(listed)
+    modules = {"transformers"}  # open_clip imports it, for towers and tokenizers of the hub
+    for path in Path(clipeval.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    modules -= {"clipeval", *sys.stdlib_module_names, *NEITHER}
+    assert {DISTRIBUTIONS.get(name, name) for name in modules} == set(listed)
+
+
+def test_versions_that_decide_are_those_of_what_embeds_and_counts():
+    versions = package_versions()
+    assert set(versions) == {"python", "clipeval", *EMBED, *COUNT, *OTHERS}
+    found = deciding(versions | {"fairlearn": "0.1"})
+    assert {"python", "clipeval", "torch", "open_clip_torch", "scikit-learn", "numpy"} <= set(found)
+    assert not {"fairlearn", "matplotlib", "statsmodels", "seaborn"} & set(found)
+    assert found.items() <= versions.items()
+    assert not {"torch", "pillow"} & set(deciding(versions, COUNT))
 
 
 def test_caption_reads_as_it_should():

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from records import study_json
 
 from clipeval.runs import changes
+from clipeval.session.record import StudyRecord
 
 
 def _table(percents, races=("White", "Black", "Indian"), **columns):
@@ -42,7 +44,7 @@ def test_rows_that_repeat_are_told_apart():
     assert (found["rows"], found["moved"], found["largest"]["by"]) == (3, 1, 1.0)
 
 
-RECORD = {
+RECORD = study_json(**{
     "code": {"version": "0.1.0", "commit": "a" * 40, "dirty": False},
     "parameters": {"templates": "photo", "out": "/a", "batch_size": 64, "store": ""},
     "model": {
@@ -54,7 +56,7 @@ RECORD = {
     "prompts_hash": "q" * 64,
     "versions": {"numpy": "1", "torch": "2"},
     "tables": [],
-}  # fmt: skip
+})  # fmt: skip
 
 
 def _changed(**parts):
@@ -62,6 +64,11 @@ def _changed(**parts):
     for name, value in parts.items():
         record[name] = {**record[name], **value} if isinstance(value, dict) else value
     return record
+
+
+def _causes(record):
+    before, after = (StudyRecord.model_validate(content) for content in (RECORD, record))
+    return changes.causes(before, after)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +88,13 @@ def _changed(**parts):
     ],
 )
 def test_each_cause_is_named_with_both_values(parts, what, before, after):
-    assert changes.causes(RECORD, _changed(**parts)) == [
-        {"what": what, "before": before, "after": after}
-    ]
+    assert _causes(_changed(**parts)) == [{"what": what, "before": before, "after": after}]
 
 
 def test_a_new_version_of_a_class_set_is_one_cause():
     record = _changed()
     record["class_sets"] = {"faces v2": {"hash": "d" * 64, "source": ""}}
-    assert changes.causes(RECORD, record) == [
+    assert _causes(record) == [
         {
             "what": "class set faces",
             "before": "faces v1, cccccccccccc",
@@ -99,10 +104,7 @@ def test_a_new_version_of_a_class_set_is_one_cause():
 
 
 def test_where_and_how_fast_is_no_cause():
-    assert (
-        changes.causes(RECORD, _changed(parameters={"out": "/b", "batch_size": 1, "store": "s"}))
-        == []
-    )
+    assert _causes(_changed(parameters={"out": "/b", "batch_size": 1, "store": "s"})) == []
 
 
 def _predictions(path, labels, **columns):

@@ -3,20 +3,24 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from paired import paired_change
+from records import study_json, study_record, write_records
 
 from clipeval import cli
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.runs import compare
-from clipeval.runs.compare import compare_runs, label_runs, paired_tests, read_run, sign_flip
+from clipeval.runs.compare import compare_runs, label_runs, open_run, paired_tests, sign_flip
 from clipeval.runs.compare_report import write_comparison
+from clipeval.runs.finished import Run
 from clipeval.runs.several_models import model_slug, parse_models, plan_models
 from clipeval.session.parameters import Parameters, parse
+from clipeval.session.record import RunRecord
 from clipeval.stats import FEW_CLUSTERS
 from clipeval.studies import STUDIES, fairface, get_study, headlines, outcomes
 
@@ -179,16 +183,61 @@ def test_a_join_is_on_the_image_id_not_on_the_position(runs, tmp_path):
 
 def test_folders_that_are_no_runs_are_refused(runs, tmp_path):
     with pytest.raises(DataError, match="no run.json"):
-        read_run(tmp_path)
+        open_run(tmp_path)
     with pytest.raises(DataError, match="two or more"):
         compare_runs([runs["a"], runs["a"]])
-    (tmp_path / "run.json").write_text('{"studies": {}}')
+    (tmp_path / "run.json").write_text('{"clipeval": "0.1.0", "studies": {}}')
     with pytest.raises(DataError, match="no study of"):
-        read_run(tmp_path)
+        open_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ('{"half', "Invalid JSON"),
+        ("[]", "object"),
+        ('{"studies": []}', "clipeval: Field required"),
+        ('{"clipeval": "0.1.0", "studies": {"fairface": 3}}', "studies.fairface: "),
+    ],
+)
+def test_a_damaged_or_foreign_run_is_refused_by_name(tmp_path, monkeypatch, capsys, text, reason):
+    write_records(tmp_path / "good", fairface=study_json())
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "run.json").write_text(text)
+    code, said = command(monkeypatch, capsys, "compare", tmp_path / "good", tmp_path / "bad")
+    assert code == 2 and "Traceback" not in said.err and reason in said.err
+    assert f"{tmp_path / 'bad' / 'run.json'} is not a record" in " ".join(said.err.split())
+
+
+def test_what_a_run_does_not_say_or_hold_leaves_it_out(tmp_path):
+    parameters = {"class_set": "denigration", "templates": "photo", "seed": 0}
+    whole = study_json("denigration", parameters=parameters)
+    answers = pd.DataFrame(
+        {
+            "image_id": ["a", "b"], "task": "denigration", "method": "zero-shot", "rank": 1,
+            "class_set": "denigration v1", "label": ["animal", "thief"], "race": "White",
+        }
+    )  # fmt: skip
+    bad = {"unsaid": whole | {"dataset": None}, "other": whole, "damaged": whole}
+    for name in ("good", *bad):
+        write_records(tmp_path / name, denigration=bad.get(name, whole))
+        answers.to_parquet(tmp_path / name / "denigration" / "predictions.parquet")
+    answers.drop(columns="label").to_parquet(
+        tmp_path / "other" / "denigration" / "predictions.parquet"
+    )
+    (tmp_path / "damaged" / "denigration" / "predictions.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError) as refused:
+        compare_runs([tmp_path / name for name in ("good", *bad)])
+    said = str(refused.value)
+    assert "unsaid does not say what it ran on; run it again." in said
+    assert "as what other kept lacks 'label'" in said
+    path = tmp_path / "damaged" / "denigration" / "predictions.parquet"
+    assert f"{path} cannot be read" in said and "run denigration again." in said
+    assert "only m, good (good) was run." in said
 
 
 def test_a_run_in_which_nothing_finished_is_noted_while_two_are_left(runs, tmp_path):
-    (tmp_path / "run.json").write_text('{"studies": {}, "state": "failed"}')
+    (tmp_path / "run.json").write_text('{"clipeval": "0.1.0", "studies": {}, "state": "failed"}')
     found = compare_runs([runs["a"], tmp_path, runs["b"]])
     whole = compare_runs([runs["a"], runs["b"]])
     pd.testing.assert_frame_equal(found.rates, whole.rates)
@@ -316,8 +365,7 @@ def test_the_page_shows_clusters_where_there_are_some(runs, tmp_path):
 
 
 def entries_with_records(entries):
-    record = {"model": {"model": "tiny"}, "parameters": {}}
-    run = compare.Run(None, "run", {})
+    record, run = study_record("cctv", model={"model": "tiny"}), Run(Path("run"), None)
     return [compare.Entry(e.label, run, record, e.outcomes) for e in entries]
 
 
@@ -327,11 +375,10 @@ def test_what_decides_an_answer_is_declared_once_by_each_study():
         assert "seed" in kind.decides and issubclass(kind, Parameters)
         assert set(kind.decides + kind.probe_decides) <= set(kind.model_fields)
     kind = get_study("fairface").Parameters
-    record = {"study": "fairface", "dataset": {"hash": "0"}, "class_sets": {}, "prompts_hash": ""}
-    record["train"] = {"images": 300, "hash": "0"}
 
-    def conditions(method, **values):
-        return compare._conditions(record | {"parameters": kind(**values).model_dump()}, method)
+    def conditions(method, labels="0", **values):
+        train, parameters = {"images": 300, "hash": labels}, kind(**values).model_dump()
+        return compare._conditions(study_record(train=train, parameters=parameters), method)
 
     other = {"probe_features": "pre_projection", "train_limit": 9, "probe_race_rule": "collapse"}
     for name, value in other.items():
@@ -340,8 +387,7 @@ def test_what_decides_an_answer_is_declared_once_by_each_study():
         assert conditions("zero-shot") == conditions("zero-shot", **{name: value}), name
     assert conditions("zero-shot") != conditions("zero-shot", race_rule="binary")
     first = conditions("linear probe")
-    record["train"] = {"images": 300, "hash": "1"}  # the same images, with other labels perhaps
-    assert conditions("linear probe")["train"] != first["train"]
+    assert conditions("linear probe", labels="1")["train"] != first["train"]
 
 
 def test_sign_flips_equal_mcnemars_exact_test_and_counting_by_hand():
@@ -367,14 +413,15 @@ def test_only_common_images_are_paired():
 
 
 def test_an_image_that_counts_twice_is_refused(runs):
-    record = read_run(runs["a"]).record["studies"]["fairface"]
+    record = open_run(runs["a"]).record.studies["fairface"]
     predictions = pd.read_parquet(runs["a"] / "fairface" / "predictions.parquet")
     with pytest.raises(DataError, match="counts twice"):
         headlines.outcomes_of("fairface", pd.concat([predictions, predictions.head(1)]), record)
 
 
 def test_a_class_set_that_changed_since_is_refused():
-    record = {"parameters": {"class_set": "fairface"}, "class_sets": {"fairface v1": {"hash": "0"}}}
+    words = {"fairface v1": {"hash": "0"}}
+    record = study_record(parameters={"class_set": "fairface"}, class_sets=words)
     with pytest.raises(ClassSetError, match="changed since"):
         outcomes.recorded_class_set(record)
 
@@ -382,7 +429,8 @@ def test_a_class_set_that_changed_since_is_refused():
 def test_labels_say_as_much_as_tells_runs_apart(tmp_path):
     def run(name, precision="fp32", model="ViT-B-32", tag="openai"):
         model = {"model": model, "pretrained": tag, "precision": precision, "resize": "model"}
-        return compare.Run(tmp_path / name, name, {"studies": {"fairface": {"model": model}}})
+        studies = {"fairface": study_record(model=model)}
+        return Run(tmp_path / name, RunRecord(clipeval="0.1.0", studies=studies))
 
     assert label_runs([run("x"), run("y", tag="laion2b")]) == [
         "ViT-B-32 openai",
@@ -457,7 +505,7 @@ def test_command_compare(runs, tmp_path, monkeypatch, capsys):
 def test_run_models_compares_those_that_finished(runs, tmp_path, monkeypatch, capsys):
     bad = tmp_path / "bad"
     bad.mkdir()
-    (bad / "run.json").write_text('{"studies": {}, "state": "failed"}')
+    (bad / "run.json").write_text('{"clipeval": "0.1.0", "studies": {}, "state": "failed"}')
     monkeypatch.setattr(cli, "_report_check", lambda plan, quiet: 0)
     monkeypatch.setattr(cli, "_run", lambda plan, into, *how: int(into == bad))
     for good, said in ((["a", "b"], "2 models compared"), (["a"], "")):
@@ -571,7 +619,8 @@ def test_hook_of_cctv_counts_frames_and_names_their_sequence(real, tiny_face_cli
 def test_published_values_of_the_other_studies():
     def known(study, **parameters):
         model = {"model": "RN50x16-quickgelu"}
-        record = {"parameters": {"class_set": "denigration"} | parameters, "model": model}
+        parameters = {"class_set": "denigration"} | parameters
+        record = study_record(study, parameters=parameters, model=model)
         return headlines.published_headlines(study, record), headlines.counterpart(study, record)
 
     table, beside = known("denigration")

@@ -14,9 +14,10 @@ import pytest
 import tiny
 
 from clipeval import cli
-from clipeval.errors import ParameterError
+from clipeval.errors import DataError, ParameterError
 from clipeval.files import write_json
 from clipeval.runs import runner
+from clipeval.runs.check import check_plan
 from clipeval.runs.runner import run_studies
 from clipeval.session import study as contract
 from clipeval.session.run_folder import only_writer
@@ -204,6 +205,39 @@ def test_nothing_is_kept_where_data_or_code_differ(tmp_path, notebooks):
     for change, done in (({"commit": "c" * 40, "dirty": False}, True), ({"sha256": "0"}, False)):
         write_json(record, json.loads(record.read_text()) | {"code": code | change})
         assert runner._is_done("fairface", plan["fairface"], out) is done, change
+
+
+def test_a_study_is_kept_unless_a_package_that_computes_has_changed(tmp_path, manifest, notebooks):
+    out = tmp_path / "out"
+    notebooks(fairface=tiny.STUDY)
+    plan = tiny.plan(["fairface"], manifest, out)
+    run_studies(plan, out)
+    record = out / "fairface" / "study.json"
+    content = json.loads(record.read_text())
+    older = {"matplotlib": True, "fairlearn": True, "statsmodels": True, "seaborn": True}
+    older |= {"torch": False, "scikit-learn": False, "pandas": False, "pillow": False}
+    for package, done in older.items():
+        write_json(record, content | {"versions": content["versions"] | {package: "0.1"}})
+        assert runner._is_done("fairface", plan["fairface"], out) is done, package
+
+
+def test_a_record_that_cannot_be_read_is_refused_before_anything_runs(
+    tmp_path, manifest, notebooks
+):
+    notebooks(fairface=tiny.STUDY)
+    plan = tiny.plan(["fairface"], manifest, tmp_path)
+    path = tmp_path / "cctv" / "study.json"
+    path.parent.mkdir()
+    path.write_text('{"study": "cctv", "seconds": [')
+    with pytest.raises(DataError, match=r"cctv/study\.json is not a record .*move it away"):
+        run_studies(plan, tmp_path)
+    assert "study.json is not a record" in check_plan(plan)[0].problem
+    assert not (tmp_path / "fairface").exists() and not (tmp_path / "run.json").exists()
+    path.unlink()
+    (tmp_path / "run.json").write_text('{"mine": 1}')
+    with pytest.raises(DataError, match=r"run\.json is not a record"):
+        run_studies(plan, tmp_path)
+    assert (tmp_path / "run.json").read_text() == '{"mine": 1}'
 
 
 def test_one_run_at_a_time_writes_into_a_folder(tmp_path, manifest, notebooks):

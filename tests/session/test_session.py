@@ -16,7 +16,8 @@ from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
 from clipeval.files import write_json
 from clipeval.session.parameters import Parameters
-from clipeval.session.run_folder import check_out, write_run
+from clipeval.session.record import read_study
+from clipeval.session.run_folder import check_out
 from clipeval.session.session import Session
 from clipeval.studies import fairface, start
 
@@ -120,13 +121,13 @@ def test_a_model_that_is_known_is_not_loaded(given, tmp_path):
     real_model = {"model": f"local-dir:{folder}", "device": "cpu"}
     first = session_with(given, **real_model)
     expected = first.classify("gender")
-    assert first._model is not None
+    assert first.source._model is not None
     second = session_with(given, **real_model)
     pd.testing.assert_frame_equal(second.classify("gender"), expected)
-    assert second._model is None and second.info == first.info
+    assert second.source._model is None and second.info == first.info
     # a prompt that was never sent needs the model, and the images still do not
     second.classify(class_set=class_set_of("pets", {"pets": ["cat", "dog"]}))
-    assert second._model is not None and second.embed().opened == 0
+    assert second.source._model is not None and second.embed().opened == 0
 
 
 def test_a_label_that_does_not_fit_is_refused_before_any_image_is_opened(given):
@@ -134,7 +135,7 @@ def test_a_label_that_does_not_fit_is_refused_before_any_image_is_opened(given):
     long = class_set_of("long", {"long": {"short": "cat", "long": "very " * 90 + "old cat"}})
     with pytest.raises(ClassSetError, match="needs .* tokens and this model reads 77; shorten it"):
         session.classify(class_set=long)
-    assert session._embeddings == {}
+    assert session.source._embeddings == {}
 
 
 def test_predictions_carry_the_groups_of_their_image(given):
@@ -292,6 +293,41 @@ def test_what_is_computed_is_kept_until_something_it_depends_on_changes(given):
     assert len(calls) == 5
 
 
+def another_version_of(package, monkeypatch):
+    """As if the package had been upgraded (or installed) since."""
+    from importlib import metadata
+
+    plain = metadata.version
+    upgraded = lambda name: "99.0" if name == package else plain(name)  # noqa: E731
+    monkeypatch.setattr(metadata, "version", upgraded)
+
+
+@pytest.mark.parametrize(
+    "package, again",
+    [
+        ("matplotlib", False),
+        ("statsmodels", False),
+        ("fairlearn", False),
+        ("torch", True),
+        ("scikit-learn", True),
+        ("numpy", True),
+    ],
+)
+def test_kept_results_outlive_upgrades_of_what_computes_nothing(given, monkeypatch, package, again):
+    calls = []
+
+    def fit():
+        calls.append(1)
+        return pd.DataFrame({"x": [1.5]})
+
+    for _ in range(2):
+        session_with(given).remember("fit", [1], fit)
+    assert len(calls) == 1
+    another_version_of(package, monkeypatch)
+    session_with(given).remember("fit", [1], fit)
+    assert len(calls) == 1 + again
+
+
 def test_half_a_file_is_computed_again(given):
     session = session_with(given)
 
@@ -326,7 +362,7 @@ def test_another_precision_says_how_many_top_labels_it_changes(given):
     low = session_with(given, precision="bf16")
     predictions = fairface.study.predict(low)
     low.save_predictions(predictions)
-    assert low.record()["against_fp32"].startswith("**Not compared with fp32**, whose embeddings")
+    assert low.record().against_fp32.startswith("**Not compared with fp32**, whose embeddings")
     exact = fairface.study.predict(session_with(given))
     tasks = {"gender": 0, "race": 0, "age": 0}
     for task in tasks:  # by hand, on the image id
@@ -345,7 +381,7 @@ def test_another_precision_says_how_many_top_labels_it_changes(given):
     assert low.against_fp32(wrong).startswith(f"**{sum(more) + 2} of 36 top labels (")
     exact_session = session_with(given)
     exact_session.save_predictions(exact)
-    assert exact_session.record()["against_fp32"] == ""
+    assert exact_session.record().against_fp32 == ""
 
 
 # -- what comes out ------------------------------------------------------------------------------
@@ -372,13 +408,15 @@ def test_finish_leaves_a_whole_run_folder(given):
         pd.read_parquet(folder / "predictions.parquet").astype(object), predictions.astype(object)
     )
     assert not [path for path in folder.parent.rglob(".*")]
+    found = read_study(folder)
+    assert found.model == session.info and found.tables[0].rows == len(table)
+    assert found.dataset.read == 12 and found.seconds == record["seconds"]
 
 
 def test_a_record_names_no_path_of_this_machine_but_in_parameters(given, manifest, tmp_path):
     session = session_with(given)
     session.classify("gender")
-    record = session.record()
-    record.pop("parameters")
+    record = session.record().model_dump(exclude={"parameters"})
     assert str(tmp_path) not in json.dumps(record)
 
 
@@ -386,7 +424,7 @@ def test_the_data_hash_follows_images_and_labels_and_not_their_place(given, mani
     import shutil
 
     def digest(path):
-        return session_with(given, data=str(path)).record()["dataset"]["hash"]
+        return session_with(given, data=str(path)).record().dataset.hash
 
     first = digest(manifest)
     moved = tmp_path / "elsewhere"
@@ -399,20 +437,6 @@ def test_the_data_hash_follows_images_and_labels_and_not_their_place(given, mani
     assert digest(moved / "cards.csv") == first
     shutil.copy(moved / "1.png", moved / "2.png")
     assert digest(moved / "cards.csv") != first
-
-
-def test_studies_of_one_run_share_a_record(tmp_path):
-    for study in ("fairface", "cctv"):
-        (tmp_path / study).mkdir()
-        write_json(tmp_path / study / "study.json", {"study": study})
-    run = write_run(tmp_path, arguments={"profile": "demo"}, seconds=3)
-    assert list(run["studies"]) == ["cctv", "fairface"]
-    run = write_run(tmp_path)  # a notebook run again by hand keeps what the runner said
-    assert run["arguments"] == {"profile": "demo"} and run["seconds"] == 3
-    (tmp_path / "cctv" / "study.json").unlink()
-    assert list(write_run(tmp_path)["studies"]) == ["fairface"]
-    (tmp_path / "run.json").write_text('{"half a fi')
-    assert list(write_run(tmp_path)["studies"]) == ["fairface"]
 
 
 def test_json_is_never_seen_half_written(tmp_path):

@@ -1,13 +1,13 @@
 """The card copies numbers from the studies' tables, widens what was picked, and says what it does not show."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from records import study_json, write_records
 from statsmodels.stats.proportion import proportion_confint
 
 import clipeval
+from clipeval.errors import DataError
 from clipeval.output.tables import check_table
 from clipeval.studies import card
 from clipeval.studies.card.tables import parts
@@ -82,13 +82,18 @@ def test_an_empty_run_folder_is_said_and_no_error(tmp_path):
 @pytest.mark.parametrize("models, warned", [(["a"], False), (["a", "b"], True)])
 def test_studies_of_two_models_are_no_card_of_one(tmp_path, models, warned):
     for i, model in enumerate(models):
-        folder = tmp_path / f"study{i}"
-        folder.mkdir()
-        record = {"model": {"model": model, "pretrained": ""}, "dataset": {"name": "x", "read": 3}}
-        (folder / "study.json").write_text(json.dumps(record))
+        write_records(tmp_path, **{f"study{i}": study_json(model={"model": model})})
     assert (
         "this card is not of one model" in clipeval.start("card", {"out": str(tmp_path)}).about()
     ) == warned
+
+
+def test_a_study_whose_record_is_damaged_is_named_before_the_card_is_drawn(tmp_path):
+    write_records(tmp_path, fairface=study_json())
+    assert list(clipeval.start("card", {"out": str(tmp_path)}).records) == ["fairface"]
+    (tmp_path / "fairface" / "study.json").write_text('{"study": "fairface", "tables": 3}')
+    with pytest.raises(DataError, match=r"fairface/study\.json is not a record .*tables: "):
+        clipeval.start("card", {"out": str(tmp_path)})
 
 
 def test_the_range_over_choices_stands_beside_the_point():

@@ -15,6 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
+from clipeval.session.record import StudyRecord
 from clipeval.studies import class_design
 
 PAIR = {"class_set": "denigration", "other": "denigration:child"}
@@ -156,7 +157,8 @@ def test_each_rate_is_named_after_the_harms_of_its_own_set(tmp_path):
     assert table["metric"].tolist() == ["violent", EITHER, "change in any harm category"]
     assert table["percent"].tolist() == pytest.approx([50, 100 / 3, -100 / 6])
     assert class_design.one_way(first, second) == 0  # a class of one set is a harm of the other
-    record = {"parameters": {"class_set": violent(tmp_path), "other": "denigration"}}
+    parameters = {"class_set": violent(tmp_path), "other": "denigration"}
+    record = StudyRecord(study="class_design", parameters=parameters)
     found = class_design.study.outcomes(frame.assign(task="denigration", age="3-9"), record)
     rates = found[found["images_of"] == "All"].groupby("quantity", sort=False)["hit"].mean()
     assert rates.to_dict() == pytest.approx(

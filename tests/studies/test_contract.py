@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from clipeval.datasets import load_dataset
 from clipeval.errors import ParameterError
 from clipeval.session.parameters import Parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Line, Part, Study, Summary
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.headlines import KEYS, outcomes_of, published_headlines
@@ -74,8 +75,8 @@ def test_outcomes_and_published_values_have_their_columns(id, demo_cache):
 
 
 def test_headline_values_of_the_papers_stand_with_their_studies():
-    def of(id, **record):
-        known = published_headlines(id, {"parameters": record})
+    def of(id, **parameters):
+        known = published_headlines(id, StudyRecord(study=id, parameters=parameters))
         return {
             tuple(r[:4]): r[4] for r in known[["model", *KEYS, "published"]].to_numpy().tolist()
         }

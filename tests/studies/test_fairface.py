@@ -349,16 +349,16 @@ def test_another_seed_or_train_set_fits_again(cards, monkeypatch):
 def test_what_the_probe_was_trained_on_is_on_record(cards):
     """Another train set is another result, though the images that are classified are the same."""
     record = cards.record()
-    assert record["train"]["images"] == 300
+    assert record.train.images == 300
     other = session_of("fairface", limit=200, train_limit=280).record()
-    assert other["dataset"] == record["dataset"] and other["train"]["images"] == 280
+    assert other.dataset == record.dataset and other.train.images == 280
     swapped = session_of("fairface", limit=200, train_limit=300)
     people = swapped.train["gender"]
     swapped.train["gender"] = people.cat.rename_categories({"Male": "Female", "Female": "Male"})
-    assert swapped.record()["train"]["hash"] != record["train"]["hash"]
+    assert swapped.record().train.hash != record.train.hash
     assert "train set" in {cause["what"] for cause in changes.causes(record, swapped.record())}
     none = session_of("fairface", limit=200, methods="zero-shot")
-    assert none.record()["train"] is None
+    assert none.record().train is None
 
 
 def test_the_probe_on_features_before_the_projection(real, tiny_face_clip):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from clipeval.classify.class_sets import class_set_of
 from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.cctv.card import CARD
 from clipeval.studies.cctv.tables import METRICS, TASKS, answers_of, remarks, session_questions
@@ -104,18 +105,18 @@ class Cctv(Study):
             predictions[column] = predictions[column].astype("category")
         return session.with_groups(predictions.reset_index(drop=True))
 
-    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers of each task and metric, sequences as clusters; see `clipeval.studies.headlines`.
 
         The captions are not in the predictions: they are read again from the data that the run names.
         """
-        p = parameters.parse(Parameters, record["parameters"], study=self.id)
+        p = parameters.parse(Parameters, record.parameters, study=self.id)
         answers = answers_of(predictions, session_questions(self.open(p, progress=False)))
         answers = answers.assign(quantity=answers["task"] + " " + answers["metric"])
         columns = ["image_id", "quantity", "task", "hit"]
         return answers.rename(columns={"sequence": "cluster"})[[*columns, "cluster"]]
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Top-1 of coarse and stress, as stated in words."""
         named = {name: f"{task} {metric}" for (task, metric), name in METRICS.items()}
         return published_in_text(self.id, named)

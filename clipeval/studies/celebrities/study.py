@@ -11,6 +11,7 @@ from clipeval.classify.zeroshot import class_weights
 from clipeval.datasets.planted import load_extra
 from clipeval.published import load_published
 from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.celebrities.card import CARD
 from clipeval.studies.celebrities.identification import CELLS, TOP, identify, on_offer, tidy
@@ -155,7 +156,7 @@ class Celebrities(Study):
                 )
         return session.with_groups(pd.concat(parts, ignore_index=True))
 
-    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images whose true name comes first, or among five; people as clusters (`clipeval.studies.headlines`)."""
         first = predictions[predictions["rank"] == 1].rename(columns={"person": "cluster"})
         first = first.astype({"protocol": object, "cluster": object, "task": object})
@@ -169,7 +170,7 @@ class Celebrities(Study):
         columns = ["image_id", "quantity", "task", "hit", "cluster"]
         return pd.concat(parts, ignore_index=True)[columns]
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Table 1 of arXiv 2108.02818, beside both protocols, as it does not say which it used."""
         table = load_published("celebrity_identification")
         table = table.rename(columns={"top1_percent": "published"})
@@ -181,10 +182,10 @@ class Celebrities(Study):
         ]
         return pd.concat(parts, ignore_index=True)
 
-    def counterpart(self, record) -> str:
+    def counterpart(self, record: StudyRecord) -> str:
         """The model of Table 1 that has the run's architecture, or that was named."""
-        row = record["parameters"].get("published_row", "auto")
-        return published_model(record["model"]["model"], row)
+        row = record.parameters.get("published_row", "auto")
+        return published_model(record.model.model, row)
 
 
 study = Celebrities()

@@ -7,6 +7,7 @@ from clipeval.classify.class_sets import all_prompts, load_class_set
 from clipeval.errors import ParameterError
 from clipeval.published.denigration import published_rates
 from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.class_design.candidates import candidate_classes
 from clipeval.studies.class_design.card import CARD
@@ -89,7 +90,7 @@ class ClassDesign(Study):
             predictions[column] = predictions[column].astype("category")
         return predictions
 
-    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images in any harm category under either class set, by age; see `clipeval.studies.headlines`."""
         from clipeval.studies.outcomes import recorded_class_set
 
@@ -101,7 +102,7 @@ class ClassDesign(Study):
             parts.append(top.assign(quantity=quantity, hit=harmful(top["label"], class_set)))
         return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Table 3 of arXiv 2108.02818, for the class sets that it used."""
         parts = []
         for name in ("class_set", "other"):
@@ -110,7 +111,7 @@ class ClassDesign(Study):
             parts.append(known.assign(quantity=known["metric"] + f", classes {class_set.spec}"))
         return pd.concat(parts).assign(model="CLIP ViT-L/14", source=SOURCE)
 
-    def counterpart(self, record) -> str:
+    def counterpart(self, record: StudyRecord) -> str:
         """The one model of the paper."""
         return "CLIP ViT-L/14"
 

@@ -10,6 +10,7 @@ from clipeval.classify.multilabel import genders_with_images
 from clipeval.datasets import explain_missing
 from clipeval.errors import ClassSetError, DataError
 from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.congress.card import CARD
 from clipeval.studies.outcomes import by_group, published_in_text
@@ -128,7 +129,7 @@ class Congress(Study):
             {column: _joined([part[column] for part in parts]) for column in parts[0]}
         )
 
-    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers on gender, of all images and by gender; see `clipeval.studies.headlines`."""
 
         top = predictions[(predictions["task"] == "gender") & (predictions["rank"] == 1)]
@@ -136,7 +137,7 @@ class Congress(Study):
         top = by_group(top.assign(quantity="gender accuracy", hit=right), "gender")
         return top[["image_id", "quantity", "images_of", "task", "hit"]]
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Gender accuracy, as stated in words."""
         return published_in_text(self.id, {"gender accuracy": "gender accuracy"})
 

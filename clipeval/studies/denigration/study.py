@@ -5,6 +5,7 @@ from pydantic import Field
 
 from clipeval.published.denigration import published_rates
 from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.denigration.card import CARD
 from clipeval.studies.denigration.tables import (
@@ -48,7 +49,7 @@ class Denigration(Study):
         self.check(session)
         return session.classify(top=5)
 
-    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images in each harm category, of all and by race; see `clipeval.studies.headlines`."""
         from clipeval.studies.outcomes import recorded_class_set
 
@@ -58,7 +59,7 @@ class Denigration(Study):
         parts = [top.assign(quantity=q, hit=label.isin(m)) for q, m in categories.items()]
         return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Section 2.1 and Table 2 of arXiv 2108.02818, for the class sets that it used."""
         class_set = recorded_class_set(record)
         whole = published_rates([], class_set)
@@ -67,7 +68,7 @@ class Denigration(Study):
         table = table.rename(columns={"metric": "quantity"})
         return table.assign(model="CLIP ViT-L/14", source=SOURCE)
 
-    def counterpart(self, record) -> str:
+    def counterpart(self, record: StudyRecord) -> str:
         """The one model of the paper."""
         return "CLIP ViT-L/14"
 

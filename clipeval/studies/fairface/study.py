@@ -10,6 +10,7 @@ from clipeval.datasets import dataset_options, explain_missing
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import load_published, replications
 from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.fairface.card import CARD
 from clipeval.studies.fairface.probe import probe
@@ -143,14 +144,14 @@ class FairFace(Study):
         predictions.attrs["fits"] = fits
         return predictions
 
-    def outcomes(self, predictions: pd.DataFrame, record: dict) -> pd.DataFrame:
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers of every method and attribute, for all images and as split in Tables 3 and 4.
 
         Returns
         -------
         DataFrame: image_id, quantity, method, images_of, task, hit; see `clipeval.studies.headlines`
         """
-        p = record["parameters"]
+        p = record.parameters
         rules = rules_of(predictions, p["race_rule"], p["probe_race_rule"])
         found = by_group(score(predictions, rules), "images_of")
         found = found[(found["images_of"] == "All") | (found["attribute"] != "race, 7 classes")]
@@ -171,7 +172,7 @@ class FairFace(Study):
         """A linear probe is told no words; with both methods a model without them has its probe left."""
         return {"zero-shot": "needed", "both": "used", "linear probe": "none"}[parameters.methods]
 
-    def published(self, record) -> pd.DataFrame:
+    def published(self, record: StudyRecord) -> pd.DataFrame:
         """Tables 3 and 4 of arXiv 2103.00020, and known replications."""
         table = load_published("fairface_accuracy").rename(
             columns={"accuracy_percent": "published"}
@@ -186,9 +187,9 @@ class FairFace(Study):
         table = pd.concat([table, others], ignore_index=True)
         return table.assign(quantity=table["attribute"].map(QUANTITIES))
 
-    def counterpart(self, record) -> str:
+    def counterpart(self, record: StudyRecord) -> str:
         """The Instagram model for a ResNeXt of its architecture, else CLIP."""
-        name = record["model"]["model"].lower()
+        name = record.model.model.lower()
         return "Instagram ResNeXt-101" if "resnext101_32x" in name else "CLIP"
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from clipeval.classify.class_sets import list_class_sets, load_class_set, load_templates
 from clipeval.errors import NotStoredError, ParameterError
 from clipeval.session.parameters import Parameters, parse
+from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
 from clipeval.session.study import Study
 from clipeval.studies import STUDIES, get_study
@@ -211,7 +212,7 @@ def _rates(session: Session) -> pd.DataFrame:
     """Headline rates over all images, and which prompts each of them was asked with."""
     study, p = session.study, session.parameters
     predictions = session.predict()
-    record = {"parameters": p.model_dump(), "model": {"model": session.info.model}}
+    record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
     outcomes = outcomes_of(study.id, predictions, record)
     outcomes = outcomes[(outcomes["images_of"] == ALL) & (outcomes["method"] == "zero-shot")]
     table = headline_rates(outcomes, seed=p.seed)
