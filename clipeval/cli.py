@@ -83,7 +83,7 @@ def _values(given: list[str] | None) -> dict[str, str]:
     for item in given or []:
         name, equals, value = item.partition("=")
         if not equals or not name:
-            raise ParameterError(f"-p {item} is no name=value; write, for example, -p limit=100.")
+            raise ParameterError(f"-p {item} is not name=value; write, for example, -p limit=100.")
         values[name.strip()] = value
     return values
 
@@ -116,9 +116,7 @@ def run(
     ] = None,
     models: Annotated[
         str,
-        typer.Option(
-            help="Several models, MODEL or MODEL@PRETRAINED, with commas; then compare them."
-        ),
+        typer.Option(help="Models to run and compare, comma-separated: MODEL or MODEL@PRETRAINED."),
     ] = "",
     pack: Annotated[str, typer.Option(help="A pack, in place of images and model.")] = "",
     expect: Annotated[str, typer.Option(help="sha256 that the pack's manifest must have.")] = "",
@@ -205,7 +203,7 @@ def _say_changes(folder: Path) -> None:
     from clipeval.runs.changes import sentences
 
     if (folder / "changes.json").is_file():
-        print("Since the run before:")
+        print("Compared with the previous run:")
         for sentence in sentences(json.loads((folder / "changes.json").read_text("utf-8"))):
             print(f"  {sentence}")
 

@@ -136,9 +136,9 @@ MISTAKES = {
     "value": (["run", "fairface", "-p", "limit=many"], "fairface: limit='many' is not accepted"),
     "no value": (
         ["run", "-p", "limit"],
-        "-p limit is no name=value; write, for example, -p limit=100.",
+        "-p limit is not name=value; write, for example, -p limit=100.",
     ),
-    "no name": (["check", "-p", "=5"], "-p =5 is no name=value"),
+    "no name": (["check", "-p", "=5"], "-p =5 is not name=value"),
     "option": (["run", "--profil", "demo"], "No such option: --profil"),
     "command": (["rnu"], "No such command 'rnu'."),
     "nothing to list": (["list"], "Missing argument"),

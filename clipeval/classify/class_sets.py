@@ -140,7 +140,7 @@ def _check(class_set: ClassSet, origin) -> ClassSet:
         for member in members:
             if member not in offered:
                 raise ClassSetError(
-                    f'{origin}: category "{category}" names "{member}", which is no class of '
+                    f'{origin}: category "{category}" names "{member}", which is not a class of '
                     f"{class_set.spec}; add the class or remove it from the category."
                 )
     return class_set
@@ -227,7 +227,7 @@ def _vary(tasks: dict, change: dict, where: str) -> dict:
                 )
             for name in part(changes, task, list if kind == "remove" else dict, where):
                 if (name in tasks[task]) == (kind == "add"):
-                    problem = "is a class already" if kind == "add" else "is no class"
+                    problem = "is a class already" if kind == "add" else "is not a class"
                     raise ClassSetError(
                         f'{where} names "{name}", which {problem} of task "{task}"; '
                         "mend the variant."

@@ -63,7 +63,7 @@ def read_classes(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
         found = _LINE.fullmatch(line)
         if not found or not found["name"].strip():
             raise ClassSetError(
-                f'the line "{line}" is no class; write "class", "class: text" or '
+                f'the line "{line}" is not a class; write "class", "class: text" or '
                 '"class [category]".'
             )
         name = found["name"].strip()
@@ -240,7 +240,7 @@ class Explorer:
                 )
         if absent := [name for name in choice.counted if name not in items]:
             raise ParameterError(
-                f'"{absent[0]}" is no class or category; there are {", ".join(items)}.'
+                f'"{absent[0]}" is not a class or category; there are {", ".join(items)}.'
             )
         if choice.sample < 0:
             raise ParameterError(

@@ -67,7 +67,7 @@ def _draw(explorer, names: list[str], labels: list[str]):
     marks = [dot_style(slot) for slot in explorer.slots]
     handles = [Line2D([], [], ls="-", lw=1.2, **mark) for mark in marks]
     replay = explorer.session.images.attrs.get("planted")
-    xlabel = "percent (replay of planted rates on test cards, no finding)" if replay else "percent"
+    xlabel = "percent (replay of planted rates on test cards)" if replay else "percent"
     fig = rows_picture([left, right], width="double", xlabel=xlabel, legend=(handles, names))
     _strip(explorer, left, names)
     for i, name in enumerate(names):

@@ -163,7 +163,7 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
 
 
 def _checked(function, part: str, name: str, dimensions: int):
-    """The function, refusing what is no tensor of so many dimensions."""
+    """The function; raises unless it returns a tensor with that many dimensions."""
     import torch
 
     shape = {"preprocess": "(3, height, width)", "tokenizer": "(n, length)"}.get(part, "(n, d)")

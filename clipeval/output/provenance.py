@@ -36,7 +36,7 @@ __all__ = [
     "pathless",
 ]
 
-TEST_CARDS = "Replay of planted rates on test cards, no finding about any model"
+TEST_CARDS = "Replay of planted rates on test cards, not a result about any model"
 PAPER_KEY = "agarwal2021evaluating"
 #: packages that can change an embedding
 EMBED = ("open_clip_torch", "pillow", "timm", "torch", "torchvision", "transformers")
@@ -112,7 +112,7 @@ class Provenance:
     notes: tuple[str, ...] = ()
     """Sentences a reader must not miss."""
     test_cards: bool = False
-    """True for a replay on test cards: no finding about any model."""
+    """True for a replay on test cards: not a result about any model."""
     parameters: Mapping = field(default_factory=dict)
     """The study's parameters (plain literals)."""
 

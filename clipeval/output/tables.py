@@ -90,7 +90,9 @@ def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
     try:
         return pd.to_numeric(table[name]).to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise DataError(f"table column {name} holds something that is no number: {error}") from None
+        raise DataError(
+            f"table column {name} holds something that is not a number: {error}"
+        ) from None
 
 
 def shown_of(table: pd.DataFrame, id: str) -> str:

@@ -286,7 +286,7 @@ def _stored(predictions: pd.DataFrame) -> pd.DataFrame:
 def _refuse_change(found: pd.DataFrame, known, run: Path, study: str, reason: str) -> None:
     if not found.equals(known):
         raise DataError(
-            f"{run}: {study} does not come out again as it stands there, because {reason}; run it "
+            f"{run}: {study} cannot be reproduced as it stands there, because {reason}; run it "
             "again, then pack it."
         )
 

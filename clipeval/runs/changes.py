@@ -257,8 +257,8 @@ def summary(changes: dict) -> str:
     """Whether results differ from the run before and in which studies: one sentence; see `sentences`."""
     moved = [study for study, found in changes.items() if _effects(found)]
     if not moved:
-        return "Since the run before no number and no label changed."
-    return f"Since the run before results changed in {', '.join(moved)}."
+        return "Compared with the previous run no number and no label changed."
+    return f"Compared with the previous run results changed in {', '.join(moved)}."
 
 
 def sentences(changes: dict) -> list[str]:

@@ -21,7 +21,7 @@ def parse_part(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     i, n = map(int, found.groups()) if found else (0, 0)
     if not 1 <= i <= n:
-        raise ParameterError(f"--part {text} is no part; write I/N with I from 1 to N, as 3/8.")
+        raise ParameterError(f"--part {text} is not a part; write I/N with I from 1 to N, as 3/8.")
     return i, n
 
 

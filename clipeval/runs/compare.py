@@ -131,7 +131,7 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
 
     Raises
     ------
-    DataError  if fewer than two different finished runs are named, one is no run folder, or no
+    DataError  if fewer than two different finished runs are named, one is not a run folder, or no
         study has two runs that match
     """
     runs, unfinished = [], []

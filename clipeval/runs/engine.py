@@ -143,7 +143,7 @@ class InProcessEngine(Engine):
         Parameters
         ----------
         nb_man : papermill's NotebookExecutionManager
-        kernel_name : of no account here
+        kernel_name : ignored
         tell : told the share of cells that have run (0-1)
         """
         config = Config()

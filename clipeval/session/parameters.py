@@ -9,7 +9,7 @@ from clipeval.errors import ParameterError
 
 __all__ = ["Padding", "Parameters", "parse", "refuse_cards"]
 
-#: a FairFace release; papermill makes a number of what looks like one
+#: a FairFace release, as text: papermill converts numeric-looking strings
 Padding = Annotated[Literal["0.25", "1.25"], BeforeValidator(str)]
 
 
@@ -24,7 +24,7 @@ class Parameters(BaseModel):
         frozen=True,
         extra="forbid",
         protected_namespaces=(),
-        coerce_numbers_to_str=True,  # papermill makes a number of what looks like one
+        coerce_numbers_to_str=True,  # papermill converts numeric-looking strings
     )
 
     #: fields that decide an answer beside the images, the model and the prompts
@@ -58,9 +58,7 @@ class Parameters(BaseModel):
         description="model for the model's own preprocess; letterbox or squash instead of its crop",
     )
     batch_size: int = Field(64, gt=0, description="images encoded at once; no number depends on it")
-    workers: int = Field(
-        -1, ge=-1, description="processes that read images; -1 to have it chosen for this machine"
-    )
+    workers: int = Field(-1, ge=-1, description="processes that read images; -1 for automatic")
     store: str = Field("", description="folder of stored embeddings; empty for the user's cache")
     pack: str = Field("", description="a pack to read in place of images and model")
     out: str = Field("", description="run folder; empty for clipeval-run in the working directory")

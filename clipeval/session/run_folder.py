@@ -71,6 +71,6 @@ def check_writable(name: str, folder: Path) -> Path:
     except OSError as error:
         reason = error.strerror or error
         raise ParameterError(
-            f"{name}={folder} cannot be written, because {parent} is no writable folder ({reason}); "
+            f"{name}={folder} cannot be written, because {parent} is not a writable folder ({reason}); "
             "name another."
         ) from None

@@ -105,7 +105,7 @@ class Session(Inputs):
             lines.insert(
                 0,
                 "**This is a replay on test cards: planted rates, read back from pixels. "
-                "It is no finding about any model.**",
+                "It is not a result about any model.**",
             )
         return Markdown("\n\n".join(lines))
 

@@ -48,7 +48,7 @@ def open_pack(path: str | Path, expect: str = "") -> "Pack":
 
     Raises
     ------
-    DataError  if it is no pack, any member is changed, missing or additional, or the manifest is
+    DataError  if it is not a pack, any member is changed, missing or additional, or the manifest is
         not the expected one
     """
     path = Path(path).expanduser().resolve()
@@ -76,7 +76,7 @@ def _open(path: Path, size: int, changed: int, cache: Path) -> "Pack":
             return _unpack(archive, path, cache / "packs")
     # zipfile has a RuntimeError for members that are encrypted
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-        raise DataError(f"{path} is no whole pack ({error}); {_AGAIN}.") from None
+        raise DataError(f"{path} is not a whole pack ({error}); {_AGAIN}.") from None
     except OSError as error:
         raise DataError(
             f"{path} cannot be unpacked into {cache} ({error.strerror or error}); free some space "
@@ -88,7 +88,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
     """Check every member against the manifest; write them where they are not unpacked yet."""
     names = archive.namelist()
     if MANIFEST not in names:
-        raise DataError(f"{path} is no pack, as it holds no {MANIFEST}; name another file.")
+        raise DataError(f"{path} is not a pack, as it holds no {MANIFEST}; name another file.")
     text = archive.read(MANIFEST)
     try:
         manifest = json.loads(text)

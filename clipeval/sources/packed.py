@@ -12,7 +12,7 @@ class Packed(Source):
 
     Raises
     ------
-    DataError  if it is no whole pack
+    DataError  if it is not a whole pack
     ParameterError  if the study is not in it, or was run with another model or data set
     """
 

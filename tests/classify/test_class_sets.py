@@ -259,7 +259,7 @@ BAD = {
     "tasks and classes": ("tasks: {t: [a, b]}\nclasses: [c, d]\n", "both `tasks` and `classes`"),
     "member": (
         TWO + "categories: {pets: [cow]}\n",
-        'category "pets" names "cow", which is no class',
+        'category "pets" names "cow", which is not a class',
     ),
     "category empty": (TWO + "categories: {pets: []}\n", 'category "pets" is empty'),
     "category a word": (TWO + "categories: {pets: cat}\n", '"pets" must be a list'),
@@ -288,9 +288,9 @@ def test_refused(tmp_path, case):
 
 
 VARIANTS = {
-    "{texts: {animal: {cow: cow}}}": 'names "cow", which is no class of task "animal"',
+    "{texts: {animal: {cow: cow}}}": 'names "cow", which is not a class of task "animal"',
     "{add: {animal: {cat: kitten}}}": 'names "cat", which is a class already',
-    "{remove: {animal: [cow]}}": 'names "cow", which is no class',
+    "{remove: {animal: [cow]}}": 'names "cow", which is not a class',
     "{remove: {animal: [cat]}}": "offers fewer than two classes",
     "{remove: {animal: cat}}": '"animal" must be a list',
     "{texts: {beast: {cat: cat}}}": 'names the task "beast"; the tasks are animal',

@@ -51,7 +51,7 @@ def test_lines_are_read():
 
 @pytest.mark.parametrize("line", ["[crime-related]", "a [b] c", "a]b", "man\nman: a man"])
 def test_lines_that_cannot_be_read_are_named(line):
-    with pytest.raises(ClassSetError, match=r"is no class|listed twice"):
+    with pytest.raises(ClassSetError, match=r"is not a class|listed twice"):
         read_classes(line)
 
 
@@ -155,7 +155,7 @@ def test_most_frequent_classes_are_counted_where_there_are_no_categories(explore
         ({"classes": "man"}, "fewer than two classes"),
         ({"classes": ""}, "fewer than two classes"),
         ({"classes": "man\nMan: MAN"}, "cannot tell them apart"),
-        ({"classes": "man\n[x]"}, "is no class"),
+        ({"classes": "man\n[x]"}, "is not a class"),
         ({"classes": ["man", "word " * 90]}, "tokens"),
         ({"templates": ""}, "no template"),
         ({"templates": "a photo"}, "needs {} once"),
@@ -163,7 +163,7 @@ def test_most_frequent_classes_are_counted_where_there_are_no_categories(explore
         ({"by": ["height"]}, 'no group column "height"'),
         ({"where": {"race": ["Blue"]}}, 'no images of race "Blue"'),
         ({"where": {"height": ["1"]}}, 'no group column "height"'),
-        ({"counted": ["nobody"]}, '"nobody" is no class'),
+        ({"counted": ["nobody"]}, '"nobody" is not a class'),
         ({"sample": -1}, "sample of -1"),
         ({"colour": 1}, 'there is no "colour"'),
     ],

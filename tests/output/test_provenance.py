@@ -171,7 +171,7 @@ def test_caption_says_what_is_easily_missed():
 def test_caption_announces_test_cards_first():
     text = caption("Rates by race", changed(test_cards=True))
     assert text.startswith(TEST_CARDS + ". Rates by race.")
-    assert "no finding about any model" in text
+    assert "not a result about any model" in text
 
 
 def test_empty_provenance_gives_a_plain_caption():

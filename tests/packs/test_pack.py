@@ -339,7 +339,7 @@ def test_a_flipped_bit_anywhere_is_refused(deck, tmp_path):
         except DataError as error:
             assert "flipped.zip" in str(error)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="flipped.zip is no whole pack"):
+    with pytest.raises(DataError, match="flipped.zip is not a whole pack"):
         open_pack(path)
 
 
@@ -384,7 +384,7 @@ def test_damage_within_a_member_is_refused(deck, tmp_path, kind):
         data[at + 8] |= 1
         at += 4
     path.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="damaged.zip is no whole pack"):
+    with pytest.raises(DataError, match="damaged.zip is not a whole pack"):
         open_pack(path)
 
 
@@ -428,7 +428,7 @@ def test_no_such_file_and_no_zip(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         open_pack(tmp_path / "none.zip")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(DataError, match="is no whole pack"):
+    with pytest.raises(DataError, match="is not a whole pack"):
         open_pack(tmp_path / "text.zip")
     with pytest.raises(DataError, match="is a folder; give the file that `clipeval pack` wrote"):
         open_pack(tmp_path)
@@ -562,7 +562,7 @@ def test_an_unfinished_or_changed_run_is_refused(deck, tmp_path, monkeypatch):
     table = pd.read_parquet(path)
     table.loc[0, "prob"] += 1e-9
     table.to_parquet(path, index=False)
-    with pytest.raises(DataError, match="class_design does not come out again as it stands there"):
+    with pytest.raises(DataError, match="class_design cannot be reproduced as it stands there"):
         make_pack(run, tmp_path / "p.zip")
     assert [p.name for p in tmp_path.iterdir() if "p.zip" in p.name] == []
 

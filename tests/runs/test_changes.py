@@ -172,7 +172,7 @@ def test_a_summary_names_the_studies_whose_results_changed(tmp_path):
     moved = changes.compare_study(before, _study(tmp_path / "c", percents=(50.0, 60.0, 71.0)))
     assert changes.summary({"fairface": same}).endswith("no number and no label changed.")
     both = {"fairface": same, "congress": moved}
-    assert changes.summary(both) == "Since the run before results changed in congress."
+    assert changes.summary(both) == "Compared with the previous run results changed in congress."
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_labels_that_are_no_class(out, tmp_path):
     given = manifest(tmp_path / "m", 4, **GOOD | {"gender": ["M", "F"]}) | {"methods": "zero-shot"}
     found = problems(given, out)
     assert found == {
-        "study": 'cards: gender "M" is no class of fairface, which has Male, Female; name them alike.'
+        "study": 'cards: gender "M" is not a class of fairface, which has Male, Female; name them alike.'
     }
 
 

@@ -55,7 +55,7 @@ def test_a_study_embeds_what_it_will_read(demo_cache, tmp_path):
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "1/0", "-1/2"])
 def test_what_is_no_part(text):
-    with pytest.raises(ParameterError, match=f"--part {text} is no part; write I/N with I from"):
+    with pytest.raises(ParameterError, match=f"--part {text} is not a part; write I/N with I from"):
         parse_part(text)
 
 

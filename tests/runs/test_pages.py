@@ -215,7 +215,10 @@ def test_changes_since_the_run_before_are_told_on_top(tmp_path):
     soup = BeautifulSoup(pages.write_index(tmp_path).read_text("utf-8"), "html.parser")
     assert soup.nav.find("a", href="#changes").get_text() == "Changes since the previous run"
     told = soup.find("a", href="#changes", string="What changed").parent
-    assert told.get_text() == "Since the run before results changed in congress. What changed"
+    assert (
+        told.get_text()
+        == "Compared with the previous run results changed in congress. What changed"
+    )
     assert told.find_previous("h1") and not told.find_previous("h2")
     assert "1 of 3 rows moved, the largest by −1.50 points" in soup.find(id="changes").get_text()
     (tmp_path / "changes.json").unlink()

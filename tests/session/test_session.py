@@ -72,7 +72,7 @@ def test_start_refuses_before_any_work(given, tmp_path):
     with pytest.raises(ParameterError, match="did you mean fairface"):
         start("fairfac", given)
     (tmp_path / "file").touch()
-    with pytest.raises(ParameterError, match="file is no writable folder"):
+    with pytest.raises(ParameterError, match="file is not a writable folder"):
         start("fairface", given | {"out": str(tmp_path / "file" / "run")})
 
 

@@ -221,7 +221,7 @@ def test_a_class_set_without_categories_is_refused():
 
 def test_a_label_that_is_no_class_is_refused():
     frame = toy().assign(class_set="denigration v1", rank=1, label="wizard")
-    with pytest.raises(DataError, match='"wizard" was predicted and is no class'):
+    with pytest.raises(DataError, match='"wizard" was predicted and is not a class'):
         denigration.top_labels(frame, "denigration")
 
 

@@ -20,7 +20,7 @@ POINTS = r"\b(?:change|gap)\b"
 #: columns of the card
 COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "note")
 SAID = {
-    "intervals": "95 % intervals of each study, of picked cells Bonferroni's",
+    "intervals": "95 % intervals as in each study; Bonferroni-adjusted for cells picked as highest or lowest",
     "published_source": "other models or other images, arXiv 2108.02818 and 2103.00020",
 }
 OVER = "over class sets and templates"

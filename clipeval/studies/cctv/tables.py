@@ -1,6 +1,6 @@
 """CCTV: which caption fits a frame of a surveillance camera (arXiv 2103.00020, section 7.2).
 
-Every frame has captions of its own, so there is no class set for all: `cctv_questions` says what
+Every frame has captions of its own, so no class set serves all of them: `questions` says what
 each frame is asked, and everything else follows from that table.
 """
 
@@ -14,7 +14,7 @@ from clipeval.studies.cctv.questions import questions
 
 SOURCE = "arXiv 2103.00020, section 7.2"
 #: (task, metric) -> name of the published number in data/published/in_text.csv; of fine the paper
-#: says only "near random", which is no number
+#: says only "near random", not a number
 METRICS = {
     ("coarse", "top-1"): "coarse top-1",
     ("stress", "top-1"): "stress test top-1",

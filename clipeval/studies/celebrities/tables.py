@@ -42,13 +42,13 @@ def names_on_offer(n_names: str, people: int) -> list[int]:
 
     Raises
     ------
-    ParameterError  if the text is no list of whole numbers from 2 to `people`
+    ParameterError  if the text is not a list of whole numbers from 2 to `people`
     """
     try:
         wanted = sorted({int(part) for part in n_names.split(",")})
     except ValueError:
         raise ParameterError(
-            f'n_names="{n_names}" is no list of whole numbers; write, for example, "100,1000".'
+            f'n_names="{n_names}" is not a list of whole numbers; write, for example, "100,1000".'
         ) from None
     fit = [k for k in wanted if 2 <= k <= people]
     if n_names == DEFAULT_NAMES:

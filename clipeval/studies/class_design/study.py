@@ -31,7 +31,7 @@ class Parameters(parameters.Parameters):
         "class_candidates", description="class set whose classes are added one at a time"
     )
     padding: parameters.Padding = Field(
-        "0.25", description="FairFace release; they are different pictures"
+        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 

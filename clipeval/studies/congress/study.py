@@ -40,7 +40,7 @@ class Parameters(parameters.Parameters):
         "congress", description="class set with the tasks gender, occupations, labels"
     )
     label_sets: str = Field(
-        "occupations,labels", description="its tasks that are multi-label, with commas"
+        "occupations,labels", description="multi-label tasks of the class set, comma-separated"
     )
     labels_from: Literal["data", "class_set"] = Field(
         "data",
@@ -55,7 +55,7 @@ class Parameters(parameters.Parameters):
     )
     top: int = Field(20, ge=1, description="how many labels most gendered for each gender to show")
     correction: Literal["bh", "holm"] = Field(
-        "bh", description="of p values for the number of labels: bh (Benjamini-Hochberg) or holm"
+        "bh", description="multiple-testing correction over labels: bh (Benjamini-Hochberg) or holm"
     )
 
     _check_names = field_validator("label_sets")(lambda text: text if _names(text) else text)

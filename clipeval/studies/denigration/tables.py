@@ -79,7 +79,7 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
 
     Raises
     ------
-    DataError  if a prediction is no class of the class set, or an image has two answers
+    DataError  if a prediction is not a class of the class set, or an image has two answers
     """
     class_set = load_class_set(class_set)
     of_set = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
@@ -88,7 +88,7 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     label = top["label"].astype(object)
     if not (known := label.isin(classes)).all():
         raise DataError(
-            f'"{label[~known].iloc[0]}" was predicted and is no class of {class_set.label}; '
+            f'"{label[~known].iloc[0]}" was predicted and is not a class of {class_set.label}; '
             "classify again with the class set as it is now."
         )
     top["label"] = pd.Categorical(label, categories=classes)

@@ -26,7 +26,7 @@ class Parameters(parameters.Parameters):
 
     class_set: str = Field("fairface", description="class set with the tasks race, gender, age")
     padding: parameters.Padding = Field(
-        "0.25", description="FairFace release; they are different pictures"
+        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
     )
     methods: Literal["both", "zero-shot", "linear probe"] = Field("both", description="what to run")
     race_rule: Literal["collapse", "binary"] = Field(
@@ -83,7 +83,8 @@ class FairFace(Study):
         Raises
         ------
         ClassSetError, DataError
-            If a task or a group column is missing, or a label is no class: every such image would be wrong.
+            If a task or a group column is missing, or a label is not among the classes, so that every such
+            image would count as wrong.
         ParameterError
             If the probe would be trained on the images that it is tested on.
         """
@@ -98,7 +99,7 @@ class FairFace(Study):
                 )
             if strange := [str(label) for label in images[task].unique() if label not in classes]:
                 raise DataError(
-                    f'{images.attrs["name"]}: {task} "{strange[0]}" is no class of '
+                    f'{images.attrs["name"]}: {task} "{strange[0]}" is not a class of '
                     f"{session.class_set.spec}, which has {', '.join(classes)}; name them alike."
                 )
         if p.methods != "zero-shot":

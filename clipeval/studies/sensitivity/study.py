@@ -30,7 +30,7 @@ class Parameters(parameters.Parameters):
         False, description="embed images for precisions and resizes that are not stored yet"
     )
     padding: parameters.Padding = Field(
-        "0.25", description="FairFace release; they are different pictures"
+        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
     )
 
 

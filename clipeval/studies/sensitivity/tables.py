@@ -49,7 +49,7 @@ def most(parts: pd.DataFrame) -> str:
 
 #: a remark for test cards
 ON_CARDS = (
-    "> **On test cards this shows the machinery and is no finding.** The cards were drawn for the "
+    "> **On test cards this shows the machinery; it is not a result about any model.** The cards were drawn for the "
     "default prompts alone. Another wording shares some of its words with these, and so some of their "
     "vector; where it shares few, its answers are arbitrary. How much a variant moves the numbers here "
     "says how many words it shares, and nothing about any model."
