@@ -6,8 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from clipeval import __version__
 from clipeval.output import markup
 from clipeval.output.provenance import TEST_CARDS
+from clipeval.session.record import RunRecord, StudyRecord, read_run, read_study
 from clipeval.studies import STUDIES
 
 __all__ = ["page", "write_index", "write_study"]
@@ -40,8 +42,6 @@ def page(template: str, /, title: str, *, test_cards: bool = False, **values) ->
     test_cards : whether it is about a replay on test cards, which is said first
     values : what the template names; text is escaped
     """
-    from clipeval import __version__
-
     values |= {
         "title": title + (" (replay on test cards)" if test_cards else ""),
         "test_cards": TEST_CARDS if test_cards else "",
@@ -81,12 +81,10 @@ def write_study(folder: Path, error: str = "") -> Path | None:
         notebook = reads((folder / "notebook.ipynb").read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    record, study = _json(folder / "study.json"), STUDIES[folder.name]
-    entries = {
-        (kind, entry["id"]): entry
-        for kind in ("table", "figure")
-        for entry in record.get(f"{kind}s", [])
-    }
+    study = STUDIES[folder.name]
+    record = read_study(folder) or StudyRecord(study=study.id)
+    kinds = {"table": record.tables, "figure": record.figures}
+    entries = {(kind, entry.id): entry for kind, kept in kinds.items() for entry in kept}
     rows = {"Code": _code(record), "Parameters": _parameters(record)}
     about = {"study": study.id, "entries": entries, "rows": rows}
     kept = {
@@ -99,7 +97,7 @@ def write_study(folder: Path, error: str = "") -> Path | None:
     text = page(
         "study",
         study.title,
-        test_cards=bool(record.get("test_cards")),
+        test_cards=record.test_cards,
         study=study,
         error=error,
         heading=notebook_page.take_title(notebook) or study.title,
@@ -111,50 +109,47 @@ def write_study(folder: Path, error: str = "") -> Path | None:
     return path
 
 
-def _code(record: dict) -> str:
-    code = record.get("code", {})
-    commit = f", commit {code['commit']}" if code.get("commit") else ""
-    return f"clipeval {code.get('version')}{commit}" + (
-        ", with changes" if code.get("dirty") else ""
-    )
+def _code(record: StudyRecord) -> str:
+    if not (code := record.code):
+        return ""
+    commit = f", commit {code.commit}" if code.commit else ""
+    return f"clipeval {code.version}{commit}" + (", with changes" if code.dirty else "")
 
 
-def _parameters(record: dict) -> str:
-    return ", ".join(f"{k}={v!r}" for k, v in record.get("parameters", {}).items() if k != "out")
+def _parameters(record: StudyRecord) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in record.parameters.items() if k != "out")
 
 
-def _provenance(record: dict) -> dict[str, str]:
-    """What a study was run with."""
-    if not record:
+def _provenance(record: StudyRecord) -> dict[str, str]:
+    """What a study was run with; nothing where it did not finish."""
+    if record.code is None:
         return {}
     rows = {}
-    if model := record.get("model"):
+    if model := record.model:
         rows |= {
-            "Model": f"{model['model']} {model['pretrained']}",
-            "Weights": f"{model['weights']}, sha256 {model['weights_sha256']}",
-            "Precision, activation": f"{model['precision']}, {model['activation'] or 'own'}",
-            "Logit scale, bias": f"{model['logit_scale']:.6g}, {model['logit_bias']}",
-            "Preprocess": json.dumps(model["preprocess"]),
-            "Device": record["device"],
+            "Model": model.name,
+            "Weights": f"{model.weights}, sha256 {model.weights_sha256}",
+            "Precision, activation": f"{model.precision}, {model.activation or 'own'}",
+            "Logit scale, bias": f"{model.logit_scale:.6g}, {model.logit_bias}",
+            "Preprocess": json.dumps(model.preprocess),
+            "Device": record.device,
         }
-    if data := record.get("dataset"):
+    if data := record.dataset:
         rows |= {
-            "Data": f"{data['name']}, {data['version']}; {data['read']:,} of {data['images']:,} images read",
-            "Data hash": data["hash"],
-            "Licence": data.get("licence", ""),
-            "Labels": data["labels"],
-            "Notes": " ".join(data.get("notes", [])),
+            "Data": f"{data.name}, {data.version}; {data.read:,} of {data.images:,} images read",
+            "Data hash": data.hash,
+            "Licence": data.licence,
+            "Labels": data.labels,
+            "Notes": " ".join(data.notes),
         }
-    classes = record.get("class_sets", {})
+    classes = record.class_sets.items()
     return rows | {
-        "Class sets": "; ".join(
-            f"{name} ({found['hash'][:12]})" for name, found in classes.items()
-        ),
-        "Templates": ", ".join(record.get("templates", {})),
-        "Drawn from": ", ".join(record.get("drawn_from", {})),
+        "Class sets": "; ".join(f"{name} ({words.hash[:12]})" for name, words in classes),
+        "Templates": ", ".join(record.templates),
+        "Drawn from": ", ".join(record.drawn_from),
         "Parameters": _parameters(record),
         "Code": _code(record),
-        "Versions": ", ".join(f"{k} {v}" for k, v in record.get("versions", {}).items() if v),
+        "Versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
     }
 
 
@@ -168,8 +163,8 @@ def write_index(out: Path) -> Path:
     from clipeval.runs.changes import sentences, summary
 
     out = Path(out)
-    run, changes = _json(out / "run.json"), _json(out / "changes.json")
-    failed, records = run.get("failed", {}), run.get("studies", {})
+    run, changes = read_run(out) or RunRecord(clipeval=__version__), _json(out / "changes.json")
+    failed = run.failed
     order = sorted(STUDIES, key=lambda name: not STUDIES[name].is_summary)
     studies = [
         {"id": name, "title": STUDIES[name].title, "question": STUDIES[name].question}
@@ -181,10 +176,10 @@ def write_index(out: Path) -> Path:
     text = page(
         "index",
         "Characterization of a CLIP-like model",
-        test_cards=any(record.get("test_cards") for record in records.values()),
+        test_cards=any(record.test_cards for record in run.studies.values()),
         studies=studies,
-        summary=_summary(run, records),
-        unfinished=run.get("state") in ("running", "stopped"),
+        summary=_summary(run),
+        unfinished=run.state in ("running", "stopped"),
         figures=[
             {"study": name} | about
             for name in order
@@ -206,20 +201,19 @@ def _figures(folder: Path) -> list[dict]:
     return [about for about in found if about.get("kind") == "figure"]
 
 
-def _summary(run: dict, records: dict) -> dict[str, str]:
+def _summary(run: RunRecord) -> dict[str, str]:
     """Which model on which data, in a few lines."""
     models, data = {}, {}
-    for record in records.values():
-        if model := record.get("model"):
-            name = f"{model['model']} {model['pretrained']}".strip()
-            models[f"{name} (weights sha256 {model['weights_sha256'][:12]})"] = None
-        if found := record.get("dataset"):
-            name = ", ".join(filter(None, [found["name"], found["version"]]))
-            data[f"{name}: {found['read']:,} photographs"] = None
+    for record in run.studies.values():
+        if model := record.model:
+            models[f"{model.name} (weights sha256 {model.weights_sha256[:12]})"] = None
+        if found := record.dataset:
+            name = ", ".join(filter(None, [found.name, found.version]))
+            data[f"{name}: {found.read:,} photographs"] = None
     return {
         "Model": ", ".join(models),
         "Data": "; ".join(data),
-        "Profile": run.get("arguments", {}).get("profile", ""),
-        "Code": "; ".join(dict.fromkeys(_code(record) for record in records.values())),
-        "Finished": run.get("finished", ""),
+        "Profile": run.arguments.get("profile", ""),
+        "Code": "; ".join(dict.fromkeys(_code(record) for record in run.studies.values())),
+        "Finished": run.finished,
     }

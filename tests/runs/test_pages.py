@@ -13,6 +13,7 @@ import pytest
 from bs4 import BeautifulSoup
 from hostile import FILE, IMAGE, SCRIPT, site
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from records import study_json, write_records
 
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.output.tables import show_frame
@@ -276,15 +277,12 @@ def test_a_replay_is_said_in_every_title(tmp_path):
     folder = tmp_path / "fairface"
     folder.mkdir()
     nbformat.write(_notebook(_cell()), folder / "notebook.ipynb")
-    (folder / "study.json").write_text(json.dumps({"test_cards": True}))
-    run = {"studies": {"fairface": {"test_cards": True}}}
-    (tmp_path / "run.json").write_text(json.dumps(run))
+    write_records(tmp_path, fairface=study_json(test_cards=True))
     for path in (pages.write_study(folder), pages.write_index(tmp_path)):
         soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
         assert "replay on test cards" in soup.title.get_text()
         assert soup.select_one("p.replay").get_text() == f"{TEST_CARDS}."
-    (tmp_path / "run.json").write_text("{}")
-    (folder / "study.json").write_text("{}")
+    write_records(tmp_path, fairface=study_json())
     assert "replay" not in pages.write_study(folder).read_text().split("</head>")[1]
     assert "replay" not in pages.write_index(tmp_path).read_text().split("</style>")[1]
 
