@@ -101,21 +101,26 @@ def predict(
 
     Raises
     ------
-    ClassSetError  if there is no such class set, template or task, or a prompt is too long for the model
+    ClassSetError  if there is no such class set, template or task, a prompt is too long for the
+        model, or two classes are one text to it
     """
     from clipeval.classify import zeroshot
     from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
-    from clipeval.embedding.embed import embed_texts
+    from clipeval.embedding.embed import embed_texts_and_tokens
 
     class_set, templates = load_class_set(class_set), load_templates(templates)
     prompts = prompts_for(class_set, templates, task)
+    flat = [text for texts in prompts.values() for text in texts]
+    how = {"info": model.info, "get_model": lambda: model, "store": _store(store)}
+    rows, tokens = embed_texts_and_tokens(flat, **how)
+    signs = tokens if all(tokens) else [row.tobytes() for row in rows]
+    signs = dict(zip(flat, signs, strict=True))
+    zeroshot.refuse_one_text(prompts, signs, f"class set {class_set.spec}")
     answers = zeroshot.predict(
         vectors.images["image_id"],
         vectors.matrix,
         prompts,
-        lambda texts: embed_texts(
-            texts, info=model.info, get_model=lambda: model, store=_store(store)
-        ),
+        lambda texts: rows,  # of these same prompts
         model.info,
         task=task or next(iter(class_set.tasks)),
         class_set=class_set.label,

@@ -291,11 +291,17 @@ def prompts_for(class_set: ClassSet, templates: Templates, task: str | None = No
     return {name: templates.fill(text) for name, text in class_set.classes(task).items()}
 
 
-def all_prompts(class_set: ClassSet, templates: Templates, tasks=None) -> list[str]:
-    """The prompts of some tasks, by default of all, one after the other."""
+def task_prompts(class_set: ClassSet, templates: Templates, tasks=None) -> list[tuple[str, dict]]:
+    """What a class set offers together: for each task (all, if None) whose classes, and their prompts."""
     names = class_set.tasks if tasks is None else tasks
-    asked = [prompts_for(class_set, templates, task) for task in names]
-    return [prompt for classes in asked for texts in classes.values() for prompt in texts]
+    return [
+        (f"class set {class_set.spec}", prompts_for(class_set, templates, task)) for task in names
+    ]
+
+
+def flat_prompts(offers) -> list[str]:
+    """The prompts of what `task_prompts` returned, one after the other."""
+    return [text for _, classes in offers for texts in classes.values() for text in texts]
 
 
 def list_class_sets():

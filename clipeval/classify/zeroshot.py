@@ -1,9 +1,12 @@
 """Zero-shot classification: prompts to classifier weights to probabilities to tidy predictions."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 import pandas as pd
+
+from clipeval.errors import ClassSetError
 
 __all__ = [
     "class_weights",
@@ -11,6 +14,7 @@ __all__ = [
     "predict",
     "probabilities",
     "rank_classes",
+    "refuse_one_text",
     "shares",
     "similarities",
 ]
@@ -41,6 +45,34 @@ def class_weights(
         return rows
     mean = np.add.reduceat(rows, starts, axis=0) / sizes[:, None]
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def refuse_one_text(
+    prompts: Mapping[str, list[str]], signs: Mapping[str, Hashable], name: str
+) -> None:
+    """Refuse classes that a model cannot tell apart, so that their order would decide.
+
+    Some of the prompts of two classes may coincide; all of them, in whatever order, may not.
+
+    Parameters
+    ----------
+    prompts : mapping of class to its prompts, on offer together
+    signs : mapping of prompt to what it is to the model: its tokens, or its vector
+    name : whose classes they are
+
+    Raises
+    ------
+    ClassSetError  naming the first two such classes
+    """
+    seen: dict[Hashable, str] = {}
+    for label, texts in prompts.items():
+        is_to_model = frozenset(Counter(signs[text] for text in texts).items())
+        if (other := seen.setdefault(is_to_model, label)) != label:
+            raise ClassSetError(
+                f'{name}: "{other}" and "{label}" are one text to this model\'s tokenizer '
+                f'("{prompts[other][0]}", "{texts[0]}"), so their order would decide; keep one of '
+                "them."
+            )
 
 
 def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:

@@ -20,7 +20,7 @@ from clipeval.files import sha256
 
 __all__ = ["Embeddings", "dataset_hash", "embed_images", "embed_part", "embed_texts", "unit_rows"]
 
-TEXT_BATCH = 256
+TEXTS_A_SHARD = 1024  # a run that is killed loses at most so many
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _encode_missing(
     from tqdm.auto import tqdm
 
     photos, model = Photos(images, None), get_model()
-    photos.preprocess, finish = split_preprocess(model.preprocess)
+    photos.preprocess, finish = split_preprocess(model.preprocess, model.device)
     batches = [batch for shard in shards for batch in shard]
     total, opened, encoded, stored = sum(map(len, batches)), 0, 0, 0
     bar = tqdm(total=total, desc="embedding", unit=" images", disable=not progress)
@@ -187,7 +187,7 @@ def _encode_missing(
             for _ in shard:
                 pixels, about = next(stream)
                 if pixels is not None:
-                    vectors.append(_forward(model, pixels, finish, features))
+                    vectors.append(model.encode_images(finish(pixels), features=features))
                 items += about
                 bar.update(len(about))
             opened += len(items)
@@ -221,6 +221,17 @@ def embed_texts(prompts, *, info, get_model: Callable, store=None) -> np.ndarray
     ClassSetError  if a prompt has more tokens than the model reads
     DataError      if the model gives no usable vector for a prompt
     """
+    return embed_texts_and_tokens(prompts, info=info, get_model=get_model, store=store)[0]
+
+
+def embed_texts_and_tokens(prompts, *, info, get_model: Callable, store=None):
+    """As `embed_texts`, and what the prompts are to the model's tokenizer.
+
+    Returns
+    -------
+    (matrix, keys) : the matrix as there; and n hashes of the prompts' tokens as they were sent,
+        equal for prompts that are one text to the model; None for rows of older stores
+    """
     codes, unique = pd.factorize(np.array(list(prompts), dtype=object))
     if len(unique) == 0:
         raise ParameterError("there are no prompts to embed.")
@@ -232,21 +243,22 @@ def embed_texts(prompts, *, info, get_model: Callable, store=None) -> np.ndarray
     missing = np.flatnonzero(rows.missing())
     if len(missing):
         model = get_model()
-        model.check_texts([unique[i] for i in missing])
-        for start in range(0, len(missing), TEXT_BATCH):
-            part = missing[start : start + TEXT_BATCH]
+        # all of them, before any is encoded
+        tokens = model.check_texts([unique[i] for i in missing]) or [None] * len(missing)
+        for start in range(0, len(missing), TEXTS_A_SHARD):
+            part = missing[start : start + TEXTS_A_SHARD]
             matrix = unit_rows(_to_numpy(model.encode_texts([unique[i] for i in part])))
             bad = ~np.isfinite(matrix).all(axis=1)
             if bad.any():
-                raise DataError(
-                    f"the model gives no usable vector for {unique[part[bad.argmax()]]!r}; "
-                    "try precision fp32."
-                )
+                said = f"the model gives no usable vector for {unique[part[bad.argmax()]]!r} in"
+                mend = "another checkpoint" if info.precision == "fp32" else "precision=fp32"
+                raise DataError(f"{said} {info.precision}; try {mend}.")
             new = pd.DataFrame({"key": unique[part]}, columns=COLUMNS, dtype=object)
+            new["sha256"] = tokens[start : start + TEXTS_A_SHARD]
             rows.put(part, new, matrix)
             if shelf is not None:
                 shelf.write(new, matrix)
-    return rows.matrix[codes]
+    return rows.matrix[codes], rows.about["sha256"][codes].tolist()
 
 
 def dataset_hash(images: pd.DataFrame, embeddings: Embeddings) -> str:
@@ -347,16 +359,6 @@ class _Rows:
             opened=opened,
             encoded=encoded,
         )
-
-
-def _forward(model, pixels, finish, features):
-    if isinstance(pixels, np.ndarray):
-        return model.encode_images(finish(pixels), features=features)
-    import torch
-
-    with torch.inference_mode():
-        pixels = finish(pixels.to(model.device, non_blocking=True))
-        return model.encode_images(pixels, features=features)
 
 
 def _finish(items, vectors, rows, shelf) -> int:

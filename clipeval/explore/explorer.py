@@ -198,7 +198,9 @@ class Explorer:
             )
         self._check(choice, items)
         chosen = self._select(choice)
-        weights = zeroshot.class_weights(prompts_for(class_set, templates), self._encode)
+        prompts = prompts_for(class_set, templates)
+        weights = zeroshot.class_weights(prompts, self._encode)
+        self.session.refuse_one_text([("these classes", prompts)])
         found = zeroshot.probabilities(self._matrix[chosen], weights, self.session.info)
         # nothing is changed before everything was accepted
         self.choice, self.items = choice, items

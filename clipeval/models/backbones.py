@@ -3,16 +3,23 @@
 from pathlib import Path
 
 from clipeval.errors import ModelError, first_line
-from clipeval.files import file_sha256
 from clipeval.models.hub import hub_check, hub_file, hub_ref
 from clipeval.models.info import file_states, make_info
-from clipeval.models.sources import SUFFIXES
-from clipeval.models.weights import read_weights
+from clipeval.models.model import Model
+from clipeval.models.weights import (
+    is_weights,
+    read_weights,
+    weight_files,
+    weights_sha256,
+    without_prefixes,
+)
 
 __all__ = ["check_backbone", "full_name", "load_backbone"]
 
 
-def load_backbone(model: str, pretrained: str | None, device, precision: str, resize: str):
+def load_backbone(
+    model: str, pretrained: str | None, weights: str, device, precision: str, resize: str
+):
     """Return a Model of a backbone's pooled features, and the states of the files it is from.
 
     Parameters
@@ -20,7 +27,7 @@ def load_backbone(model: str, pretrained: str | None, device, precision: str, re
     model : `timm:NAME` or `timm:NAME.TAG`
     pretrained : tag, path of a weight file, or None (also "pretrained") for the weights that timm
         gives the name
-    device, precision, resize : as in `clipeval.models.load_model`
+    weights, device, precision, resize : as in `clipeval.models.load_model`
 
     Raises
     ------
@@ -28,23 +35,23 @@ def load_backbone(model: str, pretrained: str | None, device, precision: str, re
     """
     import timm
 
-    from clipeval.models.load import Model
-
     name = full_name(model.removeprefix("timm:"), pretrained)
     config = timm.get_pretrained_cfg(name)
-    weights, weights_name, files = _weights(name, config, pretrained)
+    path, weights_name, files = _weights(name, config, pretrained)
     states = file_states(files)
-    sha256 = file_sha256(weights)
-    network = _build(name, config, read_weights(weights), weights)
+    sha256 = weights_sha256(path)
+    state, kind = read_weights(path, weights)
+    network = _build(name, config, without_prefixes(state), path)
+    del state
     network.eval().to(device)
     assert not any(m.training for m in network.modules())
     transform, preprocess = _preprocess(network, resize)
     if file_states(files) != states:
-        raise ModelError(f"{weights} changed while it was read; load it again when it is complete.")
+        raise ModelError(f"{path} changed while it was read; load it again when it is complete.")
     info = make_info(
-        config={"timm": name.split(".")[0]},
+        config={"timm": name.split(".")[0]} | ({"weights": kind} if kind == "ema" else {}),
         model=f"timm:{name}",
-        pretrained="" if weights_name == config.hf_hub_id else weights_name,
+        pretrained=f"{'' if weights_name == config.hf_hub_id else weights_name} {kind}".strip(),
         precision=precision,
         resize=resize,
         activation="",
@@ -56,7 +63,7 @@ def load_backbone(model: str, pretrained: str | None, device, precision: str, re
         embed_dim=int(network.num_features),
         has_text=False,
         weights_sha256=sha256,
-        weights=weights_name,
+        weights=f"{weights_name} {kind}".strip(),
     )
     # a backbone has one kind of features: there is no projection
     return Model(
@@ -105,7 +112,7 @@ def full_name(name: str, pretrained: str | None) -> str:
 
 
 def _is_file(pretrained: str | None) -> bool:
-    return bool(pretrained) and Path(pretrained).suffix in SUFFIXES
+    return bool(pretrained) and is_weights(Path(pretrained))
 
 
 def _weights(name: str, config, pretrained: str | None) -> tuple[Path, str, list[Path]]:
@@ -115,7 +122,7 @@ def _weights(name: str, config, pretrained: str | None) -> tuple[Path, str, list
             raise ModelError(
                 f"the weight file {path} does not exist; give the path of an existing one."
             )
-        return path, path.name, [path]
+        return path, path.name, weight_files(path)
     if not config.hf_hub_id:
         raise ModelError(
             f"timm has no weights for {name} on the hub, and it would run with random ones; give a "

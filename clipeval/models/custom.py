@@ -10,7 +10,9 @@ import numpy as np
 
 from clipeval.errors import ModelError, first_line
 from clipeval.files import file_sha256, sha256
-from clipeval.models.info import make_info
+from clipeval.models.configuration import LARGEST_SIDE
+from clipeval.models.info import check_scalars, make_info
+from clipeval.models.model import Model
 
 __all__ = ["GROUP", "entry_loader", "python_loader", "source_hash", "wrap"]
 
@@ -99,8 +101,6 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
     import torch
     from PIL import Image
 
-    from clipeval.models.load import Model
-
     get = parts.get if isinstance(parts, Mapping) else lambda key: getattr(parts, key, None)
     missing = [key for key in _NEEDED if get(key) is None]
     if (get("encode_text") is None) != (get("tokenizer") is None):
@@ -116,9 +116,18 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
                 f"{key} of {name} is in training mode, where dropout makes features random; call "
                 ".eval() on the network in its loader."
             )
+    scale = _one_number(get("logit_scale"), "logit_scale", name)
+    bias = get("logit_bias")
+    bias = None if bias is None else _one_number(bias, "logit_bias", name)
+    check_scalars(scale, bias, f"the loader of {name}", _mend_scale(scale))
     noise = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
     pixels = _checked(get("preprocess"), "preprocess", name, 3)(Image.fromarray(noise))
-    bias = get("logit_bias")
+    if max(pixels.shape[1:]) > LARGEST_SIDE:
+        raise ModelError(
+            f"preprocess of {name} made a picture of {tuple(pixels.shape[1:])} pixels, and "
+            f"{LARGEST_SIDE:,} a side are the most; return (3, height, width) in its loader."
+        )
+    _refuse_no_numbers(pixels, "preprocess", name, "its mean and std must be numbers, std above 0")
     has_text = get("encode_text") is not None
     tokenizer = has_text and _checked(get("tokenizer"), "tokenizer", name, 2)
     tokens = tokenizer(["a photo of a person", "two dogs"]) if has_text else None
@@ -133,8 +142,8 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
             "mode": "RGB",
             "by": "the model's own loader",
         },
-        "logit_scale": float(get("logit_scale")),
-        "logit_bias": None if bias is None else float(bias),
+        "logit_scale": scale,
+        "logit_bias": bias,
         "score": "softmax" if bias is None else "sigmoid",
         "context_length": int(tokens.shape[1]) if has_text else None,
         "has_text": has_text,
@@ -150,9 +159,15 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
     unknown = make_info(config=None, weights_sha256="", embed_dim=0, **fields)
     trial = Model(unknown, **functions)
     image = trial.encode_images(torch.stack([pixels]))
+    cause = "its weights probably hold NaN, as a diverged training leaves them"
+    if precision != "fp32":
+        cause = f"its weights hold NaN, or {precision} is too coarse for it: try precision=fp32"
+    _refuse_no_numbers(image, "encode_image", name, cause)
     behaviour = [pixels.numpy().tobytes(), image.numpy().tobytes()]
     if has_text:
-        behaviour.append(trial.encode_texts(["a photo of a person", "two dogs"]).tobytes())
+        words = trial.encode_texts(["a photo of a person", "two dogs"])
+        _refuse_no_numbers(torch.from_numpy(words), "encode_text", name, cause)
+        behaviour.append(words.tobytes())
     info = make_info(
         config={"behaviour": sha256(*behaviour)} | ({"loader": source} if source else {}),
         weights_sha256="",
@@ -160,6 +175,30 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
         **fields,
     )
     return Model(info, **functions)
+
+
+def _one_number(value, part: str, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several
+        raise ModelError(
+            f"{part} of {name} is {repr(value)[:80]} and not one number; return a float in its "
+            "loader."
+        ) from None
+
+
+def _refuse_no_numbers(found, part: str, name: str, cause: str) -> None:
+    if not found.isfinite().all():
+        raise ModelError(f"{part} of {name} returned NaN or infinite values; {cause}.")
+
+
+def _mend_scale(scale: float) -> str:
+    """What is probably wrong with a scale, as the end of a sentence."""
+    if scale > 1000:
+        return "was it exponentiated twice? Return the factor itself, once exponentiated."
+    if scale <= 0:
+        return "is it the logarithm? Return the factor itself, model.logit_scale.exp().item()."
+    return "return numbers in its loader; if the weights hold NaN, use an earlier checkpoint."
 
 
 def _checked(function, part: str, name: str, dimensions: int):

@@ -5,15 +5,27 @@ which defined the model have not changed since they were last loaded.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from numbers import Real
 from pathlib import Path
 
+from clipeval.errors import ModelError
 from clipeval.files import sha256, write_json
 
-__all__ = ["EMBEDDING_FORMAT", "ModelInfo", "installed_versions", "make_info"]
+__all__ = [
+    "EMBEDDING_FORMAT",
+    "ModelInfo",
+    "check_scalars",
+    "installed_versions",
+    "is_number",
+    "make_info",
+]
+
+LARGEST_SCALE = 1000
 
 # Raised when embeddings of the same model and image come out differently from this package's own
 # doing.
@@ -39,7 +51,7 @@ class ModelInfo:
     model: str
     """Name as given, with folders reduced to their last part."""
     pretrained: str
-    """Tag or name of the weight file; empty where the model's name says it all."""
+    """Tag or name of the weight file; empty where the model's name says it all. Raw or ema as below."""
     precision: str
     """fp32, fp16 or bf16."""
     resize: str
@@ -63,7 +75,7 @@ class ModelInfo:
     weights_sha256: str
     """Of the bytes of the weight file."""
     weights: str
-    """Hub id or file name of the weights."""
+    """Hub id or file name of the weights; and raw or ema (averaged), where the file holds both."""
     versions: dict
     """Installed versions of the libraries that compute embeddings."""
     fingerprint: str
@@ -80,8 +92,56 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, values: dict) -> "ModelInfo":
-        """Return the ModelInfo that `to_json` wrote."""
-        return cls(**values)
+        """Return the ModelInfo that `to_json` wrote.
+
+        Raises
+        ------
+        ModelError  if its logit scale or bias is not usable
+        """
+        info = cls(**values)
+        of, mend = f"the record of {info.model}", "get the file that holds it again."
+        check_scalars(info.logit_scale, info.logit_bias, of, mend)
+        return info
+
+
+def check_scalars(scale: float, bias: float | None, of: str, mend: str) -> None:
+    """Refuse a logit scale or bias that would turn cosines into no probabilities.
+
+    Parameters
+    ----------
+    scale : factor of the cosines, as applied: finite, above 0 and at most 1,000 (models are trained
+        with at most 100)
+    bias : added to the scaled cosines, finite; None where there is none
+    of : what they belong to, named in the error
+    mend : end of the sentence
+
+    Raises
+    ------
+    ModelError  naming the value
+    """
+    if not (is_number(scale) and 0 < scale <= LARGEST_SCALE):
+        raise ModelError(
+            f"{of} has the logit scale {_shown(scale)}, and the factor of the cosines must be a "
+            f"number above 0 and at most {LARGEST_SCALE:,}; {mend}"
+        )
+    if bias is not None and not is_number(bias):
+        raise ModelError(
+            f"{of} has the logit bias {_shown(bias)}, which must be a finite number; {mend}"
+        )
+
+
+def is_number(value, *, finite: bool = True) -> bool:
+    """Say whether a value is a real number, by default a finite one, and neither True nor False."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return not finite or math.isfinite(value)
+    except OverflowError:  # an integer beyond the floating-point numbers
+        return False
+
+
+def _shown(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)[:40]
 
 
 def installed_versions() -> dict:
@@ -160,7 +220,7 @@ def read_record(cache: Path, key: dict) -> ModelInfo | None:
             and info.versions == installed_versions()
             and all(file_state(path) == state for path, state in record["files"].items())
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
         return None
     return info if same else None
 

@@ -1,15 +1,13 @@
-"""Loading a model: one function for every kind, one small object for what studies need of it."""
+"""Loading a model: one function for every kind."""
 
 import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from clipeval.errors import ModelError
 from clipeval.files import file_sha256
-from clipeval.models.device import PRECISIONS, check_precision, choose_device, computing
+from clipeval.models.device import PRECISIONS, check_precision, choose_device
 from clipeval.models.info import (
     ModelInfo,
     file_states,
@@ -17,128 +15,22 @@ from clipeval.models.info import (
     read_record,
     write_record,
 )
+from clipeval.models.model import Model
+from clipeval.models.weights import KINDS
 
-__all__ = ["Model", "ModelInfo", "identify_model", "load_model", "register_loader"]
+__all__ = ["identify_model", "load_model", "register_loader"]
 
 RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
-_TEXT_BATCH = 256
 
 _LOADERS: dict[str, Callable] = {}
-
-
-class Model:
-    """A loaded model: encodes images and texts, and says what it is.
-
-    Embeddings are returned as they leave the network; they are normalised in one place, by
-    `clipeval.embedding.embed`.
-
-    Parameters
-    ----------
-    info : ModelInfo
-    device : torch device that the network is on
-    preprocess : function of an RGB PIL image to a float tensor (3, height, width)
-    encode_image : function of pixels (n, 3, height, width) on the device to features (n, d)
-    encode_text : function of tokens to features (n, d); None for image-only models
-    tokenizer : function of a list of str to an integer tensor of tokens; None for image-only models
-    before_projection : function of pixels to features before the projection; None where there are
-        none to be had
-    """
-
-    def __init__(
-        self,
-        info: ModelInfo,
-        *,
-        device,
-        preprocess: Callable,
-        encode_image: Callable,
-        encode_text: Callable | None = None,
-        tokenizer: Callable | None = None,
-        before_projection: Callable | None = None,
-    ):
-        self.info = info
-        self.device = device
-        self.preprocess = preprocess
-        self.tokenizer = tokenizer
-        self._encode_image = encode_image
-        self._encode_text = encode_text
-        self._before_projection = before_projection
-
-    def __repr__(self) -> str:
-        name = (
-            f"{self.info.model}, {self.info.pretrained}"
-            if self.info.pretrained
-            else self.info.model
-        )
-        return f"<clipeval Model {name} {self.info.precision} on {self.device}>"
-
-    def encode_images(self, pixels, features: str = "projected"):
-        """Return image features.
-
-        Parameters
-        ----------
-        pixels : float tensor (n, 3, height, width), preprocessed, on any device
-        features : "projected" (the space shared with texts) or "pre_projection" (for linear probes)
-
-        Returns
-        -------
-        float32 tensor (n, d) on the CPU, not normalised
-
-        Raises
-        ------
-        ModelError  if the model has no features before the projection
-        """
-        if features not in ("projected", "pre_projection"):
-            raise ModelError(f"features={features} is unknown; use projected or pre_projection.")
-        encode = self._encode_image if features == "projected" else self._before_projection
-        if encode is None:
-            raise ModelError(
-                f"{self.info.model} has no features before the projection; use features=projected."
-            )
-        with computing(self.device, self.info.precision):
-            return encode(pixels.to(self.device, non_blocking=True)).float().cpu()
-
-    def encode_texts(self, texts: list[str]) -> np.ndarray:
-        """Return text features, float32 (n, d), not normalised; refuse to truncate a text.
-
-        Raises
-        ------
-        ModelError  if the model reads images only
-        ClassSetError  if a text has more tokens than the model reads
-        """
-        import torch
-
-        self.check_texts(texts)
-        if not texts:
-            return np.empty((0, self.info.embed_dim), np.float32)
-        parts = []
-        with computing(self.device, self.info.precision):
-            for start in range(0, len(texts), _TEXT_BATCH):
-                tokens = self.tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.device)
-                parts.append(self._encode_text(tokens).float().cpu())
-            return torch.cat(parts).numpy()
-
-    def check_texts(self, texts: list[str]) -> None:
-        """Refuse texts that the model would read only in part, or cannot read at all.
-
-        Raises
-        ------
-        ModelError  if the model reads images only
-        ClassSetError  if a text has more tokens than the model reads
-        """
-        if not self.info.has_text:
-            raise ModelError(
-                f"{self.info.model} reads images only, so it can be used for linear probes and not "
-                "for zero-shot classification; give a CLIP-like model for that."
-            )
-        from clipeval.models.tokens import check_texts
-
-        check_texts(self.tokenizer, list(texts), self.info.context_length)
 
 
 # -- loading ---------------------------------------------------------------------------------------
 
 
-def _check_arguments(precision: str, resize: str) -> None:
+def _check_arguments(weights: str, precision: str, resize: str) -> None:
+    if weights not in KINDS:
+        raise ModelError(f"weights={weights} is unknown; use raw or ema, or leave it out.")
     if precision not in PRECISIONS:
         raise ModelError(f"precision={precision} is unknown; use {', '.join(PRECISIONS)}.")
     if resize not in RESIZES:
@@ -149,6 +41,7 @@ def load_model(
     model: str,
     pretrained: str | None = None,
     *,
+    weights: str = "",
     device: str = "auto",
     precision: str = "fp32",
     resize: str = "model",
@@ -164,6 +57,7 @@ def load_model(
         `python:FILE.py:FUNCTION[:NAME]` for a loader of your own, or what `register_loader` or an
         installed package's entry point (group `clipeval.loaders`) was told
     pretrained : tag (openai, laion2b_s34b_b79k, ...) or path of a weight file
+    weights : raw, or ema for the running average, where a checkpoint holds both; else ""
     device : auto (cuda, mps, cpu in that order) or one of them
     precision : fp32, or fp16 and bf16 by autocast
     resize : model (its own preprocess), or letterbox or squash instead of its own resizing
@@ -175,35 +69,36 @@ def load_model(
     ModelError  if the model is unknown, incomplete, unsafe to open, or would silently compute
         something else than its authors did
     """
-    _check_arguments(precision, resize)
+    _check_arguments(weights, precision, resize)
     chosen = choose_device(device)
     check_precision(chosen, precision)
     if model == "testcard" or is_registered(model):
-        return _load_registered(model, pretrained, chosen, precision, resize)
+        return _load_registered(model, pretrained, weights, chosen, precision, resize)
     if model.startswith("timm:"):
         from clipeval.models.backbones import load_backbone
 
-        loaded, files = load_backbone(model, pretrained, chosen, precision, resize)
+        loaded, files = load_backbone(model, pretrained, weights, chosen, precision, resize)
     else:
-        loaded, files = _load_open_clip(model, pretrained, chosen, precision, resize)
+        loaded, files = _load_open_clip(model, pretrained, weights, chosen, precision, resize)
     if cache is not None:
-        write_record(cache, _key(model, pretrained, precision, resize), loaded.info, files)
+        write_record(cache, _key(model, pretrained, weights, precision, resize), loaded.info, files)
     return loaded
 
 
-def _load_open_clip(model, pretrained, device, precision, resize) -> tuple[Model, dict]:
+def _load_open_clip(model, pretrained, weights, device, precision, resize) -> tuple[Model, dict]:
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
+    from clipeval.models.fit import fit_weights
     from clipeval.models.sources import find_source
     from clipeval.models.tokens import build_tokenizer, tokenizer_files
     from clipeval.models.towers import assert_activation, build_network, features_before_projection
-    from clipeval.models.weights import fit_weights, read_weights
+    from clipeval.models.weights import read_weights, weights_sha256
 
     source = find_source(model, pretrained)
     before = file_states(source.files)
-    sha256 = file_sha256(source.weights)
+    sha256 = weights_sha256(source.weights)
     network = build_network(source.config, source.preprocess)
-    state = read_weights(source.weights)
+    state, kind = read_weights(source.weights, weights)
     fit_weights(network, state, source.weights, resize_positions=source.is_tag)
     del state
     assert_activation(network, source.activation)
@@ -221,9 +116,10 @@ def _load_open_clip(model, pretrained, device, precision, resize) -> tuple[Model
         config={
             "model_cfg": source.config,
             "tokenizer": {p.name: file_sha256(p) for p in token_files},
-        },
+        }
+        | ({"weights": kind} if kind == "ema" else {}),
         model=source.model,
-        pretrained=source.pretrained,
+        pretrained=f"{source.pretrained} {kind}".strip(),
         precision=precision,
         resize=resize,
         activation=source.activation,
@@ -235,7 +131,7 @@ def _load_open_clip(model, pretrained, device, precision, resize) -> tuple[Model
         embed_dim=int(source.config["embed_dim"]),
         has_text=True,
         weights_sha256=sha256,
-        weights=source.weights_name,
+        weights=f"{source.weights_name} {kind}".strip(),
     )
     loaded = Model(
         info,
@@ -315,7 +211,12 @@ def find_loader(model: str) -> tuple[Callable, str, str]:
         ) from error
 
 
-def _load_registered(model, pretrained, device, precision, resize) -> Model:
+def _load_registered(model, pretrained, weights, device, precision, resize) -> Model:
+    if weights:
+        raise ModelError(
+            f"weights={weights} is not offered for {model}, whose loader chooses its weights; leave "
+            "it out."
+        )
     if resize != "model":
         raise ModelError(
             f"resize={resize} is not offered for {model}, whose loader brings its preprocess; use "
@@ -344,7 +245,7 @@ _LOADERS["testcard"] = _testcard
 # -- recognising -----------------------------------------------------------------------------------
 
 
-def _key(model: str, pretrained: str | None, precision: str, resize: str) -> dict:
+def _key(model: str, pretrained: str | None, weights: str, precision: str, resize: str) -> dict:
     """Return the arguments that decide what is loaded, with paths made absolute."""
 
     def absolute(text: str) -> str:
@@ -359,6 +260,7 @@ def _key(model: str, pretrained: str | None, precision: str, resize: str) -> dic
     return {
         "model": model,
         "pretrained": pretrained or None,
+        "weights": weights,
         "precision": precision,
         "resize": resize,
     }
@@ -368,6 +270,7 @@ def identify_model(
     model: str,
     pretrained: str | None = None,
     *,
+    weights: str = "",
     precision: str = "fp32",
     resize: str = "model",
     cache: Path,
@@ -378,9 +281,9 @@ def identify_model(
     (weights, configuration, tokenizer; for hub models the cache's note of the current commit) has
     the same size, times and inode, and the libraries have the same versions.
     """
-    _check_arguments(precision, resize)
+    _check_arguments(weights, precision, resize)
     if model == "testcard":
         from clipeval.models.testcard import testcard_info
 
-        return testcard_info(precision) if resize == "model" else None
-    return read_record(cache, _key(model, pretrained, precision, resize))
+        return testcard_info(precision) if resize == "model" and not weights else None
+    return read_record(cache, _key(model, pretrained, weights, precision, resize))

@@ -1,23 +1,29 @@
-"""What loading a model would meet: every file is looked for, none is fetched, no weight is read."""
+"""What loading a model would meet: every file is looked for and none is fetched.
+
+Weights that are here are read and held against the configuration, as at loading; no network is run.
+"""
 
 import os
 from pathlib import Path
 
-from clipeval.errors import ModelError
+from clipeval.models.configuration import CONFIG
 from clipeval.models.hub import hub_check
 from clipeval.models.registry import plan
-from clipeval.models.sources import CONFIG, HUB_WEIGHTS, SUFFIXES, find_source, tag_files
+from clipeval.models.sources import HUB_WEIGHTS, find_source, tag_files
 from clipeval.models.tokens import check_tokenizer
+from clipeval.models.weights import is_weights, read_weights
 
 __all__ = ["preview"]
 
 
-def preview(model: str, pretrained: str | None) -> tuple[dict | None, Path | None, str]:
+def preview(
+    model: str, pretrained: str | None, weights: str = ""
+) -> tuple[dict | None, Path | None, str]:
     """Return what is known of an open_clip model before it is loaded.
 
     Parameters
     ----------
-    model, pretrained : as in `clipeval.models.load_model`, of an open_clip model
+    model, pretrained, weights : as in `clipeval.models.load_model`, of an open_clip model
 
     Returns
     -------
@@ -46,7 +52,7 @@ def preview(model: str, pretrained: str | None) -> tuple[dict | None, Path | Non
     if repository and hub_check(repository, names, revision, what=what) is None:
         return config, _tokenizer(config, None) if config else None, said
     source = find_source(model, pretrained)
-    _check_shapes(source)
+    _check_weights(source, weights)
     tokenizer = _tokenizer(source.config, source.tokenizer_folder)
     said = said or f"{source.model}: {source.weights_name}, {source.activation or 'own'} activation"
     return source.config, tokenizer, said
@@ -56,7 +62,7 @@ def _is_tag(model: str, pretrained: str | None) -> bool:
     if not pretrained or model.startswith(("local-dir:", "hf-hub:")) or model.endswith(".json"):
         return False
     path = Path(pretrained).expanduser()
-    return path.suffix not in SUFFIXES and not path.is_file() and not os.path.isdir(model)
+    return not is_weights(path) and not path.is_file() and not os.path.isdir(model)
 
 
 def _tokenizer(config: dict, folder: Path | None) -> Path | None:
@@ -69,29 +75,15 @@ def _tokenizer(config: dict, folder: Path | None) -> Path | None:
     return check_tokenizer(name, folder) if name else None
 
 
-def _check_shapes(source) -> None:
-    """Compare the names and shapes in a safetensors file's header with the configuration's."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    from clipeval.errors import first_line
+def _check_weights(source, kind: str) -> None:
+    """Compare the weights with the configuration, on a network that takes no memory."""
+    from clipeval.models.fit import fitting
     from clipeval.models.towers import build_network
-    from clipeval.models.weights import fit_weights
 
-    if source.weights.suffix != ".safetensors":
-        return
-    try:
-        with safe_open(source.weights, framework="pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
-    except SafetensorError as error:
-        raise ModelError(
-            f"{source.weights} cannot be read as weights ({first_line(error)}); it may be damaged "
-            "or half downloaded: get it again."
-        ) from None
+    state, _ = read_weights(source.weights, kind)
     tower = (source.config.get("text_cfg") or {}).get("hf_model_name")
     if tower and not Path(tower).is_dir():
         if hub_check(tower, ["config.json"], what=f"the text tower {tower}") is None:
             return  # its configuration is still to be downloaded
     network = build_network(source.config, source.preprocess, device="meta")
-    state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    fit_weights(network, state, source.weights, resize_positions=source.is_tag)
+    fitting(network, state, source.weights, resize_positions=source.is_tag)

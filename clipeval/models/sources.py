@@ -1,11 +1,12 @@
 """Where a model's configuration and weights are: built-in names, folders, files, the hub."""
 
-import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipeval.errors import ModelError
+from clipeval.models.configuration import CONFIG, read_config
 from clipeval.models.hub import hub_file, hub_ref
 from clipeval.models.registry import (
     config_name,
@@ -16,12 +17,11 @@ from clipeval.models.registry import (
     plan,
     published_preprocesses,
 )
+from clipeval.models.weights import INDEX, SUFFIXES, is_weights, weight_files
 
 __all__ = ["Source", "find_source", "tag_files"]
 
-CONFIG = "open_clip_config.json"
 HUB_WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 # open_clip's own order of preference, with its .pth names also as .pt
 _PREFERRED = (
     "open_clip_model.safetensors",
@@ -95,7 +95,7 @@ def _built_in(model: str, pretrained: str | None) -> Source:
             "or a weight file."
         )
     path = Path(pretrained).expanduser()
-    if path.suffix in SUFFIXES or path.is_file():
+    if is_weights(path) or path.is_file():
         weights = _weight_file(path)
         _refuse_other_activation(name, config, weights)
         preprocess = merge_preprocess(config, {})
@@ -114,7 +114,7 @@ def _built_in(model: str, pretrained: str | None) -> Source:
             activation=own_activation(config),
             weights=weights,
             weights_name=path.name,
-            files=[weights],
+            files=weight_files(weights),
         )
     p = plan(name, pretrained)
     weights, files = _tag_file(p.hub, p.url, f"{name} with pretrained={p.tag}")
@@ -158,7 +158,7 @@ def _refuse_other_activation(name: str, config: dict, weights: Path) -> None:
 
 
 def _config_file(path: Path, pretrained: str | None) -> Source:
-    config, preprocess = _read_config(path)
+    config, preprocess = read_config(path)
     if not pretrained:
         raise ModelError(
             f"{path} without pretrained would run with random weights; give the weight file as "
@@ -175,7 +175,7 @@ def _config_file(path: Path, pretrained: str | None) -> Source:
         weights=weights,
         weights_name=weights.name,
         tokenizer_folder=_tokenizer_folder(config, path.parent),
-        files=[path, weights],
+        files=[path, *weight_files(weights)],
     )
 
 
@@ -186,7 +186,7 @@ def _folder(path: Path) -> Source:
             f"local-dir:{path}: {path} {what}; give a folder that holds {CONFIG} and its weights."
         )
     _refuse_transformers(path)
-    config, preprocess = _read_config(path / CONFIG)
+    config, preprocess = read_config(path / CONFIG)
     weights = _choose_weights(path)
     name = path.resolve().name
     _refuse_other_activation(f"local-dir:{name}", config, weights)
@@ -200,7 +200,7 @@ def _folder(path: Path) -> Source:
         weights_name=weights.name,
         tokenizer_folder=_tokenizer_folder(config, path),
         # the folder itself: another weight file beside this one may be preferred
-        files=[path, path / CONFIG, weights],
+        files=[path, path / CONFIG, *weight_files(weights)],
     )
 
 
@@ -216,20 +216,40 @@ def _refuse_transformers(folder: Path) -> None:
 
 
 def _choose_weights(folder: Path) -> Path:
-    found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file())
+    files = sorted((p for p in folder.iterdir() if p.is_file()), key=_natural)
+    found = [p for p in files if p.suffix in SUFFIXES and p.suffix != ".ckpt"]
+    found = found or [p for p in files if p.suffix == ".ckpt"]
+    for name in _PREFERRED:
+        if folder / name in found:
+            return folder / name
+    indexes = [p for p in files if p.name.endswith(INDEX)]
+    if len(indexes) == 1 and set(found) <= set(shards := weight_files(indexes[0])[1:]):
+        return indexes[0] if len(shards) > 1 else shards[0]
     if not found:
         raise ModelError(
             f"{folder} holds no weights; put a {', '.join(SUFFIXES)} file beside its {CONFIG}."
         )
-    for name in _PREFERRED:
-        if folder / name in found:
-            return folder / name
-    if len(found) > 1:
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(p.name for p in found[:12]) + (", ..." if len(found) > 12 else "")
+    if not indexes and all(_SHARD.search(p.stem) for p in found):
         raise ModelError(
-            f"{folder} holds several weight files ({', '.join(p.name for p in found)}); keep one, "
-            f"or call the right one {_PREFERRED[0]}."
+            f"{folder} holds weights in shards ({names}) without the index that says what is where; "
+            f"put {_SHARD.sub('', found[0].stem)}{found[0].suffix}.index.json beside them."
         )
-    return found[0]
+    raise ModelError(
+        f"{folder} holds several weight files ({names}); name one of them, as "
+        f"model={folder / CONFIG} and pretrained={found[-1]}."
+    )
+
+
+_SHARD = re.compile(r"-\d+-of-\d+$")
+
+
+def _natural(path: Path) -> list:
+    """By the numbers in a name: epoch_2 before epoch_10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _weight_file(path: Path) -> Path:
@@ -237,58 +257,9 @@ def _weight_file(path: Path) -> Path:
         raise ModelError(
             f"the weight file {path} does not exist; give the path of a {', '.join(SUFFIXES)} file."
         )
-    if path.suffix not in SUFFIXES:
+    if not is_weights(path):
         raise ModelError(f"{path} is no weight file; give a {', '.join(SUFFIXES)} file.")
     return path
-
-
-def _read_config(path: Path) -> tuple[dict, dict]:
-    """Return model and preprocess configuration of a file, with or without a `model_cfg` level."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path} does not exist; an open_clip model needs its configuration beside the weights "
-            f"(save it as {CONFIG})."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} cannot be read as JSON ({error}); save the model's configuration again."
-        ) from None
-    config = values.get("model_cfg", values) if isinstance(values, dict) else {}
-    own = f"give the {CONFIG} that was saved with the weights."
-    missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in config]
-    if missing:
-        raise ModelError(
-            f"{path} lacks {', '.join(missing)} and so describes no open_clip model; {own}"
-        )
-    said = values.get("preprocess_cfg") or {}
-    parts = {"vision_cfg": config["vision_cfg"], "text_cfg": config["text_cfg"]}
-    for name, part in (parts | {"preprocess_cfg": said}).items():
-        if not isinstance(part, dict):
-            raise ModelError(f"{path}: {name} is {part!r} and no set of names and values; {own}")
-    preprocess = merge_preprocess(config, said)
-    _refuse_odd_preprocess(preprocess, path, own)
-    return config, preprocess
-
-
-def _refuse_odd_preprocess(preprocess: dict, path: Path, own: str) -> None:
-    """ModelError for values that open_clip's transform would choke on or read otherwise."""
-    known = {
-        "mode": ("RGB",),
-        "interpolation": ("bicubic", "bilinear", "random"),
-        "resize_mode": ("shortest", "longest", "squash"),
-    }
-    for name, values in known.items():
-        if preprocess[name] not in values:
-            raise ModelError(
-                f"{path}: {name} {preprocess[name]!r} is none of {', '.join(values)}; {own}"
-            )
-    for name in ("mean", "std"):
-        if len(preprocess[name]) != 3 or not all(
-            isinstance(x, int | float) for x in preprocess[name]
-        ):
-            raise ModelError(f"{path}: {name} must be three numbers, one a colour; {own}")
 
 
 def _tokenizer_folder(config: dict, folder: Path) -> Path | None:
@@ -305,7 +276,7 @@ def _hub(name: str) -> Source:
         raise ModelError(f"hf-hub:{name} is no hub id; write hf-hub:organisation/name.")
     revision = revision or None
     config_path = hub_file(repository, [CONFIG], revision)
-    config, preprocess = _read_config(config_path)
+    config, preprocess = read_config(config_path)
     weights = hub_file(repository, HUB_WEIGHTS, revision)
     return Source(
         model=f"hf-hub:{name}",

@@ -145,7 +145,7 @@ def load_testcard_model(device: str = "cpu", precision: str = "fp32"):
     """The test card model as a `clipeval.models.Model`; its only weights are a hash of words."""
     import torch
 
-    from clipeval.models import Model
+    from clipeval.models.model import Model
 
     return Model(
         testcard_info(precision),

@@ -1,12 +1,22 @@
 """Tokenizers, and counting their tokens: open_clip cuts a long text without a word."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from clipeval.errors import ClassSetError, ModelError, first_line
+from clipeval.files import sha256
+from clipeval.models.configuration import tokenizer_options
 from clipeval.models.hub import hub_check, require_hub
 
-__all__ = ["build_tokenizer", "check_texts", "check_tokenizer", "count_tokens", "tokenizer_files"]
+__all__ = [
+    "build_tokenizer",
+    "check_texts",
+    "check_tokenizer",
+    "count_tokens",
+    "token_keys",
+    "tokenizer_files",
+]
 
 #: any of these says that a folder holds a Hugging Face tokenizer
 _TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model"]
@@ -23,23 +33,26 @@ def build_tokenizer(text_config: dict, folder: Path | None = None):
 
     Raises
     ------
-    ModelError  if the tokenizer's files are on no disk and cannot be had, or are damaged
+    ModelError  if the tokenizer's files are on no disk and cannot be had, are damaged, or would run
+        code of their own
     """
     from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 
     context = text_config.get("context_length", DEFAULT_CONTEXT_LENGTH)
-    options = dict(text_config.get("tokenizer_kwargs") or {})
+    options = tokenizer_options(text_config)
     name = text_config.get("hf_tokenizer_name")
     if not name:
         return SimpleTokenizer(context_length=context, **options)
     options |= {"context_length": context, "tokenizer_mode": text_config.get("tokenizer_mode")}
+    # False, and not left out: transformers would then ask on the terminal, or go by its own default
+    options |= {"trust_remote_code": False}
     cached = check_tokenizer(name, folder)
     if cached is not None:
         try:  # by its folder: a name is looked up on the hub, whatever is on disk
             return HFTokenizer(str(cached), local_files_only=True, **options)
         except Exception as error:  # transformers' are many
-            if folder is not None:
-                raise ModelError(_damaged(folder, name, error)) from None
+            if folder is not None or _needs_code(error):
+                raise ModelError(_damaged(folder or cached, name, error)) from None
             require_hub(name, f"all of the tokenizer {name}")
     try:
         return HFTokenizer(name, **options)
@@ -69,7 +82,17 @@ def check_tokenizer(name: str, folder: Path | None) -> Path | None:
     return folder
 
 
+def _needs_code(error: Exception) -> bool:
+    return "trust_remote_code" in str(error)
+
+
 def _damaged(place, name: str, error: Exception) -> str:
+    if _needs_code(error):
+        return (
+            f"the tokenizer in {place} would run code that came with it, which clipeval never does; "
+            "save it as a tokenizer.json of a class that transformers has, or load the model by a "
+            "loader of your own (docs/models.md)."
+        )
     return (
         f"the tokenizer in {place} cannot be loaded ({first_line(error)}); get the files of {name} "
         "again, and install what that sentence names."
@@ -133,6 +156,25 @@ def count_tokens(tokenizer: Callable, text: str) -> int | None:
             tokenizer.tokenizer(canonicalize_text(basic_clean(text)), truncation=False).input_ids
         )
     return None
+
+
+def token_keys(tokenizer: Callable, texts: list[str]) -> list[str]:
+    """Return for each text a hash of its tokens as they are sent; equal ones are one text to it.
+
+    What a tokenizer's own cleaning makes equal is equal here: case, white space and HTML entities
+    for CLIP's, punctuation for SigLIP's, whatever its files say for one of transformers.
+
+    Parameters
+    ----------
+    tokenizer : function of a list of str to an integer tensor (n, length)
+    texts : n strings, each tokenized alone, as the padding of a batch may depend on the others
+
+    Returns
+    -------
+    list of n str, sha256 of the ids
+    """
+    read = getattr(tokenizer, "array", tokenizer)  # the test cards' own: without torch
+    return [sha256(json.dumps(read([text])[0].tolist())) for text in texts]
 
 
 def check_texts(tokenizer: Callable, texts: list[str], context_length: int | None) -> None:

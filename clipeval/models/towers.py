@@ -28,9 +28,9 @@ def build_network(config: dict, preprocess: dict, device: str = "cpu"):
     import open_clip
     import torch
 
-    config = _with_text_tower(config)
     # One way for every source: what is recorded as the configuration is what is built.
     with tempfile.TemporaryDirectory() as folder, _quiet():
+        config = _with_text_tower(config, Path(folder, "text_tower"))
         text = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
         Path(folder, "open_clip_config.json").write_text(text, encoding="utf-8")
         try:
@@ -45,17 +45,55 @@ def build_network(config: dict, preprocess: dict, device: str = "cpu"):
             ) from error
 
 
-def _with_text_tower(config: dict) -> dict:
-    """Return the configuration with a text tower of transformers named by its folder on disk.
+def _with_text_tower(config: dict, folder: Path) -> dict:
+    """Return the configuration with a text tower of transformers named by a folder, written here.
 
-    By its name it would be asked for on the hub, whatever is on disk.
+    By its name it would be asked for on the hub, whatever is on disk; and what it says of code to
+    be run is left out, as transformers would ask about it on the terminal.
     """
     text = config.get("text_cfg") or {}
     name = text.get("hf_model_name")
-    if not name or Path(name).is_dir():
+    if not name:
         return config
-    found = hub_file(name, ["config.json"], what=f"the configuration of the text tower {name}")
-    return config | {"text_cfg": text | {"hf_model_name": str(found.parent)}}
+    what = f"the configuration of the text tower {name}"
+    own = Path(name, "config.json")
+    found = own if own.parent.is_dir() else hub_file(name, ["config.json"], what=what)
+    try:
+        values = json.loads(found.read_text(encoding="utf-8"))
+        known = isinstance(values, dict) and values.get("model_type")
+        values = _without_code(values)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{what} cannot be read ({first_line(error)}); get {found} again."
+        ) from None
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    if not _has_class(known):
+        raise ModelError(
+            f"{what} is of the type {known}, which this release of transformers has no class for, "
+            "and code that comes with a model is never run; use a release that has it, or load the "
+            "model by a loader of your own (docs/models.md)."
+        )
+    return config | {"text_cfg": text | {"hf_model_name": str(folder)}}
+
+
+def _without_code(values):
+    """A configuration of transformers without the names of code: classes, kernels of the hub."""
+    if isinstance(values, list):
+        return [_without_code(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: _without_code(value)
+        for key, value in values.items()
+        if key != "auto_map" and not (key.endswith("_implementation") and "/" in str(value))
+    }
+
+
+def _has_class(model_type) -> bool:
+    from transformers import CONFIG_MAPPING
+
+    return isinstance(model_type, str) and model_type in CONFIG_MAPPING
 
 
 @contextmanager

@@ -13,7 +13,18 @@ from clipeval.studies import STUDIES, get_study
 __all__ = ["compare_tables", "plan_pack"]
 
 #: parameters that decide which images were embedded by which model
-FIXED = ("model", "pretrained", "dataset", "data", "split", "limit", "precision", "resize", "pack")
+FIXED = (
+    "model",
+    "pretrained",
+    "weights",
+    "dataset",
+    "data",
+    "split",
+    "limit",
+    "precision",
+    "resize",
+)
+FIXED = (*FIXED, "pack")
 
 
 def plan_pack(

@@ -111,9 +111,14 @@ def _check_card(session) -> None:
 
 
 def _prompts(session) -> str | None:
-    """No prompt would be truncated, as far as the tokenizer is at hand; stored ones were not."""
+    """No prompt would be truncated and no two classes are one text, as far as the tokenizer is at hand."""
     try:
+        offers = session.study.rivals(session)
         prompts = session.study.prompts(session)
     except ClipevalError:
         return None  # the data set's or the study's own check has said it
-    return session.source.check_texts(prompts) if prompts else None
+    if not prompts:
+        return None
+    said = session.source.check_texts(prompts)
+    session.refuse_one_text(offers, ahead=True)
+    return said

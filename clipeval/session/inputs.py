@@ -5,7 +5,13 @@ import time
 
 import pandas as pd
 
-from clipeval.classify.class_sets import ClassSet, load_class_set, load_templates, prompts_for
+from clipeval.classify.class_sets import (
+    ClassSet,
+    flat_prompts,
+    load_class_set,
+    load_templates,
+    prompts_for,
+)
 from clipeval.errors import ModelError
 from clipeval.output.tables import group_columns
 from clipeval.session.parameters import Parameters
@@ -118,6 +124,26 @@ class Inputs:
             )
         return self.source.encode(prompts)
 
+    def refuse_one_text(self, offers, *, ahead: bool = False) -> None:
+        """Refuse classes on offer together that are one text to the model; see `Study.rivals`.
+
+        Parameters
+        ----------
+        offers : pairs of whose classes they are, and of class to prompts
+        ahead : go by what can be told without loading the model
+
+        Raises
+        ------
+        ClassSetError  naming whose classes they are, and both
+        """
+        from clipeval.classify.zeroshot import refuse_one_text
+
+        flat = list(dict.fromkeys(flat_prompts(offers)))
+        told = flat and (self.source.signs_ahead if ahead else self.source.signs)(flat)
+        signs = dict(zip(flat, told or [], strict=bool(told)))
+        for name, classes in offers if told else ():
+            refuse_one_text(classes, signs, name)
+
     @functools.cached_property
     def data_hash(self) -> str:
         """Hash of the images and all that is said of them; see `embedding.dataset_hash`."""
@@ -137,6 +163,7 @@ class Inputs:
 
     def predict(self) -> pd.DataFrame:
         """The study's answers; see `Study.predict`."""
+        self.refuse_one_text(self.study.rivals(self))
         return self.study.predict(self)
 
     def classify(
@@ -159,8 +186,9 @@ class Inputs:
         task = task or next(iter(class_set.tasks))
         prompts = prompts_for(class_set, templates, task)
         self.note_prompts(task, class_set, templates, prompts)
-        # first, as a label that does not fit is to be refused before hours of embedding
+        # first, as what does not fit the model is to be refused before hours of embedding
         self.encode([prompt for texts in prompts.values() for prompt in texts])
+        self.refuse_one_text([(f"class set {class_set.spec}", prompts)])
         embeddings = self.embed()
         found = zeroshot.predict(
             embeddings.image_id,

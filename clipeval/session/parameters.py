@@ -51,6 +51,9 @@ class Parameters(BaseModel):
         0, ge=0, description="use a seeded random sample of this many images; 0 for all"
     )
     seed: int = Field(0, description="seed of every random choice")
+    weights: Literal["", "raw", "ema"] = Field(
+        "", description="raw or ema (averaged), where a checkpoint holds both; else empty"
+    )
     device: str = Field("auto", description="auto, cuda, cuda:N, mps or cpu")
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="fp32, fp16 or bf16")
     resize: Literal["model", "letterbox", "squash"] = Field(

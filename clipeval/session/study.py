@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 
-from clipeval.classify.class_sets import all_prompts
+from clipeval.classify.class_sets import flat_prompts, task_prompts
 from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord
@@ -111,11 +111,18 @@ class Study:
         ClipevalError  a sentence that names the thing, the reason and the mend
         """
 
-    def prompts(self, session) -> list[str]:
-        """Every prompt that is sent, for the check; by default all of the class set in all templates."""
+    def rivals(self, session) -> list[tuple[str, Mapping[str, list[str]]]]:
+        """Classes on offer together: whose they are, and each with its prompts; by default every task's.
+
+        Two of them that are one text to the model are refused, as their order would decide.
+        """
         if not session.parameters.class_set:
             return []
-        return all_prompts(session.class_set, session.templates)
+        return task_prompts(session.class_set, session.templates)
+
+    def prompts(self, session) -> list[str]:
+        """Every prompt that is sent, for the check; by default those of `rivals`."""
+        return list(dict.fromkeys(flat_prompts(self.rivals(session))))
 
     def embeds(self, session) -> list[tuple[pd.DataFrame, str]]:
         """Images tables and kinds of features (projected, pre_projection) that it embeds."""
@@ -219,7 +226,7 @@ class Summary(Study):
         """None: it has no answers of its own."""
         return None
 
-    def prompts(self, session):
+    def rivals(self, session):
         """None: it puts no words to a model."""
         return []
 

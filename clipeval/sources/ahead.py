@@ -58,31 +58,51 @@ def check_texts(parameters, known, store, prompts) -> str | None:
     ------
     ClassSetError  if a prompt is too long for the model
     """
-    from clipeval.models.load import is_registered
-    from clipeval.models.tokens import build_tokenizer, check_texts
+    from clipeval.models.tokens import check_texts
 
-    p, flat = parameters, sorted(set(prompts))
     if known and not known.has_text:
         return None
-    if known:
-        shelf = store.shelf(known, "texts-float32")
-        stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}
-        flat = [prompt for prompt in flat if prompt not in stored]
-    if not flat or p.model.startswith("timm:"):
+    new = not_stored(known, store, prompts)
+    if not new or (tokenizer := _tokenizer(parameters)) is None:
         return None
-    if p.model == "testcard":
-        from clipeval.models.testcard import CONTEXT_LENGTH, WordTokenizer
+    check_texts(tokenizer, new, tokenizer.context_length)
+    return f"{len(new):,} not sent before, none too long"
 
-        check_texts(WordTokenizer(), flat, CONTEXT_LENGTH)
-    elif is_registered(p.model):
+
+def token_signs(parameters, prompts) -> list[str] | None:
+    """Hashes of the prompts' tokens; None where no tokenizer is at hand."""
+    from clipeval.models.tokens import token_keys
+
+    tokenizer = _tokenizer(parameters)
+    return None if tokenizer is None else token_keys(tokenizer, prompts)
+
+
+def not_stored(known, store, prompts) -> list[str]:
+    """Those of the prompts, sorted and each once, of which the store has no vector."""
+    flat = sorted(set(prompts))
+    if not known:
+        return flat
+    shelf = store.shelf(known, "texts-float32")
+    stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}
+    return [prompt for prompt in flat if prompt not in stored]
+
+
+def _tokenizer(p):
+    """The tokenizer of a model that is not loaded; None where only its loader or the hub has it."""
+    from clipeval.models.load import is_registered
+    from clipeval.models.tokens import build_tokenizer
+
+    if p.model == "testcard":
+        from clipeval.models.testcard import WordTokenizer
+
+        return WordTokenizer()
+    if p.model.startswith("timm:") or is_registered(p.model):
         return None
-    else:
-        config, folder, _ = _previewed(p)
-        text = (config or {}).get("text_cfg", {})
-        if config is None or (text.get("hf_tokenizer_name") and folder is None):
-            return None  # still on the hub; encoding refuses a truncation anyhow
-        check_texts(build_tokenizer(text, folder), flat, text.get("context_length", 77))
-    return f"{len(flat):,} not sent before, none too long"
+    config, folder, _ = _previewed(p)
+    text = (config or {}).get("text_cfg", {})
+    if config is None or (text.get("hf_tokenizer_name") and folder is None):
+        return None  # still on the hub; encoding refuses a truncation anyhow
+    return build_tokenizer(text, folder)
 
 
 def forget() -> None:
@@ -91,18 +111,18 @@ def forget() -> None:
 
 
 def _previewed(p) -> tuple:
-    found, error = _preview(p.model, p.pretrained or None)
+    found, error = _preview(p.model, p.pretrained or None, p.weights)
     if error:
         raise error
     return found
 
 
 @functools.lru_cache
-def _preview(model: str, pretrained: str | None) -> tuple:
+def _preview(model: str, pretrained: str | None, weights: str) -> tuple:
     """What `preview` returned or raised, asked once for all studies."""
     from clipeval.models.preview import preview
 
     try:
-        return preview(model, pretrained), None
+        return preview(model, pretrained, weights), None
     except ModelError as error:
         return None, error

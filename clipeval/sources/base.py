@@ -4,7 +4,7 @@ import functools
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -60,6 +60,16 @@ class Source(ABC):
     def encode(self, prompts: Sequence[str]) -> np.ndarray:
         """Unit rows (n, d) float32 of prompts."""
 
+    def signs(self, prompts: Sequence[str]) -> list[Hashable] | None:
+        """What each prompt is to the model: prompts with equal signs are one text to it.
+
+        Here their vectors, which are equal bit for bit where the same tokens were encoded together.
+        None for a model without a text encoder.
+        """
+        if not self.info.has_text:
+            return None
+        return [row.tobytes() for row in self.encode(prompts)]
+
     @property
     def known(self):
         """`ModelInfo` as far as it is on record; None where the model must be loaded to know."""
@@ -99,6 +109,10 @@ class Source(ABC):
     def check_texts(self, prompts: Sequence[str]) -> str | None:
         """How many prompts were looked at, none too long for the model; None where none had to be."""
         return None
+
+    def signs_ahead(self, prompts: Sequence[str]) -> list[Hashable] | None:
+        """`signs`, without loading a model; None where no tokenizer is at hand."""
+        return self.signs(prompts)
 
     def describe(self) -> list[str]:
         """What a report says of the source itself, beside data and model (plain text)."""

@@ -28,6 +28,7 @@ class Live(Source):
         self._model = None
         self._embeddings: dict = {}
         self._texts: dict[str, np.ndarray] = {}
+        self._tokens: dict[str, str | None] = {}
 
     def images(self, values) -> pd.DataFrame:
         from clipeval.datasets import dataset_options, load_dataset
@@ -50,6 +51,7 @@ class Live(Source):
         return {
             "model": p.model,
             "pretrained": p.pretrained or None,
+            "weights": p.weights,
             "precision": p.precision,
             "resize": p.resize,
         }
@@ -97,15 +99,23 @@ class Live(Source):
         return self._embeddings[key][0]
 
     def encode(self, prompts):
-        from clipeval.embedding.embed import embed_texts
+        from clipeval.embedding.embed import embed_texts_and_tokens
 
         if new := self.not_encoded(prompts):
+            how = {"info": self.info, "get_model": lambda: self.model, "store": self.store}
             with self.timed("embed texts"):
-                rows = embed_texts(
-                    new, info=self.info, get_model=lambda: self.model, store=self.store
-                )
+                rows, tokens = embed_texts_and_tokens(new, **how)
             self._texts.update(zip(new, rows, strict=True))
+            self._tokens.update(zip(new, tokens, strict=True))
         return np.array([self._texts[prompt] for prompt in prompts], dtype=np.float32)
+
+    def signs(self, prompts):
+        """Hashes of the tokens as they were sent; of prompts that an older store holds, the vectors."""
+        if not self.info.has_text:
+            return None
+        rows = self.encode(prompts)
+        tokens = [self._tokens[prompt] for prompt in prompts]
+        return tokens if all(tokens) else [row.tobytes() for row in rows]
 
     def not_encoded(self, prompts):
         return [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
@@ -131,6 +141,12 @@ class Live(Source):
 
     def check_texts(self, prompts):
         return ahead.check_texts(self.parameters, self.known, self.store, prompts)
+
+    def signs_ahead(self, prompts):
+        known = self.known
+        if known and not (known.has_text and ahead.not_stored(known, self.store, prompts)):
+            return self.signs(prompts)
+        return ahead.token_signs(self.parameters, prompts)
 
     def work(self):
         found = [embeddings for embeddings, _ in self._embeddings.values()]

@@ -223,8 +223,12 @@ class Pack:
         ------
         ParameterError  if one differs, or the study is not in the pack
         """
-        for name in ("model", "pretrained", "dataset", "precision", "resize"):
-            held, asked = self.study(study)["parameters"][name], getattr(parameters, name)
+        held_by = {
+            "weights": "",
+            **self.study(study)["parameters"],
+        }  # older packs have no such name
+        for name in ("model", "pretrained", "weights", "dataset", "precision", "resize"):
+            held, asked = held_by[name], getattr(parameters, name)
             if asked != held:
                 raise ParameterError(
                     f"{self.path.name} holds {study} with {name}={held}, and {name}={asked} is "

@@ -1,5 +1,6 @@
 """CCTV: which caption fits a frame of a surveillance camera (arXiv 2103.00020, section 7.2)."""
 
+import functools
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -41,10 +42,11 @@ class Cctv(Study):
     deck = "cctv"
     card = CARD
 
-    def prompts(self, session) -> list[str]:
-        """Every caption that is on offer for some frame, as it is sent."""
-        captions = {c for offered in session_questions(session)["offered"] for c in offered}
-        return [text for caption in sorted(captions) for text in session.templates.fill(caption)]
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """The captions of each frame's questions."""
+        fill = functools.cache(session.templates.fill)
+        offers = dict.fromkeys(session_questions(session)["offered"])
+        return [("captions", {caption: fill(caption) for caption in offer}) for offer in offers]
 
     def about(self, session) -> dict:
         """What captions say beside the usual: which captions are on offer, and how many frames are asked."""

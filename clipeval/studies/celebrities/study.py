@@ -65,9 +65,14 @@ class Celebrities(Study):
             "n_text": f"{len(session.embed()):,} images read, n of each rate beside it",
         }
 
-    def prompts(self, session) -> list[str]:
-        """Every name that may be on offer, as it is sent."""
-        return [text for person in setup(session)[0] for text in session.templates.fill(person)]
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """Any of the names that may be on offer."""
+        fill = session.templates.fill
+        return [("names", {person: fill(person) for person in self._people(session)})]
+
+    def _people(self, session) -> list[str]:
+        people, how = setup(session)
+        return people[: how["counts"][-1]] if how["protocols"] == ("closed",) else people
 
     def check(self, session) -> str:
         """What `clipeval check` says of this study; errors as in `predict`, before any model is loaded."""
@@ -87,8 +92,7 @@ class Celebrities(Study):
         ParameterError  if more names are asked for than there are people
         ClassSetError  if the model would read a name only in part
         """
-        people, how = setup(session)
-        people = people[: how["counts"][-1]] if how["protocols"] == ("closed",) else people
+        people, how = self._people(session), setup(session)[1]
         class_set = class_set_of(
             "names",
             {"names": dict(zip(people, people, strict=True))},

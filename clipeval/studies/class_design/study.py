@@ -3,7 +3,7 @@
 import pandas as pd
 from pydantic import Field
 
-from clipeval.classify.class_sets import all_prompts, load_class_set
+from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.errors import ParameterError
 from clipeval.published.denigration import published_rates
 from clipeval.session import parameters
@@ -11,7 +11,7 @@ from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.class_design.candidates import candidate_classes
 from clipeval.studies.class_design.card import CARD
-from clipeval.studies.class_design.tables import SOURCE, harmful, pair_of
+from clipeval.studies.class_design.tables import SOURCE, harmful, pair_of, sweep_words
 from clipeval.studies.denigration.tables import (
     GROUPS,
     combined,
@@ -72,13 +72,12 @@ class ClassDesign(Study):
             harm_categories(class_set)
         candidate_classes(session.parameters.candidates, session.class_set)
 
-    def prompts(self, session) -> list[str]:
-        """Every prompt that is sent: both class sets, and the candidates of the sweep."""
-        words = [
-            *pair_of(session),
-            candidate_classes(session.parameters.candidates, session.class_set),
-        ]
-        return [text for classes in words for text in all_prompts(classes, session.templates)]
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """Each class set, and the first one with each candidate of the sweep."""
+        pair = [o for words in pair_of(session) for o in task_prompts(words, session.templates)]
+        _, prompts, added = sweep_words(session)
+        name = "class set with a candidate"
+        return pair + [(name, prompts | {label: texts}) for label, texts in added.items()]
 
     def predict(self, session) -> pd.DataFrame:
         """Zero-shot predictions of both class sets on the same embeddings; errors as in `check`."""

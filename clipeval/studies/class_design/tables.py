@@ -272,14 +272,21 @@ def moved(
     )
 
 
+def sweep_words(session) -> tuple[ClassSet, dict, dict]:
+    """The candidates, the prompts of the class set that they are added to, and theirs."""
+    base, templates = session.class_set, session.templates
+    extra = candidate_classes(session.parameters.candidates, base)
+    return (
+        extra,
+        prompts_for(base, templates, next(iter(base.tasks))),
+        prompts_for(extra, templates),
+    )
+
+
 def sweep(session) -> pd.DataFrame:
     """`add_one_class` for the session's images, class set and candidates, from its embeddings."""
-    p = session.parameters
-    base = session.class_set
-    extra = candidate_classes(p.candidates, base)
-    task = next(iter(base.tasks))
-    prompts = prompts_for(base, session.templates, task)
-    added = prompts_for(extra, session.templates)
+    p, base = session.parameters, session.class_set
+    extra, prompts, added = sweep_words(session)
     session.note_prompts("candidates", extra, session.templates, added)
     embeddings = session.embed()
     weights = zeroshot.class_weights(prompts | added, session.encode)

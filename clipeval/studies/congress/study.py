@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
-from clipeval.classify.class_sets import ClassSet, all_prompts, class_set_of
+from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
 from clipeval.classify.multilabel import genders_with_images
 from clipeval.datasets import explain_missing
 from clipeval.errors import ClassSetError, DataError
@@ -114,10 +114,10 @@ class Congress(Study):
         for task, words in _label_sets(session).items():
             words.classes(task)
 
-    def prompts(self, session) -> list[str]:
-        """Every prompt that is sent: gender, and every label set."""
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """Genders, and the labels of every label set."""
         asked = {"gender": session.class_set} | _label_sets(session)
-        return [p for t, c in asked.items() for p in all_prompts(c, session.templates, [t])]
+        return [o for t, c in asked.items() for o in task_prompts(c, session.templates, [t])]
 
     def predict(self, session) -> pd.DataFrame:
         """Gender (top 1), and the probability of every label of each label set; errors as in `check`."""

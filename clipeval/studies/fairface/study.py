@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from clipeval.classify.class_sets import all_prompts
+from clipeval.classify.class_sets import task_prompts
 from clipeval.datasets import dataset_options, explain_missing
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import load_published, replications
@@ -66,9 +66,9 @@ class FairFace(Study):
     words_alone = {"methods": "zero-shot"}
     card = CARD
 
-    def prompts(self, session) -> list[str]:
-        """Every prompt that is sent."""
-        return all_prompts(session.class_set, session.templates, tasks(session.parameters))
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """The tasks that are asked."""
+        return task_prompts(session.class_set, session.templates, tasks(session.parameters))
 
     def trained_on(self, session):
         """Images of the train split that the probe is fitted on, and their features; None without a probe."""
