@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from clipeval.output import numbers as numbers_text
 from clipeval.output.style import (
     MARKERS,
     PAD,
@@ -24,7 +25,6 @@ from clipeval.output.values import (
     PUBLISHED,
     alt_text,
     cells_of,
-    count_text,
     dot_legend,
     errors,
     limits,
@@ -61,7 +61,7 @@ def _ticks(ax: Axes, values: Sequence[float], log: bool, inches: float) -> None:
 def _label_n(cells: dict, hue) -> str:
     """Name of a line with the images that its points are over, where they are few enough to say."""
     sizes = [c["n"] for (h, _), c in sorted(cells.items(), key=lambda item: item[0][1]) if h == hue]
-    sizes = list(dict.fromkeys(count_text(n) for n in sizes))
+    sizes = list(dict.fromkeys(numbers_text.count(n) for n in sizes))
     ends = f"{sizes[0]} to {sizes[-1]}"
     return f"{hue} (n = {', '.join(sizes) if len(sizes) <= 3 else ends})"
 

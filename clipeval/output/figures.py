@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from clipeval.output import numbers as numbers_text
 from clipeval.output.class_pairs import confusion, flow
 from clipeval.output.curves import line_by
 from clipeval.output.saving import save_figure
@@ -32,7 +33,6 @@ from clipeval.output.values import (
     PUBLISHED,
     alt_text,
     cells_of,
-    count_text,
     dot_legend,
     errors,
     has_published,
@@ -60,7 +60,10 @@ def _notes(cells: dict, name, labels: list, hues: list) -> list[list[str]]:
     for label in labels:
         found = [cells.get((name, label, hue)) for hue in hues]
         blank = [cell is None or np.isnan([cell["n"], cell["percent"]]).all() for cell in found]
-        texts = ["" if no else count_text(cell["n"]) for no, cell in zip(blank, found, strict=True)]
+        texts = [
+            "" if no else numbers_text.count(cell["n"])
+            for no, cell in zip(blank, found, strict=True)
+        ]
         agreed = sorted({t for t in texts if t})
         notes.append(texts if len(agreed) > 1 else agreed or [""])
     return notes
@@ -170,7 +173,7 @@ def grouped_bars(
     rows, hues, names, cells = _panels(table, y, hue, panel)
     counts = {h: table[table[hue] == h]["n"].dropna().unique() for h in hues}
     if all(len(n) == 1 for n in counts.values()):  # n depends on the hue alone: say it once
-        labels = [f"{h} (n = {count_text(counts[h][0])})" for h in hues]
+        labels = [f"{h} (n = {numbers_text.count(counts[h][0])})" for h in hues]
         for p in rows:
             p.notes = []
     else:

@@ -16,6 +16,7 @@ import pandas as pd
 from clipeval.errors import DataError
 from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
+from clipeval.output.numbers import count, interval, number, plain
 
 __all__ = [
     "SHOWN",
@@ -158,31 +159,6 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def _number(value: float, decimals: int = 1, sign: bool = False) -> str:
-    """A number as it is printed, with a true minus; "–" where it is missing."""
-    if np.isnan(value):
-        return "–"
-    text = f"{abs(value):,.{decimals}f}"
-    if float(text.replace(",", "")) == 0:
-        return text
-    return ("−" if value < 0 else "+" if sign else "") + text
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if value is None or (np.isscalar(value) and pd.isna(value)) or value is pd.NA:
-        return "–"
-    if isinstance(value, float | np.floating):
-        return f"{value:,.3g}".replace("-", "−")
-    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
-
-
-def _interval(percent: float, low: float, high: float) -> str:
-    ends = "" if np.isnan(low) else f" [{_number(low)}, {_number(high)}]"
-    return _number(percent) + ends
-
-
 def _extra(table: pd.DataFrame, extra: Sequence[str]) -> list[str]:
     return [*(["planted"] if "planted" in table and "planted" not in extra else []), *extra]
 
@@ -196,16 +172,16 @@ def _display(table: pd.DataFrame, extra: Sequence[str]) -> tuple[list, list, set
     metrics = table["metric"].astype(str).unique()
     groups = group_columns(table) + (["metric"] if len(metrics) != 1 else [])
     head = f"{metrics[0]}, %" if len(metrics) == 1 else "percent"
-    cells = [[_plain(v) for v in table[name]] for name in groups]
-    cells.append([_number(v, 0) for v in _numbers(table, "n")])
+    cells = [[plain(v) for v in table[name]] for name in groups]
+    cells.append([count(v) for v in _numbers(table, "n")])
     bounds = (_numbers(table, name) for name in ("percent", "ci_low", "ci_high"))
-    cells.append([_interval(*row) for row in zip(*bounds, strict=True)])
-    cells.append([_number(v) for v in _numbers(table, "published")])
-    cells.append([_number(v, sign=True) for v in _numbers(table, "difference")])
+    cells.append([interval(*row) for row in zip(*bounds, strict=True)])
+    cells.append([number(v) for v in _numbers(table, "published")])
+    cells.append([number(v, sign=True) for v in _numbers(table, "difference")])
     for name in extra:
         planted = name == "planted"
         values = _numbers(table, name) if planted else table[name]
-        cells.append([_number(v) if planted else _plain(v) for v in values])
+        cells.append([number(v) if planted else plain(v) for v in values])
     names = [*groups, "n", head, "published", "difference", *extra]
     header = [str(name).replace("_", " ") if name != head else head for name in names]
     numeric = {i for i, name in enumerate(names) if i >= len(groups) and name not in extra}
@@ -302,10 +278,10 @@ def show_frame(frame: pd.DataFrame, *, decimals: int = 2) -> Shown | None:
         if kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column):
             values = column.to_numpy(dtype=float, na_value=np.nan)
             whole = kind.is_integer_dtype(column)
-            cells.append([_number(v, 0 if whole else decimals) for v in values])
+            cells.append([number(v, 0 if whole else decimals) for v in values])
             numbers[i] = ["" if np.isnan(v) else f"{v:.6g}" for v in values]
         else:
-            cells.append([_plain(value) for value in column])
+            cells.append([plain(value) for value in column])
     head = [name.replace("_", " ") for name, _ in columns]
     about = Grid(head, list(zip(*cells, strict=True)), numbers).about()
     note = f"The first {SHOWN} of {len(frame):,} rows." if len(frame) > SHOWN else ""

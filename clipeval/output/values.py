@@ -13,7 +13,6 @@ __all__ = [
     "PUBLISHED",
     "alt_text",
     "cells_of",
-    "count_text",
     "dot_legend",
     "errors",
     "has_published",
@@ -82,11 +81,6 @@ def limits(table: pd.DataFrame) -> tuple[float, float]:
     low, high = span(table, zero=True)
     margin = 0.04 * (high - low) or 1.0
     return (0.0 if low == 0 else low - margin), min(high + margin, 100 + margin / 2)
-
-
-def count_text(value) -> str:
-    """A number of images, for a label."""
-    return "–" if pd.isna(value) else f"{int(value):,}"
 
 
 def has_published(table: pd.DataFrame) -> bool:

@@ -53,7 +53,7 @@ def test_a_good_table_passes():
         ("n", -1, "count of images"),
         ("n", 1.5, "count of images"),
         ("images_of", "Non-White", "second row"),
-        ("percent", "many", "no number"),
+        ("percent", "many", "not a number"),
     ],
 )
 def test_a_broken_table_is_refused_with_the_row(column, value, message):

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from clipeval.output.numbers import MISSING, count, interval, number
 from clipeval.output.tables import TABLE_COLUMNS
 from clipeval.session.study import Line, Part
 from clipeval.stats import wilson
@@ -224,24 +225,11 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
     caution : a sentence to be read first
     """
 
-    def plain(value) -> str:
-        return str(value).replace("|", "\\|").replace("<", "&lt;")
+    def cell(text) -> str:
+        return str(text).replace("|", "\\|").replace("<", "&lt;")
 
-    def number(value, sign="") -> str:
-        return (
-            "–" if pd.isna(value) else f"{round(value, 1) + 0.0:{sign}.1f}"
-        )  # + 0.0: no minus zero
-
-    about_parts, page = (
-        parts(),
-        [
-            "# Characterization card",
-            "",
-            *([f"**{caution}.**", ""] if caution else []),
-            about,
-            "",
-        ],
-    )
+    about_parts = parts()
+    page = ["# Characterization card", "", *([f"**{caution}.**", ""] if caution else []), about, ""]
     for part, rows in table.groupby("part", sort=False):
         page += [
             f"## {part}",
@@ -250,15 +238,16 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
             "|---|--:|--:|--:|--:|--:|---|",
         ]
         for row in rows.rename(columns={OVER: "choices"}).itertuples():
-            n = "–" if pd.isna(row.n) else f"{int(row.n):,}"
-            interval = (
-                f" [{number(row.ci_low)}, {number(row.ci_high)}]" if pd.notna(row.ci_low) else ""
-            )
-            page.append(
-                f"| {plain(row.quantity)} | {n} | {number(row.percent)}{interval} "
-                f"| {getattr(row, 'choices', '') or '–'} | {number(row.published)} "
-                f"| {number(row.difference, '+')} | {row.note} |"
-            )
+            cells = [
+                cell(row.quantity),
+                count(row.n),
+                interval(row.percent, row.ci_low, row.ci_high),
+                getattr(row, "choices", "") or MISSING,
+                number(row.published),
+                number(row.difference, sign=True),
+                row.note,
+            ]
+            page.append(f"| {' | '.join(cells)} |")
         page.append("")
         if rows["published"].notna().any():
             page += [

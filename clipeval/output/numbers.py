@@ -1,0 +1,38 @@
+"""Numbers as they are printed in tables, figures and pages: one decimal, a true minus, "–" where one is missing."""
+
+import numpy as np
+import pandas as pd
+
+MISSING = "–"
+
+
+def number(value: float, decimals: int = 1, sign: bool = False) -> str:
+    """A number with thousands separators and a true minus; no zero carries a sign."""
+    if pd.isna(value):
+        return MISSING
+    text = f"{abs(value):,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        return text
+    return ("−" if value < 0 else "+" if sign else "") + text
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separators."""
+    return number(value, 0)
+
+
+def interval(percent: float, low: float, high: float) -> str:
+    """A percent and, where there is one, its interval in brackets."""
+    ends = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
+    return number(percent) + ends
+
+
+def plain(value: object) -> str:
+    """Any cell: numbers to three digits, truth as yes or no, text as it is."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or (np.isscalar(value) and pd.isna(value)) or value is pd.NA:
+        return MISSING
+    if isinstance(value, float | np.floating):
+        return f"{value:,.3g}".replace("-", "−")
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
