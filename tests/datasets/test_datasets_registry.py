@@ -30,7 +30,7 @@ def test_an_unknown_option_is_refused():
 
 
 def test_every_data_set_says_what_it_needs():
-    for name in list_datasets()["dataset"].drop(0):
+    for name in [n for n in list_datasets()["dataset"] if n != "testcards"]:
         with pytest.raises(ParameterError, match=f"{name} needs data=PATH"):
             load_dataset(name)
 
@@ -50,7 +50,7 @@ def test_options_are_those_of_each_loader():
     import inspect
     from importlib import import_module
 
-    for name in list_datasets()["dataset"].drop(0):
+    for name in [n for n in list_datasets()["dataset"] if n != "testcards"]:
         signature = inspect.signature(import_module(f"clipeval.datasets.{name}").load)
         assert tuple(signature.parameters) == ("data", *dataset_options(name))
 

@@ -190,9 +190,11 @@ def test_only_new_prompts_are_encoded_and_the_model_loaded_once(explorer, monkey
     from clipeval.embedding import embed
 
     asked, loads = [], []
-    encode, load = embed.embed_texts, models.load_model
+    encode, load = embed.embed_texts_and_tokens, models.load_model
     monkeypatch.setattr(
-        embed, "embed_texts", lambda prompts, **how: asked.append(prompts) or encode(prompts, **how)
+        embed,
+        "embed_texts_and_tokens",
+        lambda prompts, **how: asked.append(prompts) or encode(prompts, **how),
     )
     monkeypatch.setattr(models, "load_model", lambda *a, **k: loads.append(a) or load(*a, **k))
     explorer.set(by=["gender"], sample=50, counted=["animal"])
