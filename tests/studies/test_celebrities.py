@@ -127,7 +127,7 @@ def test_default_numbers_that_do_not_fit_are_left_out_and_others_refused():
         celebrities.names_on_offer("10,298", 297)
     with pytest.raises(ParameterError, match="asks for 1 names"):
         celebrities.names_on_offer("1,10", 297)
-    with pytest.raises(ParameterError, match="no list of whole numbers"):
+    with pytest.raises(ParameterError, match="is not a list of whole numbers"):
         celebrities.names_on_offer("ten", 297)
 
 
