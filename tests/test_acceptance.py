@@ -280,7 +280,6 @@ def test_the_probe_equals_scikit_learn_by_hand(warm, predictions, real, labels, 
 def test_rounding_of_the_embeddings_chooses_no_other_probe(warm, predictions, real, task):
     """Another batch size or machine moves embeddings by 1e-7; C and the labels must not follow."""
     from clipeval.classify.probe import fit_probe
-    from clipeval.studies.fairface import white
 
     session, found = warm
     train, val = session.embed(session.train), session.embed()
