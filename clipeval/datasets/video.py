@@ -3,7 +3,6 @@
 import csv
 import shutil
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 from clipeval.datasets.base import list_images
@@ -21,8 +20,7 @@ def cut_video(
 
     Parameters
     ----------
-    video : a video file that ffmpeg (if it is on the PATH) or OpenCV (if `cv2` is installed) can
-        read
+    video : a video file that ffmpeg, which must be on the PATH, can read
     out : folder for `SEQUENCE/001.jpg` ... and `frames.csv`; other sequences in it are kept
     every_seconds : seconds between two frames
     sequence : name of this clip; default the name of the video file
@@ -80,36 +78,16 @@ def _columns(table: Path) -> tuple[str, ...]:
 
 
 def _cut(video: Path, folder: Path, every: float) -> None:
-    if ffmpeg := shutil.which("ffmpeg"):
-        command = [ffmpeg, "-nostdin", "-v", "error", "-i", str(video)]
-        # the frame shown at 0, every, 2 x every ... seconds, at JPEG's best quality
-        command += ["-vf", f"fps=1/{every}:round=up:start_time=0", "-qscale:v", "2"]
-        done = subprocess.run([*command, str(folder / "%03d.jpg")], capture_output=True, text=True)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise DataError(
-                f"{video} cannot be decoded by ffmpeg ({reason}); convert it, e.g. to MP4."
-            )
-    elif find_spec("cv2"):
-        _cut_cv2(video, folder, every)
-    else:
+    ffmpeg = shutil.which("ffmpeg")
+    if not ffmpeg:
         raise DataError(
-            f"{video} cannot be cut without a video decoder; install ffmpeg (apt install ffmpeg, "
-            "or conda install ffmpeg) or OpenCV (pip install opencv-python-headless)."
+            f"{video} cannot be cut without ffmpeg; install it (apt install ffmpeg, or conda install "
+            "ffmpeg)."
         )
-
-
-def _cut_cv2(video: Path, folder: Path, every: float) -> None:
-    import cv2
-
-    source = cv2.VideoCapture(str(video))
-    rate = source.get(cv2.CAP_PROP_FPS)
-    if not source.isOpened() or rate <= 0:
-        raise DataError(f"{video} cannot be decoded by OpenCV; convert it, e.g. to MP4.")
-    number = at = 0
-    while source.grab():
-        if at / rate >= number * every:
-            number += 1
-            cv2.imwrite(str(folder / f"{number:03d}.jpg"), source.retrieve()[1])
-        at += 1
-    source.release()
+    command = [ffmpeg, "-nostdin", "-v", "error", "-i", str(video)]
+    # the frame shown at 0, every, 2 x every ... seconds, at JPEG's best quality
+    command += ["-vf", f"fps=1/{every}:round=up:start_time=0", "-qscale:v", "2"]
+    done = subprocess.run([*command, str(folder / "%03d.jpg")], capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise DataError(f"{video} cannot be decoded by ffmpeg ({reason}); convert it, e.g. to MP4.")

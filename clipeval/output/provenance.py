@@ -288,7 +288,6 @@ def bibtex(
     study: str,
     title: str,
     code: Mapping | None = None,
-    year: int | None = None,
 ) -> str:
     """BibTeX of one table or figure, and of the paper whose study it repeats.
 
@@ -299,7 +298,6 @@ def bibtex(
     study : study id, such as "denigration"
     title : what it shows, plain text
     code : `code_version()`: the commit, where there is one
-    year : year of the run; left out if None
     """
     from clipeval.output.latex import escape
 
@@ -310,7 +308,6 @@ def bibtex(
     fields = {
         "title": "{" + escape(title.rstrip(".")) + "}",
         "author": "{The clipeval developers}",
-        "year": str(year) if year else "",
         "howpublished": escape(f"{_software(provenance, code)}"),
         "note": escape(
             f"Study {study}, id {figure_id}; {setup}; parameters {provenance.parameters_hash}"
@@ -318,7 +315,7 @@ def bibtex(
         ),
     }
     key = f"clipeval-{study}-{figure_id}-{provenance.parameters_hash}"
-    lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
     paper = f"""@article{{{PAPER_KEY},
   title = {{Evaluating {{CLIP}}: Towards Characterization of Broader Capabilities and Downstream Implications}},
   author = {{Agarwal, Sandhini and Krueger, Gretchen and Clark, Jack and Radford, Alec and Kim, Jong Wook and Brundage, Miles}},

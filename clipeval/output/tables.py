@@ -27,7 +27,6 @@ __all__ = [
     "show_frame",
     "show_table",
     "shown_of",
-    "table_html",
     "write_table",
 ]
 
@@ -218,37 +217,22 @@ def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
     return Grid(head, rows, numbers, groups)
 
 
-def table_html(
-    table: pd.DataFrame, caption: str = "", id: str = "", *, extra: Sequence[str] = ()
-) -> str:
-    """Study table as an accessible HTML table, everything escaped.
+def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[str] = ()) -> Shown:
+    """What a cell shows of a study table: its first `SHOWN` rows under a caption, everything escaped.
 
     Numbers are right-aligned by an inline style, so that it reads well in a notebook without a
-    style sheet. For a script that sorts: the table carries `data-sortable`, each head
-    `data-type` ("number" or "text") and each number its unrounded value in `data-value`.
-
-    Parameters
-    ----------
-    table : study table, percents 0-100
-    caption : plain text
-    id : HTML id
-    extra : further columns after n to show
-
-    Raises
-    ------
-    DataError  if the table breaks the schema
-    """
-    return render("table", table=grid(table, extra).about(), caption=caption, id=id)
-
-
-def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[str] = ()) -> Shown:
-    """What a cell shows of a study table: its first `SHOWN` rows under a caption.
+    style sheet. For a script that sorts: the table carries `data-sortable`, each head `data-type`
+    ("number" or "text") and each number its unrounded value in `data-value`.
 
     Parameters
     ----------
     table, extra : as in `grid`
-    id : the table's id, such as "by_race"
+    id : the table's id, such as "by_race"; in HTML it is "table-by_race"
     caption : plain text
+
+    Raises
+    ------
+    DataError  if the table breaks the schema
     """
     about = grid(table[:SHOWN], extra).about()
     html = render("table", table=about, caption=caption, id=f"table-{id}")

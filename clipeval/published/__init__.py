@@ -14,7 +14,6 @@ from clipeval.published.tables import (
     load_published,
     published_names,
     replications,
-    unmatched,
     with_published,
 )
 
@@ -30,6 +29,5 @@ __all__ = [
     "load_published",
     "published_names",
     "replications",
-    "unmatched",
     "with_published",
 ]

@@ -18,7 +18,6 @@ __all__ = [
     "load_published",
     "published_names",
     "replications",
-    "unmatched",
     "with_published",
 ]
 
@@ -153,16 +152,6 @@ def with_published(
     result = table.drop(columns=["published", "difference"], errors="ignore")
     result = result.assign(published=pd.Series(found, index=table.index, dtype=float))
     return result.assign(difference=result["percent"] - result["published"])
-
-
-def unmatched(
-    table: pd.DataFrame, published: pd.DataFrame, *, on: Sequence[str] | Mapping[str, str]
-) -> pd.DataFrame:
-    """Rows of `published` that have no row in `table`: what was published and not measured here."""
-    keys = _keys(table, published, on)
-    measured = set(_row_keys(table, list(keys)))
-    absent = [key not in measured for key in _row_keys(published, list(keys.values()))]
-    return published[pd.Series(absent, index=published.index, dtype=bool)].reset_index(drop=True)
 
 
 def _keys(table, published, on) -> dict[str, str]:

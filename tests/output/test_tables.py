@@ -15,7 +15,7 @@ from clipeval.output.tables import (
     TABLE_COLUMNS,
     check_table,
     group_columns,
-    table_html,
+    show_table,
     write_table,
 )
 
@@ -154,7 +154,7 @@ def test_planted_values_are_shown(tmp_path):
     assert r"& 58.3 & 0.0 & 58.0 \\" in paths["tex"].read_text()
     assert pd.read_csv(paths["csv"])["planted"][0] == 58.0
     reader = Reader()
-    reader.feed(table_html(table))
+    reader.feed(show_table(table, "t", "C.").html)
     assert [row[-1] for row in reader.rows] == ["planted", "58.0", "–"]
 
 
@@ -183,11 +183,11 @@ class Reader(HTMLParser):
 
 def test_html_escapes_text_and_carries_numbers():
     table = study_table(["<script>alert(1)</script>", NASTY])
-    text = table_html(table, caption="<b>&", id='x"y')
+    text = show_table(table, 'x"y', "<b>&").html
     reader = Reader()
     reader.feed(text)
     assert "script" not in reader.tags and "b" not in reader.tags
-    assert "&lt;b&gt;&amp;" in text and 'id="x&#34;y"' in text
+    assert "&lt;b&gt;&amp;" in text and 'id="table-x&#34;y"' in text
     assert reader.rows[0] == ["images of", "n", "accuracy, %", "published", "difference"]
     assert reader.rows[1] == [
         "<script>alert(1)</script>", "2,085", "58.3 [56.2, 60.4]", "58.3", "0.0",
@@ -200,7 +200,7 @@ def test_html_shows_several_metrics_and_extra_columns():
     table = pd.concat([study_table(metric="accuracy"), study_table(metric="top-5")])
     table["p_value"] = 0.00123456
     reader = Reader()
-    reader.feed(table_html(table, extra=["p_value"]))
+    reader.feed(show_table(table, "t", "C.", extra=["p_value"]).html)
     assert reader.rows[0][:2] == ["images of", "metric"] and reader.rows[0][-1] == "p value"
     assert reader.rows[1][-1] == "0.00123"
 
