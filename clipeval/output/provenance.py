@@ -43,7 +43,7 @@ EMBED = ("open_clip_torch", "pillow", "timm", "torch", "torchvision", "transform
 #: packages that can change a number which is made from embeddings
 COUNT = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
 #: packages that draw, download and execute: recorded, though no study's numbers depend on them
-OTHERS = ("fonttools", "huggingface_hub", "matplotlib", "papermill", "seaborn", "statsmodels")
+OTHERS = ("fonttools", "huggingface_hub", "matplotlib", "papermill", "seaborn")
 # What can change a result; data sets that lie in data/ and the reports themselves cannot.
 _DATA = ("class_sets", "templates", "published", "profiles")
 _CODE = ("clipeval", "notebooks", "pyproject.toml", *(f"data/{part}" for part in _DATA))

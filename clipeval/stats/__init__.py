@@ -1,8 +1,8 @@
 """Uncertainty: group rates, group gaps, paired changes, tests over labels, bootstrap over clusters, power.
 
-Pure functions on arrays and tables. Rates in tables are percent (0-100). scipy.special and statsmodels
-are imported by the functions that use them, so that this package imports fast; scipy.stats, which takes
-two seconds, is never imported: Fisher's and McNemar's tests and the corrections are written out here.
+Pure functions on arrays and tables. Rates in tables are percent (0-100). scipy.special is
+imported by the functions that use it, so that this room imports fast; scipy.stats and statsmodels, which take
+two seconds, never are: Fisher's and McNemar's tests and the corrections are written out here.
 """
 
 from clipeval.stats.bootstrap import (

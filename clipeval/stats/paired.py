@@ -68,7 +68,7 @@ def mcnemar_models(
     Parameters
     ----------
     correct : DataFrame (n images, m models), bool: column names are the models
-    correction : str, for the number of pairs: "holm", "fdr_bh" or another statsmodels method
+    correction : str, for the number of pairs: "holm" or "fdr_bh"
 
     Returns
     -------

@@ -333,7 +333,7 @@ def test_chi2_by_label_refusals():
         stats.chi2_by_label(hits, ["a", "b", None, "a"])
     with pytest.raises(DataError, match="4 images and 3 labels"):
         stats.chi2_by_label(hits, list("abab"), labels=list("xyz"))
-    with pytest.raises(ParameterError, match="no correction"):
+    with pytest.raises(ParameterError, match="not a multiple-testing correction"):
         stats.chi2_by_label(hits, list("abab"), correction="wishful")
 
 
