@@ -7,30 +7,42 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "load_model": "models",
-    "embed_images": "embedding.embed",
-    "embed_texts": "embedding.embed",
-    "Store": "embedding.store",
-    "load_dataset": "datasets",
-    "load_class_set": "classify.class_sets",
-    "load_templates": "classify.class_sets",
-    "start": "studies",
-    "embed": "face",
-    "predict": "face",
-    "group_rates": "face",
-    "load_run": "runs.finished",
-}
 
-__all__ = ["__version__", *_LAZY]
+def lazy(package: str, **names: str):
+    """`__getattr__`, `__dir__` and `__all__` of a package whose names are loaded when they are first used.
+
+    Parameters
+    ----------
+    package : its `__name__`
+    names : module in it -> the names that it offers, separated by spaces
+    """
+    homes = {name: module for module, offered in names.items() for name in offered.split()}
+
+    def load(name: str):
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return load, lambda: sorted(homes), list(homes)
+
+
+_load, _, __all__ = lazy(
+    __name__,
+    face="embed predict group_rates",
+    datasets="load_dataset",
+    models="load_model",
+    classify="load_class_set load_templates",
+    embedding="embed_images embed_texts Store",
+    studies="start",
+    runs="load_run",
+)
+__all__ += ["__version__"]
 
 
 def __getattr__(name: str):
-    if name in _LAZY:
-        if name == "load_dataset":
-            import_module("clipeval.testcards")  # it makes its data set known
-        return getattr(import_module(f"clipeval.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'clipeval' has no attribute {name!r}")
+    if name == "load_dataset":
+        import_module("clipeval.testcards")  # it makes its data set known
+    return _load(name)
 
 
 def __dir__():

@@ -2,11 +2,15 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import clipeval
 
@@ -29,6 +33,8 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 #: the only files beside the rooms: nine at most, or it is a corridor again
 FILES = {"__init__", "__main__", "cli", "errors", "face", "files", "listing", "paths", "progress"}
 LONGEST = 400  # lines of a module
+#: columns and attributes that a room speaks of beside the names that it offers
+WORDS = {"attrs", "file", "image_id", "row"}
 
 #: arrows that still run up or in a circle, and modules that are still too long: none may be added
 STILL: set[tuple[str, str]] = set()
@@ -56,9 +62,11 @@ def module_of(name: str) -> str | None:
     return name
 
 
-def names_in(node: ast.AST) -> list[str]:
+def names_in(node: ast.AST, module: str) -> list[str]:
     """Dotted names that a node imports, or holds as text from which something is imported later."""
     match node:
+        case ast.Call(func=ast.Name(id="lazy")):
+            return [f"clipeval.{module}.{keyword.arg}" for keyword in node.keywords]
         case ast.Import():
             return [alias.name for alias in node.names]
         case ast.ImportFrom():
@@ -77,7 +85,7 @@ def arrows() -> frozenset[tuple[str, str]]:
     found = set()
     for module, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            found |= {(module, module_of(name)) for name in names_in(node)}
+            found |= {(module, module_of(name)) for name in names_in(node, module)}
     return frozenset((a, b) for a, b in found if a and b and a != b)
 
 
@@ -156,8 +164,13 @@ def test_no_new_file_in_the_corridor():
     assert {path.name for path in PACKAGE.glob("*/") if any(path.rglob("*.py"))} <= rooms
 
 
-def test_every_room_says_what_it_is_for():
-    for path in PACKAGE.glob("*/__init__.py"):
-        said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        first, _, rest = said.partition("\n")
-        assert first.endswith("."), f"{path.parent.name} does not open with a sentence"
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_every_room_says_what_it_is_for_and_offers_what_it_names(name):
+    face = import_module(f"clipeval.{name}")
+    first, _, rest = face.__doc__.partition("\n")
+    assert first.endswith(".") and len(first) < 120
+    assert {offered for offered in face.__all__ if getattr(face, offered) is None} == set()
+    named = set(re.findall(r"`(\w+)`", face.__doc__))
+    assert named & set(face.__all__)
+    inside = {module.removeprefix(f"{name}.") for module in modules() if module.startswith(name)}
+    assert {n for n in named - inside if not hasattr(face, n)} <= WORDS

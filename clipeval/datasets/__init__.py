@@ -1,4 +1,6 @@
-"""Data sets: one module each, every one a function that returns an images table.
+"""Label files on disk to an images table: one module a data set, each with a function that returns it.
+
+`load_dataset` loads one by its name, `list_datasets` says which there are, `register_dataset` adds one.
 
 An images table has one row an image: `image_id`, `file` (absolute path), for images inside a
 parquet file `row`, then group columns as ordered categoricals; its `attrs` say whose data and

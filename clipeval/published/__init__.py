@@ -1,4 +1,9 @@
-"""Published numbers: loaded with their sources, joined onto measured tables, audited; known answers."""
+"""What others measured: numbers with their sources, joined onto measured tables, and audited.
+
+`load_published` reads a file of data/published, `with_published` sets it beside measured rows, `replications` are the
+numbers of other models; `audit_denigration` holds the paper's tables against each other, `compare_known` a run of your
+own against images that others have counted.
+"""
 
 from clipeval.published.audit import audit_denigration
 from clipeval.published.known import (

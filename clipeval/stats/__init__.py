@@ -1,8 +1,10 @@
 """Uncertainty: group rates, group gaps, paired changes, tests over labels, bootstrap over clusters, power.
 
-Pure functions on arrays and tables. Rates in tables are percent (0-100). scipy.special is
-imported by the functions that use it, so that this room imports fast; scipy.stats and statsmodels, which take
-two seconds, never are: Fisher's and McNemar's tests and the corrections are written out here.
+`group_rates` makes the rates and `wilson` their intervals, `paired_changes` compares two answers to the same images,
+`chi2_by_label` tests labels and `adjust` corrects for their number, `group_gaps` measures how far groups are apart,
+`cluster_rates` heeds images that belong together. Pure functions on arrays and tables; rates in tables are percent
+(0-100). scipy.special is imported by the functions that use it, so that this room imports fast; scipy.stats and
+statsmodels, which take two seconds, never are: Fisher's and McNemar's tests and the corrections are written out here.
 """
 
 from clipeval.stats.bootstrap import (

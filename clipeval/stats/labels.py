@@ -161,4 +161,6 @@ def _adjusted(p: np.ndarray, correction: str) -> np.ndarray:
         steps = p[order] * np.arange(m, 0, -1)
         adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
         return adjusted
-    raise ParameterError(f'"{correction}" is not a multiple-testing correction; use fdr_bh or holm.')
+    raise ParameterError(
+        f'"{correction}" is not a multiple-testing correction; use fdr_bh or holm.'
+    )
