@@ -9,8 +9,6 @@ import typer
 from clipeval import __version__
 from clipeval.errors import ClipevalError, ParameterError
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     help="Characterize CLIP-like models: the studies of arXiv 2108.02818, with uncertainty.",
     add_completion=False,

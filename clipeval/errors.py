@@ -2,18 +2,6 @@
 
 from collections.abc import Iterable
 
-__all__ = [
-    "ClassSetError",
-    "ClipevalError",
-    "DataError",
-    "ModelError",
-    "NotStoredError",
-    "ParameterError",
-    "StoreError",
-    "first_line",
-    "one_line",
-]
-
 
 def first_line(error: Exception) -> str:
     """The line of another library's error that says what is wrong, at most 200 characters of it."""

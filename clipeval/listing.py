@@ -2,8 +2,6 @@
 
 from clipeval.errors import ParameterError
 
-__all__ = ["print_list"]
-
 
 def print_list(what: str) -> None:
     """Print models, studies, datasets, class-sets, profiles or what is in the store.

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-__all__ = ["DATA", "NOTEBOOKS", "cache_dir"]
-
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -3,8 +3,6 @@
 import sys
 import time
 
-__all__ = ["Progress"]
-
 
 class Progress:
     """Told of each study's state; used as a context manager.

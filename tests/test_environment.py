@@ -38,8 +38,8 @@ def test_every_dependency_is_pinned_within_its_bounds(wanted):
     assert all(wanted.specifier.contains(version) for version in versions)
 
 
-#: needed without being imported: started by `make lab`; imported by open_clip for some towers and tokenizers
-UNSEEN = {"jupyterlab", "transformers"}
+#: needed without being imported: started by `make lab`
+UNSEEN = {"jupyterlab"}
 #: imported without being declared: pooch's, whose errors are told apart; an extra of its own
 OTHERS = {"requests", "ray"}
 

@@ -8,17 +8,6 @@ from clipeval.classify.word_files import find, known_files, part, read, refuse_u
 from clipeval.errors import ClassSetError
 from clipeval.files import sha256
 
-__all__ = [
-    "ClassSet",
-    "Templates",
-    "class_set_of",
-    "list_class_sets",
-    "load_class_set",
-    "load_templates",
-    "prompts_for",
-]
-
-
 _PLACES = re.compile(r"\{a?\}")
 #: texts that begin with the sound of a vowel, as far as spelling tells: an hour, but a uniform
 _AN = re.compile(

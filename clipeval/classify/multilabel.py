@@ -10,17 +10,6 @@ from clipeval.errors import DataError
 from clipeval.stats import chi2_by_label, wilson
 from clipeval.stats.bootstrap import percentiles, resample
 
-__all__ = [
-    "ALPHA",
-    "Scores",
-    "category_shares",
-    "genders_with_images",
-    "given_labels",
-    "label_rates",
-    "score_sets",
-    "side_by_side",
-]
-
 ALPHA = 0.05  # a label differs by gender where its corrected p value is below
 UNCODED = "uncoded"  # category of a label that nobody has put into one
 CORRECTIONS = {"bh": "fdr_bh", "holm": "holm"}

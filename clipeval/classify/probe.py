@@ -16,8 +16,6 @@ import pandas as pd
 from clipeval.classify.zeroshot import kept
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["GRID", "TOLERANCE", "Probe", "fit_probe"]
-
 #: coarse values of C: two decades apart over the range that the CLIP paper swept
 GRID = tuple(10.0**exponent for exponent in range(-6, 7, 2))
 

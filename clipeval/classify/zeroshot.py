@@ -8,17 +8,6 @@ import pandas as pd
 
 from clipeval.errors import ClassSetError
 
-__all__ = [
-    "class_weights",
-    "kept",
-    "predict",
-    "probabilities",
-    "rank_classes",
-    "refuse_one_text",
-    "shares",
-    "similarities",
-]
-
 CHUNK = 4096  # images scored at once, so that memory does not grow with their number
 
 

@@ -14,22 +14,6 @@ from clipeval.datasets.groups import as_group
 from clipeval.datasets.labelfile import RESERVED, few, natural, quoted
 from clipeval.errors import DataError, ParameterError
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "find_images",
-    "finish",
-    "left_out",
-    "list_images",
-    "need_folder",
-    "need_images",
-    "nfc",
-    "odd_path",
-    "sample",
-    "sort_files",
-    "tidy",
-    "unlabelled",
-]
-
 # a file with another name is an image by its first bytes
 IMAGE_SUFFIXES = tuple(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif .jp2 .heic .heif".split()

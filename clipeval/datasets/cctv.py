@@ -9,8 +9,6 @@ from clipeval.datasets.groups import refuse_spellings
 from clipeval.datasets.labelfile import quoted
 from clipeval.errors import DataError
 
-__all__ = ["COLUMNS", "MIN_OPTIONS", "caption_key", "check_captions", "load"]
-
 COLUMNS = (
     "image_id",
     "file",

@@ -11,8 +11,6 @@ from clipeval.datasets import base, hub, labelfile, parquet
 from clipeval.datasets.groups import refuse_spellings
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["HUB_ID", "from_files", "from_hub", "is_hub_layout", "is_official", "spaced"]
-
 HUB_ID = "flwrlabs/celeba"
 _CONFIG = "img_align+identity+attr"
 _PARTITIONS = {"train": "0", "valid": "1", "test": "2"}

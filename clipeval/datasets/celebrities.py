@@ -9,8 +9,6 @@ from clipeval.datasets.groups import group_columns, missing, refuse_spellings, s
 from clipeval.datasets.manifest import image_column, refuse_twins
 from clipeval.errors import DataError
 
-__all__ = ["load"]
-
 _HOLDS = (
     "a folder with one folder of photographs a person, a CSV with columns name and file, the "
     f"folder of CelebA's files, or hf:{celeba.HUB_ID}"

@@ -11,8 +11,6 @@ from clipeval.datasets.labelfile import few, quoted
 from clipeval.datasets.xlsx import read_sheets
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["EXPRESSIONS", "load"]
-
 EXPRESSIONS = {
     "N": "neutral",
     "HO": "happy, mouth open",

@@ -7,8 +7,6 @@ import pandas as pd
 from clipeval.datasets import base, labelfile
 from clipeval.errors import DataError
 
-__all__ = ["cloud_labels", "label_categories", "label_files", "load"]
-
 _PEOPLE = 540
 _HOLDS = "the folder with members.tsv and images/ (or the path of members.tsv)"
 _CITATION = (

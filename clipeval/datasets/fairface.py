@@ -16,8 +16,6 @@ from clipeval.errors import DataError, ParameterError, one_line
 from clipeval.files import sha256, write_json
 from clipeval.paths import cache_dir
 
-__all__ = ["AGES", "GENDERS", "HUB_ID", "RACES", "load"]
-
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 GENDERS = ("Male", "Female")
 RACES = (

@@ -10,15 +10,6 @@ import pandas as pd
 from clipeval.datasets.labelfile import RESERVED, is_date, natural, need_columns, quoted
 from clipeval.errors import DataError, ParameterError
 
-__all__ = [
-    "MAX_VALUES",
-    "as_group",
-    "group_columns",
-    "missing",
-    "refuse_spellings",
-    "spelling",
-]
-
 #: a column of more different values is not taken for a group unless it is named
 MAX_VALUES = 20
 # how spreadsheets, pandas, R and databases write that a value is missing; None as Python writes it

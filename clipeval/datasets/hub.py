@@ -9,8 +9,6 @@ from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError, first_line
 from clipeval.files import file_sha256
 
-__all__ = ["cached", "fetch", "hub_id"]
-
 
 def hub_id(data: str, known: Sequence[str] = ()) -> str | None:
     """The hub id in `data`: "hf:OWNER/NAME", or one of the `known` ids; None for a path."""

@@ -10,19 +10,6 @@ import pandas as pd
 
 from clipeval.errors import DataError
 
-__all__ = [
-    "RESERVED",
-    "categorise",
-    "date_origin",
-    "few",
-    "is_date",
-    "natural",
-    "need_columns",
-    "quoted",
-    "read_table",
-    "refuse_repeats",
-]
-
 # columns of predictions and tables, which a group may not be called
 RESERVED = frozenset(
     "image_id file row task method class_set templates rank label prob n count metric percent "

@@ -9,8 +9,6 @@ from clipeval.datasets.groups import group_columns, missing
 from clipeval.datasets.labelfile import quoted
 from clipeval.errors import DataError
 
-__all__ = ["image_column", "load", "refuse_twins"]
-
 _HOLDS = (
     "a CSV, TSV or parquet file with a column file (or path) and the group columns, or a folder of "
     "images"

@@ -10,17 +10,6 @@ import pandas as pd
 from clipeval.datasets.labelfile import few, quoted, read_table
 from clipeval.errors import DataError, first_line
 
-__all__ = [
-    "class_names",
-    "first_images",
-    "image_ids",
-    "need_images",
-    "read_rows",
-    "read_shards",
-    "schema",
-    "shards",
-]
-
 IMAGE = "image"  # column of bytes, or of structs with `bytes` and `path`
 
 

@@ -12,8 +12,6 @@ from clipeval.datasets.fairface import HUB_ID as FAIRFACE
 from clipeval.errors import DataError, ParameterError
 from clipeval.paths import cache_dir
 
-__all__ = ["SOURCES", "Source", "check", "describe", "get", "place"]
-
 SAMPLE = 20  # images that `check` opens
 _CLIPS = "https://raw.githubusercontent.com/intel-iot-devkit/sample-videos"
 

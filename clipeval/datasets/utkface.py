@@ -11,8 +11,6 @@ from clipeval.datasets.groups import group_columns
 from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 
-__all__ = ["load"]
-
 _HOLDS = "the folder with the images of UTKFace.tar.gz (or of its parts), named 25_0_2_2017....jpg"
 # age, gender, race, date and time; then .jpg or .jpg.chip.jpg
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d{8,20})(\..*)?")

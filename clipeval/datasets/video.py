@@ -10,8 +10,6 @@ from clipeval.datasets.cctv import COLUMNS
 from clipeval.datasets.labelfile import read_table
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["cut_video"]
-
 
 def cut_video(
     video: str | Path, out: str | Path, every_seconds: float = 2.0, *, sequence: str = ""

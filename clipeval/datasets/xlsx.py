@@ -7,8 +7,6 @@ from xml.etree import ElementTree
 
 from clipeval.errors import DataError, one_line
 
-__all__ = ["read_sheets"]
-
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _LARGEST = 100_000_000  # bytes of one part, unpacked

@@ -18,8 +18,6 @@ from clipeval.embedding.store import COLUMNS, image_keys
 from clipeval.errors import DataError, ParameterError
 from clipeval.files import sha256
 
-__all__ = ["Embeddings", "dataset_hash", "embed_images", "embed_part", "embed_texts", "unit_rows"]
-
 TEXTS_A_SHARD = 1024  # a run that is killed loses at most so many
 
 

@@ -25,8 +25,6 @@ import numpy as np
 
 from clipeval.errors import one_line
 
-__all__ = ["UnreadableImage", "decode_image", "open_image", "read_bytes", "say_notes"]
-
 #: note of `decode_image` -> how a report says it of a number of images
 NOTES = {
     "exif-rotated": "turned upright by their orientation tag",

@@ -9,8 +9,6 @@ from clipeval.embedding.images import UnreadableImage, decode_image, read_bytes
 from clipeval.errors import DataError, one_line
 from clipeval.files import sha256
 
-__all__ = ["Photos", "default_workers", "load_batches", "split_preprocess"]
-
 
 class Photos:
     """What a loader process does with one image: read, hash, decode, preprocess."""

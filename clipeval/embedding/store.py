@@ -23,8 +23,6 @@ import pandas as pd
 from clipeval.errors import StoreError, one_line
 from clipeval.files import remove_abandoned, sha256, whole_file, write_json
 
-__all__ = ["COLUMNS", "Shelf", "Store", "image_keys"]
-
 FORMAT = "1"
 COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
 

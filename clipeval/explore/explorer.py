@@ -13,8 +13,6 @@ from clipeval.errors import ClassSetError, ParameterError
 from clipeval.explore import keep, view
 from clipeval.stats import group_rates
 
-__all__ = ["Choice", "Explorer", "class_lines", "read_classes", "start"]
-
 _LINE = re.compile(r"(?P<name>[^\[\]]+?)(?::\s+(?P<text>[^\[\]]+?))?\s*(?:\[(?P<of>[^\[\]]*)\])?")
 
 

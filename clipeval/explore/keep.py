@@ -12,8 +12,6 @@ from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, ClipevalError
 from clipeval.paths import DATA
 
-__all__ = ["Saved", "run", "save"]
-
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 

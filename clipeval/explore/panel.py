@@ -7,8 +7,6 @@ import ipywidgets as w
 from clipeval.errors import ClipevalError
 from clipeval.explore import keep, view
 
-__all__ = ["Panel", "make_panel"]
-
 WIDE = {"description_width": "110px"}
 STATIC = "The widgets need a notebook that runs: open it in JupyterLab. The result stands below."
 

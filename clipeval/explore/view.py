@@ -11,8 +11,6 @@ import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["CAUTION", "caption", "figure", "result", "table", "thumbnails"]
-
 CAUTION = (
     "These are pictures of the data set, shown because you asked. Mind its terms and the people in "
     "them; a notebook that is saved keeps what it shows."

@@ -14,8 +14,6 @@ from clipeval.models.weights import (
     without_prefixes,
 )
 
-__all__ = ["check_backbone", "full_name", "load_backbone"]
-
 
 def load_backbone(
     model: str, pretrained: str | None, weights: str, device, precision: str, resize: str

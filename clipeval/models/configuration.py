@@ -11,8 +11,6 @@ from clipeval.errors import ModelError
 from clipeval.models.info import is_number
 from clipeval.models.registry import merge_preprocess
 
-__all__ = ["CONFIG", "check_config", "check_preprocess", "read_config", "tokenizer_options"]
-
 CONFIG = "open_clip_config.json"
 LARGEST_SIDE = 4096  # pixels; the largest published model reads 1,024
 

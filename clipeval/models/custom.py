@@ -14,8 +14,6 @@ from clipeval.models.configuration import LARGEST_SIDE
 from clipeval.models.info import check_scalars, make_info
 from clipeval.models.model import Model
 
-__all__ = ["GROUP", "entry_loader", "python_loader", "source_hash", "wrap"]
-
 #: entry points by which an installed package brings loaders, each under its prefix
 GROUP = "clipeval.loaders"
 _NEEDED = ("encode_image", "preprocess", "logit_scale")

@@ -4,8 +4,6 @@ from contextlib import contextmanager
 
 from clipeval.errors import ModelError
 
-__all__ = ["PRECISIONS", "check_precision", "choose_device", "computing"]
-
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 

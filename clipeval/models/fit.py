@@ -8,8 +8,6 @@ from clipeval.errors import ModelError
 from clipeval.models.info import LARGEST_SCALE, check_scalars, is_number
 from clipeval.models.weights import without_prefixes
 
-__all__ = ["fit_weights", "fitting"]
-
 # integers that OpenAI's TorchScript archives carry beside the weights
 _JIT = ("input_resolution", "context_length", "vocab_size")
 _ADAPTER = re.compile(

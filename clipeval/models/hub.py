@@ -5,8 +5,6 @@ from pathlib import Path
 
 from clipeval.errors import ModelError, first_line
 
-__all__ = ["hub_check", "hub_file", "hub_ref", "reachable", "require_hub"]
-
 
 def hub_ref(path: Path) -> list[Path]:
     """Return the file in which the hub's cache notes the commit that `main` means."""

@@ -16,15 +16,6 @@ from pathlib import Path
 from clipeval.errors import ModelError
 from clipeval.files import sha256, write_json
 
-__all__ = [
-    "EMBEDDING_FORMAT",
-    "ModelInfo",
-    "check_scalars",
-    "installed_versions",
-    "is_number",
-    "make_info",
-]
-
 LARGEST_SCALE = 1000
 
 # Raised when embeddings of the same model and image come out differently from this package's own

@@ -18,8 +18,6 @@ from clipeval.models.info import (
 from clipeval.models.model import Model
 from clipeval.models.weights import KINDS
 
-__all__ = ["identify_model", "load_model", "register_loader"]
-
 RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
 
 _LOADERS: dict[str, Callable] = {}

@@ -9,8 +9,6 @@ from clipeval.models.device import computing
 from clipeval.models.info import ModelInfo, check_scalars
 from clipeval.models.tokens import check_texts, token_keys
 
-__all__ = ["Model"]
-
 BATCH = 256  # texts encoded at once
 
 

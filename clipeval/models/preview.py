@@ -13,8 +13,6 @@ from clipeval.models.sources import HUB_WEIGHTS, find_source, tag_files
 from clipeval.models.tokens import check_tokenizer
 from clipeval.models.weights import is_weights, read_weights
 
-__all__ = ["preview"]
-
 
 def preview(
     model: str, pretrained: str | None, weights: str = ""

@@ -13,8 +13,6 @@ import numpy as np
 
 from clipeval.errors import ModelError
 
-__all__ = ["Plan", "config_name", "known_activation", "list_models", "plan", "resolve_activation"]
-
 # The models OpenAI released, in the order of their release notes (arXiv 2103.00020, Table 1 ff.).
 RELEASED = (
     "RN50-quickgelu",

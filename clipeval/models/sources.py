@@ -19,8 +19,6 @@ from clipeval.models.registry import (
 )
 from clipeval.models.weights import INDEX, SUFFIXES, is_weights, weight_files
 
-__all__ = ["Source", "find_source", "tag_files"]
-
 HUB_WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
 # open_clip's own order of preference, with its .pth names also as .pt
 _PREFERRED = (

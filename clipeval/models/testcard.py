@@ -12,16 +12,6 @@ import numpy as np
 
 from clipeval.files import file_sha256, sha256
 
-__all__ = [
-    "CARD_SIZE",
-    "DIMENSION",
-    "LOGIT_SCALE",
-    "draw_cards",
-    "load_testcard_model",
-    "testcard_info",
-    "text_vectors",
-]
-
 GRID, TILE = 16, 2
 CARD_SIZE = GRID * TILE  # pixels
 DIMENSION = GRID * GRID * 3  # one number for each colour of each tile

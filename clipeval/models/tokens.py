@@ -9,15 +9,6 @@ from clipeval.files import sha256
 from clipeval.models.configuration import tokenizer_options
 from clipeval.models.hub import hub_check, require_hub
 
-__all__ = [
-    "build_tokenizer",
-    "check_texts",
-    "check_tokenizer",
-    "count_tokens",
-    "token_keys",
-    "tokenizer_files",
-]
-
 #: any of these says that a folder holds a Hugging Face tokenizer
 _TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model"]
 

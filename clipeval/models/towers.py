@@ -9,8 +9,6 @@ from pathlib import Path
 from clipeval.errors import ModelError, first_line
 from clipeval.models.hub import hub_file
 
-__all__ = ["assert_activation", "build_network", "features_before_projection"]
-
 
 def build_network(config: dict, preprocess: dict, device: str = "cpu"):
     """Return an open_clip network of this configuration, with random weights.

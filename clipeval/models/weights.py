@@ -8,16 +8,6 @@ from pathlib import Path, PurePosixPath
 from clipeval.errors import ModelError, first_line
 from clipeval.files import file_sha256, sha256
 
-__all__ = [
-    "KINDS",
-    "SUFFIXES",
-    "is_weights",
-    "read_weights",
-    "weight_files",
-    "weights_sha256",
-    "without_prefixes",
-]
-
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 INDEX = (".safetensors.index.json", ".bin.index.json")
 #: what may be asked of a checkpoint that holds weights and their running average

@@ -23,8 +23,6 @@ from clipeval.output.style import (
     wrapped,
 )
 
-__all__ = ["confusion", "flow"]
-
 
 @styled
 def flow(

@@ -31,8 +31,6 @@ from clipeval.output.values import (
     unique,
 )
 
-__all__ = ["line_by"]
-
 _DODGE = 0.06  # inches between the lines of `line_by` at one x
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 

@@ -3,8 +3,6 @@
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["booktabs", "escape", "text_width", "wrap"]
-
 COLUMN, PAGE = 219.0, 448.0  # points: the narrower of article's a4 and letter two-column layouts
 HEIGHT = 500.0  # points a float may take
 LINE = 9.7  # points a line of \footnotesize takes

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-__all__ = ["Grid", "Shown", "environment", "render"]
-
 
 @functools.cache
 def environment(*folders: Path) -> Environment:

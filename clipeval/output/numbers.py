@@ -31,7 +31,7 @@ def plain(value: object) -> str:
     """Any cell: numbers to three digits, truth as yes or no, text as it is."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if value is None or (np.isscalar(value) and pd.isna(value)) or value is pd.NA:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return MISSING
     if isinstance(value, float | np.floating):
         return f"{value:,.3g}".replace("-", "−")

@@ -22,20 +22,6 @@ from clipeval import __version__
 from clipeval.files import file_sha256, sha256
 from clipeval.paths import DATA, NOTEBOOKS
 
-__all__ = [
-    "HOW",
-    "INCIDENTAL",
-    "TEST_CARDS",
-    "Provenance",
-    "bibtex",
-    "caption",
-    "code_hash",
-    "code_version",
-    "deciding",
-    "package_versions",
-    "pathless",
-]
-
 TEST_CARDS = "Replay of planted rates on test cards, not a result about any model"
 PAPER_KEY = "agarwal2021evaluating"
 #: packages that can change an embedding

@@ -18,8 +18,6 @@ from clipeval.output import style
 from clipeval.output.provenance import TEST_CARDS, Provenance
 from clipeval.output.style import FONT, PAD, styled, wrapped
 
-__all__ = ["save_figure"]
-
 _LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
 
 

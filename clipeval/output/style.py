@@ -18,8 +18,6 @@ from matplotlib.ft2font import LoadFlags
 
 from clipeval.output.latex import wrap
 
-__all__ = ["FONT", "PAD", "WIDTHS", "Picture", "Rows", "plain", "styled", "text_inches", "wrapped"]
-
 WIDTHS = {"single": 3.35, "double": 6.9}  # inches: a journal's column and page
 SIZE = 7.0  # points, the size of labels
 LINE = 0.118  # inches a line of such text takes

@@ -18,18 +18,6 @@ from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
 from clipeval.output.numbers import count, interval, number, plain
 
-__all__ = [
-    "SHOWN",
-    "TABLE_COLUMNS",
-    "check_table",
-    "grid",
-    "group_columns",
-    "show_frame",
-    "show_table",
-    "shown_of",
-    "write_table",
-]
-
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
 SHOWN = 120  # rows that are printed; the CSV holds all
 _PERCENTS = TABLE_COLUMNS[2:]

@@ -7,20 +7,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from clipeval.errors import ParameterError
+from clipeval.output.numbers import number
 from clipeval.output.style import dot_style
-
-__all__ = [
-    "PUBLISHED",
-    "alt_text",
-    "cells_of",
-    "dot_legend",
-    "errors",
-    "has_published",
-    "limits",
-    "numbers",
-    "span",
-    "unique",
-]
 
 #: how a published value is drawn
 PUBLISHED = {"marker": "D", "mfc": "none", "mec": "0.1", "mew": 0.8, "ms": 5.5, "ls": "none"}
@@ -126,9 +114,9 @@ def alt_text(
 
     def say(key):
         cell = measured[key]
-        ends = f" (interval {_tenths(cell['ci_low'])} to {_tenths(cell['ci_high'])})"
+        ends = f" (interval {number(cell['ci_low'])} to {number(cell['ci_high'])})"
         known = not np.isnan(cell["ci_low"])
-        return f"{', '.join(map(str, key))}, {_tenths(cell['percent'])}{ends if known else ''}"
+        return f"{', '.join(map(str, key))}, {number(cell['percent'])}{ends if known else ''}"
 
     largest = max(measured, key=lambda k: measured[k]["percent"])
     smallest = min(measured, key=lambda k: measured[k]["percent"])
@@ -139,14 +127,10 @@ def alt_text(
     gaps = {k: gap for k, gap in gaps.items() if not np.isnan(gap)}
     if gaps:
         key = max(gaps, key=gaps.get)
-        found, known = (_tenths(measured[key][name]) for name in ("percent", "published"))
+        found, known = (number(measured[key][name]) for name in ("percent", "published"))
         if found != known:
             text += (
                 f" Farthest from its published value: {', '.join(map(str, key))}, "
                 f"{found} measured, {known} published."
             )
     return text
-
-
-def _tenths(percent: float) -> str:
-    return f"{round(percent, 1) + 0.0:.1f}"  # no -0.0

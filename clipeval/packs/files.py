@@ -13,8 +13,6 @@ from clipeval import __version__
 from clipeval.errors import DataError
 from clipeval.files import sha256
 
-__all__ = ["readme", "refuse_paths", "short_hash", "to_json", "to_npy", "to_parquet", "write_zip"]
-
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 
 _README = """\

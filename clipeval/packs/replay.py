@@ -10,8 +10,6 @@ from clipeval.session.parameters import Parameters, parse
 from clipeval.sources.pack_file import Pack, open_pack
 from clipeval.studies import STUDIES, get_study
 
-__all__ = ["compare_tables", "plan_pack"]
-
 #: parameters that decide which images were embedded by which model
 FIXED = (
     "model",

@@ -41,8 +41,6 @@ from clipeval.sources.pack_file import FORMAT, MANIFEST, images_key
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.variation import ranges
 
-__all__ = ["Packed", "make_pack"]
-
 #: parameters that name class sets and templates, bundled or a user's own
 _CLASSES = dict.fromkeys(("class_set", "other", "candidates"), "class_sets")
 _CLASSES["templates"] = "templates"

@@ -10,8 +10,6 @@ import pandas as pd
 from clipeval.published.tables import fairface_groups, load_published
 from clipeval.stats import wilson
 
-__all__ = ["SAMPLE", "audit_denigration", "interval_fits", "sampling_tolerance"]
-
 #: images of the published run, a sample of FairFace (arXiv 2108.02818, section 2.1)
 SAMPLE = 10_000
 

@@ -12,8 +12,6 @@ from clipeval.published import audit_denigration, load_published, replications
 from clipeval.published.audit import SAMPLE
 from clipeval.stats import wilson
 
-__all__ = ["AGE_GROUPS", "age_groups", "audit", "published_rates", "side_by_side"]
-
 #: age groups of the paper's text -> FairFace's bins
 AGE_GROUPS: Mapping[str, tuple[str, ...]] = {
     "0-19": ("0-2", "3-9", "10-19"),

@@ -13,17 +13,6 @@ from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import DataError, ParameterError
 from clipeval.published.tables import load_published
 
-__all__ = [
-    "FEW",
-    "SETTING",
-    "TOLERANCE",
-    "KnownComparison",
-    "compare_known",
-    "count_answers",
-    "known_counts",
-    "known_runs",
-]
-
 #: parameters that must be as they were for a run to be comparable with a known one
 SETTING = ("model", "pretrained", "dataset", "split", "padding", "class_set", "templates")
 

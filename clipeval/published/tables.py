@@ -12,15 +12,6 @@ import pandas as pd
 from clipeval.errors import DataError, ParameterError
 from clipeval.paths import DATA
 
-__all__ = [
-    "RACE_NAMES",
-    "fairface_groups",
-    "load_published",
-    "published_names",
-    "replications",
-    "with_published",
-]
-
 #: name of a race in the papers' tables -> name in FairFace's labels, where they differ
 RACE_NAMES: Mapping[str, str] = {"Latino": "Latino_Hispanic"}
 

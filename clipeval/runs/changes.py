@@ -15,17 +15,6 @@ import pandas as pd
 from clipeval.output.provenance import HOW
 from clipeval.session.record import StudyRecord, read_study
 
-__all__ = [
-    "causes",
-    "compare_study",
-    "effects",
-    "forget",
-    "kept_before",
-    "sentences",
-    "set_aside",
-    "summary",
-]
-
 #: where the results of the run before wait
 BEFORE = ".before"
 #: what a run writes into a study's folder: nothing else is ever moved or removed

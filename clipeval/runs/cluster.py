@@ -8,8 +8,6 @@ from clipeval.errors import ParameterError
 from clipeval.session.parameters import Parameters
 from clipeval.studies import VARIABLE, get_study, start
 
-__all__ = ["embed_by_ray", "embed_parts", "parse_part"]
-
 
 def parse_part(text: str) -> tuple[int, int]:
     """(I, N) of "I/N".

@@ -27,19 +27,6 @@ from clipeval.studies.headlines import (
     published_headlines,
 )
 
-__all__ = [
-    "Comparison",
-    "Entry",
-    "Run",
-    "compare_runs",
-    "label_runs",
-    "open_run",
-    "overview",
-    "paired_tests",
-    "sign_flip",
-    "smallest_p",
-]
-
 #: clusters up to which `sign_flip` tries all signs
 EXACT = 13
 #: the published method that no run of this package has

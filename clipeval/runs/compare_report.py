@@ -12,8 +12,6 @@ from clipeval.runs.compare import Comparison, compare_runs, overview
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
 
-__all__ = ["compare", "write_comparison"]
-
 RATES = (
     "Headline numbers of each model on the same images, with the same prompts; rows named "
     "published are the papers' models on the papers' data."

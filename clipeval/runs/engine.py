@@ -21,8 +21,6 @@ from papermill.engines import Engine, papermill_engines
 from traitlets import Any, Type
 from traitlets.config import Config
 
-__all__ = ["NAME", "InProcessEngine", "Shell"]
-
 NAME = "clipeval"
 SAVE_EVERY = 5.0  # seconds
 #: what a kernel says of itself

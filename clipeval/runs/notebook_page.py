@@ -22,8 +22,6 @@ from traitlets.config import Config
 from clipeval import errors
 from clipeval.output import markup
 
-__all__ = ["body", "exporter", "markdown", "plain_tags", "take_title"]
-
 _STYLE = re.compile(r"<style\b.*?</style>", re.S | re.I)
 _TAGS = frozenset(
     "b br caption code div em i li ol p pre span strong table tbody td tfoot th thead tr ul".split()

@@ -12,8 +12,6 @@ from clipeval.output.provenance import TEST_CARDS
 from clipeval.session.record import RunRecord, StudyRecord, read_run, read_study
 from clipeval.studies import STUDIES
 
-__all__ = ["page", "write_index", "write_study"]
-
 _PAGE = Path(__file__).parent / "page"
 
 

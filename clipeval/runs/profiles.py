@@ -7,8 +7,6 @@ from clipeval.paths import DATA
 from clipeval.session.parameters import Parameters, parse
 from clipeval.studies import STUDIES, get_study
 
-__all__ = ["list_profiles", "plan_run"]
-
 
 def list_profiles() -> dict[str, str]:
     """Profile -> what it is for."""

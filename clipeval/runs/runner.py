@@ -28,8 +28,6 @@ from clipeval.session.session import Session
 from clipeval.studies import STUDIES, start
 from clipeval.studies.sensitivity.variation import ranges
 
-__all__ = ["Outcome", "process_context", "run_studies"]
-
 Tell = Callable[[str, str, float], None]
 
 

@@ -8,8 +8,6 @@ from clipeval.runs.profiles import plan_run
 from clipeval.session.parameters import Parameters
 from clipeval.studies import STUDIES
 
-__all__ = ["COMPARE", "model_slug", "parse_models", "plan_models"]
-
 #: folder of the comparison beside the models' run folders
 COMPARE = "compare"
 _PREFIXES = ("local-dir:", "hf-hub:", "python:")  # whose rest may hold an @ of its own

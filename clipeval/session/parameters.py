@@ -7,8 +7,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from clipeval.errors import ParameterError
 
-__all__ = ["Padding", "Parameters", "parse", "refuse_cards"]
-
 #: a FairFace release, as text: papermill converts numeric-looking strings
 Padding = Annotated[Literal["0.25", "1.25"], BeforeValidator(str)]
 

@@ -14,22 +14,6 @@ from clipeval.errors import DataError
 from clipeval.files import write_json
 from clipeval.models.info import ModelInfo
 
-__all__ = [
-    "CodeVersion",
-    "Dataset",
-    "KeptFigure",
-    "KeptTable",
-    "RunRecord",
-    "StudyRecord",
-    "TrainSet",
-    "Wording",
-    "read_run",
-    "read_studies",
-    "read_study",
-    "write_run",
-    "write_study",
-]
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())

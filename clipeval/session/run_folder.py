@@ -8,8 +8,6 @@ from clipeval.errors import ParameterError
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_run, read_studies
 
-__all__ = ["check_out", "check_writable", "only_writer"]
-
 
 @contextmanager
 def only_writer(out: Path):

@@ -18,8 +18,6 @@ from clipeval.session.inputs import Inputs
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, write_run, write_study
 
-__all__ = ["Session", "as_markdown", "injected"]
-
 #: what the runner did for this process's study before its notebook started; see `Inputs.work`
 work_before: dict = {}
 

@@ -20,8 +20,6 @@ from clipeval.files import file_sha256, sha256, whole_folder
 from clipeval.output.provenance import pathless
 from clipeval.paths import cache_dir
 
-__all__ = ["FORMAT", "MANIFEST", "Pack", "images_key", "open_pack"]
-
 FORMAT = 1
 MANIFEST = "manifest.json"
 _AGAIN = "get the file from its source again"

@@ -15,25 +15,6 @@ from clipeval.errors import DataError, ParameterError
 from clipeval.stats.paired import newcombe_paired
 from clipeval.stats.rates import check_confidence, check_groups, group_rates, hits_of, wilson
 
-__all__ = [
-    "CHUNK",
-    "EFFECTIVE",
-    "FEW_CLUSTERS",
-    "MIN_DRAWS",
-    "ClusterInterval",
-    "PairedInterval",
-    "check_draws",
-    "cluster_bootstrap",
-    "cluster_codes",
-    "cluster_rates",
-    "cluster_sums",
-    "expanded_tail",
-    "paired_bootstrap",
-    "percentiles",
-    "resample",
-]
-
-
 #: below this many clusters an interval is flagged. Simulated with 7 and 12 clusters of one size and of
 #: very unequal sizes (rates of 25 to 98 %, intra-cluster correlations of 0.05 to 0.7), 95 % intervals
 #: cover 82 to 100 %; t intervals and the jackknife are no better there. With 30 to 100

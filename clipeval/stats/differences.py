@@ -4,8 +4,6 @@ import numpy as np
 
 from clipeval.stats.rates import wilson
 
-__all__ = ["difference_ends", "newcombe", "ratio_ends"]
-
 
 def newcombe(first, n_first, second, n_second, confidence: float = 0.95):
     """Interval of the difference of two independent rates (Newcombe 1998, method 10).

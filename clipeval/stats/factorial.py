@@ -9,8 +9,6 @@ from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
 from clipeval.stats.rates import check_confidence
 
-__all__ = ["factor_tests", "leading_factor"]
-
 _COLUMNS = ["factor", "levels", "dof", "sum_sq", "share", "by_chance"]
 _COLUMNS += ["excess", "excess_low", "excess_high", "f", "p"]
 

@@ -17,17 +17,6 @@ from clipeval.stats.labels import chi2_of_counts
 from clipeval.stats.picks import pairwise_ends
 from clipeval.stats.rates import group_counts, wilson
 
-__all__ = [
-    "Control",
-    "GroupGaps",
-    "against_all",
-    "gaps_of_counts",
-    "group_gaps",
-    "largest_gap",
-    "negative_control",
-    "permutation_p",
-]
-
 
 class GroupGaps(NamedTuple):
     """`groups`: one row a group; `largest`: one row, the largest gap between two groups."""

@@ -9,8 +9,6 @@ import pandas as pd
 from clipeval.errors import DataError, ParameterError
 from clipeval.stats.rates import LEAST_EXPECTED
 
-__all__ = ["LEAST_EXPECTED", "adjust", "chi2_by_label", "chi2_of_counts"]
-
 
 def chi2_by_label(
     hits, group, *, labels: Sequence[str] | None = None, correction: str = "fdr_bh"

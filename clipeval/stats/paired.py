@@ -9,8 +9,6 @@ from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
 from clipeval.stats.rates import group_counts, hits_of, wilson
 
-__all__ = ["mcnemar_models", "newcombe_paired", "paired_changes"]
-
 
 def paired_changes(
     frame: pd.DataFrame,

@@ -14,15 +14,6 @@ from clipeval.errors import DataError
 from clipeval.stats.differences import difference_ends
 from clipeval.stats.rates import check_confidence, clopper_pearson, wilson
 
-__all__ = [
-    "Extremes",
-    "extreme_rates",
-    "extremes",
-    "pairwise_confidence",
-    "pairwise_ends",
-    "picked_confidence",
-]
-
 #: (low, high) of every group at a level of confidence
 Ends = Callable[[float], tuple[np.ndarray, np.ndarray]]
 

@@ -4,8 +4,6 @@ import numpy as np
 
 from clipeval.errors import DataError, ParameterError
 
-__all__ = ["power_of", "smallest_difference"]
-
 
 def smallest_difference(
     n, base: float, *, alpha: float = 0.05, power: float = 0.8, tests: int = 1

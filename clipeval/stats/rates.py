@@ -11,19 +11,6 @@ import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
 
-__all__ = [
-    "LEAST_EXPECTED",
-    "check_confidence",
-    "check_groups",
-    "clopper_pearson",
-    "doubtful",
-    "group_counts",
-    "group_rates",
-    "hits_of",
-    "mean_rate",
-    "wilson",
-]
-
 #: expected hits, or misses, below which intervals and tests by a formula may fail: Wilson's interval
 #: as `doubtful` says, and chi-squared's approximation (Cochran 1954)
 LEAST_EXPECTED = 5

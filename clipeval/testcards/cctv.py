@@ -11,8 +11,6 @@ from clipeval.classify.class_sets import load_templates
 from clipeval.published import load_published
 from clipeval.testcards.planting import Deck, chosen, compose, prediction_rows
 
-__all__ = ["SOURCES", "draw_val"]
-
 #: files under data/ that decide what is drawn
 SOURCES = ("templates/bare.yaml", "published/in_text.csv")
 

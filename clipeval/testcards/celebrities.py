@@ -18,8 +18,6 @@ from clipeval.models.testcard import DIMENSION, text_vectors
 from clipeval.published import load_published
 from clipeval.testcards.planting import Deck, prediction_rows, unit
 
-__all__ = ["SOURCES", "draw_val", "people", "shares"]
-
 #: files under data/ that decide what is drawn
 SOURCES = ("templates/name.yaml", "published/celebrity_identification.csv")
 

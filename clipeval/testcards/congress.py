@@ -11,8 +11,6 @@ from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.models.testcard import LOGIT_SCALE
 from clipeval.testcards.planting import Deck, compose, prediction_rows
 
-__all__ = ["HIGH", "MIDDLE", "SOURCES", "draw_val"]
-
 #: files under data/ that decide what is drawn
 SOURCES = ("class_sets/congress.yaml", "templates/photo.yaml")
 WOMEN, MEN = 110, 430

@@ -10,8 +10,6 @@ from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.published import fairface_groups, load_published
 from clipeval.testcards.planting import Deck, chosen, compose, prediction_rows
 
-__all__ = ["SOURCES", "draw_train", "draw_val"]
-
 #: files under data/ that decide what is drawn
 SOURCES = (
     "class_sets/fairface.yaml",

@@ -11,8 +11,6 @@ from clipeval.models import testcard
 from clipeval.models.testcard import DIMENSION, draw_cards, text_vectors
 from clipeval.paths import cache_dir
 
-__all__ = ["Deck", "chosen", "compose", "prediction_rows", "write_deck"]
-
 
 @dataclass
 class Deck:

@@ -283,7 +283,7 @@ def test_sentences_say_the_tables_numbers(seven, photos, predictions):
     most = changes["percent"].idxmin()
     said = class_design.most_changed(table, "age")
     assert said.startswith(
-        f"The most changes for age {most}: {changes.loc[most, 'percent']:.1f} perc"
+        f"The most changes for age {most}: −{-changes.loc[most, 'percent']:.1f} perc"
     )
     assert class_design.shown(table) == ["only_before", "only_after"]
     general = class_design.compare(seven, by=["age"], **SEVEN)
@@ -296,7 +296,8 @@ def test_sentences_say_the_tables_numbers(seven, photos, predictions):
     best = sweep.iloc[0]
     said = class_design.best_candidate(sweep)
     assert said.startswith(f"Of 20 candidates {best['candidate']} lowers harm the most")
-    assert f"{best['percent']:.1f} percentage points [{best['ci_low']:.1f}" in said
+    typed = f"{best['percent']:.1f} percentage points [{best['ci_low']:.1f}"
+    assert best["percent"] < 0 and typed.replace("-", "−") in said
     none = sweep.assign(count=0)
     assert class_design.best_candidate(none).startswith("None of 20 candidates takes an image")
 

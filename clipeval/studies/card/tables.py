@@ -100,7 +100,7 @@ def _picked(row: dict, cells: int, what: str) -> dict:
 def _range(study: str, varied: pd.DataFrame, quantity: str) -> str:
     """Lowest and highest percent over class-set variants and templates, where they were varied."""
     at = varied[(varied["study"] == study) & (varied["quantity"] == quantity)]
-    return "" if at.empty else f"{at['lowest'].iloc[0]:.1f} to {at['highest'].iloc[0]:.1f}"
+    return "" if at.empty else f"{number(at['lowest'].iloc[0])} to {number(at['highest'].iloc[0])}"
 
 
 def _word(value):
@@ -182,7 +182,7 @@ def against_published(table: pd.DataFrame) -> str:
     return (
         f"{int(outside.sum())} of {len(known)} published values lie outside the interval beside them. That "
         "is no test: the published rate has a sampling error of its own, on other images. Were the truth the "
-        f"same and the samples of one size, some {share * len(known):.1f} of {len(known)} "
+        f"same and the samples of one size, some {number(share * len(known))} of {len(known)} "
         f"({100 * share:.0f} %) would lie outside."
     )
 

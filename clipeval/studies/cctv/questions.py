@@ -5,8 +5,6 @@ import pandas as pd
 from clipeval.datasets.cctv import caption_key
 from clipeval.errors import DataError
 
-__all__ = ["CLOSE", "questions"]
-
 #: the scene of a caption that is nearly true
 CLOSE = "close caption"
 

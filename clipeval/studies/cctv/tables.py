@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.datasets.cctv import MIN_OPTIONS
+from clipeval.output.numbers import number
 from clipeval.published import load_published, with_published
 from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
 from clipeval.studies.cctv.questions import questions
@@ -118,12 +119,12 @@ def in_words(accuracy: pd.DataFrame) -> str:
         coarse, stress, close = (
             rates.loc[key, "percent"] for key in METRICS if key[0] in ("coarse", "stress")
         )
-        said += [f"The true caption is chosen for {coarse:.1f} % of the frames, and for {stress:.1f} % "
-                 f"once a close one is on offer, which is chosen for {close:.1f} %."]  # fmt: skip
+        said += [f"The true caption is chosen for {number(coarse)} % of the frames, and for {number(stress)} % "
+                 f"once a close one is on offer, which is chosen for {number(close)} %."]  # fmt: skip
     if ("fine", "accuracy") in rates.index:
         fine = rates.loc[("fine", "accuracy")]
         said.append(
-            f"Whether the small thing is there is answered rightly for {fine['percent']:.1f} %, where "
+            f"Whether the small thing is there is answered rightly for {number(fine['percent'])} %, where "
             f"guessing gives {fine['chance']:.0f} % (published: near random)."
         )
     return " ".join(said)

@@ -12,8 +12,6 @@ import pandas as pd
 
 from clipeval.classify.zeroshot import kept, shares, similarities
 
-__all__ = ["PROTOCOLS", "TOP", "identify", "on_offer", "order_people", "tidy"]
-
 PROTOCOLS = ("closed", "distractors")
 TOP = 5
 CELLS = 1_000_000  # similarities held in memory at once

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
+from clipeval.output.numbers import number
 from clipeval.published import load_published, with_published
 from clipeval.stats import cluster_rates
 from clipeval.studies.celebrities.identification import (
@@ -161,7 +162,7 @@ def in_words(top1: pd.DataFrame) -> str:
     lines = []
     for protocol, rows in top1[top1["metric"] == "top-1"].groupby("protocol", sort=False):
         said = [
-            f"{row['percent']:.1f} % among {row['names']:,} names (guessing: {row['chance']:.2g} %)"
+            f"{number(row['percent'])} % among {row['names']:,} names (guessing: {row['chance']:.2g} %)"
             for _, row in rows.sort_values("names").iterrows()
         ]
         lines.append(f"{protocol}: the true name comes first for {', '.join(said)}.")

@@ -9,8 +9,6 @@ from clipeval.classify.class_sets import ClassSet, class_set_of, load_class_set
 from clipeval.errors import ClassSetError
 from clipeval.stats import wilson
 
-__all__ = ["add_one_class", "candidate_classes", "offered", "person_classes"]
-
 
 def offered(class_set: ClassSet) -> dict[str, str]:
     """Class -> text of the task that a class set is compared by, its first."""

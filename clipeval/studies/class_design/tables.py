@@ -8,6 +8,7 @@ import pandas as pd
 from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
 from clipeval.errors import DataError
+from clipeval.output.numbers import number
 from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
 from clipeval.stats import adjust, group_rates, paired_changes, wilson
@@ -227,8 +228,8 @@ def best_candidate(sweep: pd.DataFrame) -> str:
 
 def _points(row: pd.Series) -> str:
     """A change with its interval."""
-    change = f"{row['percent']:+.1f}" if round(row["percent"], 1) else "0.0"
-    return f"{change} percentage points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+    change = number(row["percent"], sign=True)
+    return f"{change} percentage points [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
 def moved(

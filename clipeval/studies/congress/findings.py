@@ -8,8 +8,6 @@ import pandas as pd
 
 from clipeval.classify.multilabel import ALPHA, label_rates, score_sets, side_by_side
 
-__all__ = ["FINDINGS", "FINDINGS_SOURCE", "Finding", "findings_summary", "published_findings"]
-
 #: where the sentences stand; two of their labels are named in the CLIP paper only
 FINDINGS_SOURCE = "arXiv 2108.02818, section 2.1; the labels blond and necktie in arXiv 2103.00020, section 7.1, only"
 

@@ -7,16 +7,6 @@ import pandas as pd
 from clipeval.classify.multilabel import ALPHA
 from clipeval.stats import wilson
 
-__all__ = [
-    "CORRECTION_NAMES",
-    "figure_notes",
-    "limits",
-    "set_names",
-    "show_categories",
-    "show_top",
-    "threshold_lines",
-]
-
 #: value of the parameter `correction` -> its name in captions
 CORRECTION_NAMES: Mapping[str, str] = {"bh": "Benjamini-Hochberg", "holm": "Holm"}
 _SETS = {"labels": "cloud labels"}

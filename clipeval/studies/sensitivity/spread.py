@@ -8,8 +8,6 @@ import pandas as pd
 from clipeval.errors import DataError
 from clipeval.stats import factor_tests
 
-__all__ = ["FACTORS", "breakdown", "range_of", "uncertainties"]
-
 #: what is varied
 FACTORS = ("class_set", "templates", "precision", "resize")
 
