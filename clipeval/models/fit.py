@@ -114,7 +114,7 @@ def _misfit(path: Path, given: dict, state: dict, own: dict, wrong: list[str]) -
 
 
 def _check_scalars(state: dict, path: Path) -> None:
-    """ModelError for a stored logit scale that cannot be applied, or a bias that is no number."""
+    """ModelError for a stored logit scale that cannot be applied, or a bias that is not a number."""
     stored = state["logit_scale"].detach().float()
     scale, stored = stored.exp().item(), stored.item()
     bias = state["logit_bias"].float().item() if "logit_bias" in state else None
