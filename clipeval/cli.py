@@ -8,6 +8,7 @@ import typer
 
 from clipeval import __version__
 from clipeval.errors import ClipevalError, ParameterError
+from clipeval.files import listen
 
 app = typer.Typer(
     help="Characterize CLIP-like models: the studies of arXiv 2108.02818, with uncertainty.",
@@ -36,6 +37,7 @@ Out = Annotated[str, typer.Option(help="Run folder.")]
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2."""
+    listen(lambda sentence: print(f"clipeval: {sentence}", file=sys.stderr))
     try:
         arguments = sys.argv[1:] or ["--help"]
         # returns the code of a typer.Exit, and None otherwise

@@ -1,4 +1,8 @@
-"""Files that no reader meets half written, and the sha256 of what files hold."""
+"""Files that no reader meets half written, what is kept for later runs, and the sha256 of what files hold.
+
+Whatever clipeval writes to read it back itself, `keep` writes and `kept` reads: under a checksum, so
+that a damaged file is never believed. It is set aside, said once (`SetAside`), and made again.
+"""
 
 import hashlib
 import json
@@ -6,6 +10,8 @@ import os
 import shutil
 import socket
 import time
+import warnings
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +28,80 @@ def file_sha256(path: str | Path) -> str:
     """sha256 of a file's bytes in hex, read as a stream."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_state(path: str | Path) -> tuple[int, int, int, int]:
+    """What changes when a file (or the listing of a folder) changes: size, mtime, ctime (ns), inode.
+
+    Whoever exchanges a file can give it the old size and mtime again, but not the old ctime.
+    """
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+class SetAside(UserWarning):
+    """A file that clipeval kept is damaged; one sentence says where it went, and that it is made again."""
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file to NAME.damaged, and say so in one sentence (`SetAside`)."""
+    aside, n = path.with_name(f"{path.name}.damaged"), 1
+    while aside.exists():
+        n += 1
+        aside = path.with_name(f"{path.name}.damaged{n}")
+    what = f"it is set aside as {aside.name}, and what it held is made again."
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:  # another process was faster, and says it
+        return
+    except OSError:  # a store without write permission
+        what = "it is not used, and what it held is made again."
+    warnings.warn(f"{path} is damaged or foreign ({reason}); {what}", SetAside, stacklevel=3)
+
+
+def listen(tell: Callable[[str], None]) -> None:
+    """Have this process tell what is set aside to `tell`, and show other warnings as before."""
+    before = warnings.showwarning
+
+    def show(message, category, *where, **how):
+        if issubclass(category, SetAside):
+            tell(str(message))
+        else:
+            before(message, category, *where, **how)
+
+    warnings.showwarning = show
+
+
+def keep(path: str | Path, content: bytes) -> None:
+    """Write a whole file for `kept`, with the sha256 of its name and content as its first line.
+
+    Raises
+    ------
+    OSError  if it cannot be written
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as beside:
+        beside.write_bytes(_seal(path, content) + content)
+
+
+def kept(path: str | Path) -> bytes | None:
+    """What `keep` wrote under this name; None where there is nothing, or it was damaged and is set aside."""
+    path = Path(path)
+    try:
+        whole = path.read_bytes()
+    except OSError:
+        return None
+    content = whole[len(_seal(path, b"")) :]
+    if whole == _seal(path, content) + content:
+        return content
+    set_aside(path, "it does not have the checksum it was written with")
+    return None
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    """The name counts too: one file in another's place is as wrong as a flipped bit."""
+    return f"{sha256(path.name, chr(10), content)}\n".encode()
 
 
 @contextmanager

@@ -7,11 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
 from clipeval.errors import first_line, one_line
-from clipeval.files import file_sha256, sha256, whole_file, whole_folder, write_json
+from clipeval.files import (
+    SetAside,
+    file_sha256,
+    file_state,
+    keep,
+    kept,
+    listen,
+    sha256,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 # FIPS 180-2, appendix B
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -129,3 +141,100 @@ def test_an_error_in_one_line():
     assert one_line(ValueError("line 3:\n  a colon\n")) == "line 3: a colon"
     assert one_line(ValueError("")) == "ValueError"
     assert one_line(ValueError("word " * 100), most=10) == "word wo..."
+
+
+# -- what is kept and read back --------------------------------------------------------------------
+
+
+def test_each_flipped_bit_of_what_is_kept_is_set_aside_and_said_once(tmp_path):
+    path, content = tmp_path / "folder" / "a.kept", bytes(range(60)) + b"\n\0\r\n"
+    keep(path, content)
+    assert kept(path) == content
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.warns(
+            SetAside, match=r"a\.kept is damaged .* set aside as a\.kept\.damaged, "
+        ) as said:
+            assert kept(path) is None
+        assert len(said) == 1 and "\n" not in str(said[0].message)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert kept(path) is None  # there is none now
+        aside = path.with_name("a.kept.damaged")
+        assert aside.read_bytes() == damaged
+        aside.unlink()
+    keep(path, content)
+    assert kept(path) == content
+
+
+@pytest.mark.parametrize("of", [0, 1, 64, 65, -1])
+def test_what_is_cut_or_empty_is_set_aside(tmp_path, of):
+    path = tmp_path / "a.kept"
+    for _ in range(2):  # what was set aside before stays
+        keep(path, b"content")
+        path.write_bytes(path.read_bytes()[:of])
+        with pytest.warns(SetAside):
+            assert kept(path) is None
+    assert sorted(os.listdir(tmp_path)) == ["a.kept.damaged", "a.kept.damaged2"]
+    keep(path, b"")
+    assert kept(path) == b""
+
+
+def test_a_file_in_the_place_of_another_is_set_aside(tmp_path):
+    keep(tmp_path / "a.kept", b"a")
+    keep(tmp_path / "b.kept", b"b")
+    os.replace(tmp_path / "a.kept", tmp_path / "b.kept")
+    with pytest.warns(SetAside, match="b.kept is damaged or foreign"):
+        assert kept(tmp_path / "b.kept") is None
+
+
+def test_what_cannot_be_set_aside_is_not_believed_either(tmp_path, monkeypatch):
+    keep(tmp_path / "a.kept", b"a")
+    (tmp_path / "a.kept").write_bytes(b"x")
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.warns(SetAside, match="it is not used, and what it held is made again"):
+        assert kept(tmp_path / "a.kept") is None
+    assert (tmp_path / "a.kept").read_bytes() == b"x"
+
+
+def test_what_is_set_aside_is_told_and_other_warnings_are_shown(tmp_path):
+    told = []
+    (tmp_path / "a.kept").write_bytes(b"x")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        listen(told.append)
+        assert kept(tmp_path / "a.kept") is None
+        warnings.warn("other", stacklevel=1)
+    assert len(told) == 1 and "a.kept" in told[0]
+    assert [str(warning.message) for warning in shown] == ["other"]
+
+
+def test_an_exchange_that_keeps_size_and_time_changes_the_state(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_text(path.name)
+        os.utime(path, ns=(0, 1))
+    before = [file_state(path) for path in paths]
+    assert before == [
+        tuple(
+            getattr(path.stat(), f"st_{name}") for name in ("size", "mtime_ns", "ctime_ns", "ino")
+        )
+        for path in paths
+    ]
+    time.sleep(0.02)
+    for path in paths:  # in place
+        path.write_text("ba"[path.name == "b"])
+        os.utime(path, ns=(0, 1))
+    after = [file_state(path) for path in paths]
+    assert [a[:2] for a in after] == [b[:2] for b in before]
+    assert all(a != b for a, b in zip(after, before, strict=True))
+    os.rename(paths[0], tmp_path / "c")
+    os.rename(paths[1], paths[0])
+    assert file_state(paths[0])[:2] == after[0][:2] and file_state(paths[0]) != after[0]

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import posixpath
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ import pandas as pd
 
 from clipeval.datasets import base, hub, labelfile, parquet
 from clipeval.errors import DataError, ParameterError, one_line
-from clipeval.files import sha256, write_json
+from clipeval.files import file_state, keep, kept, sha256
 from clipeval.paths import cache_dir
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
@@ -313,20 +312,17 @@ def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:
     """Sizes in pixels of what `read` returns; remembered until a file of `images` changes."""
     from PIL import Image
 
-    states = [(file, os.stat(file)) for file in images["file"]]
-    seen = [[file, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for file, s in states]
-    name = sha256(json.dumps(seen))
-    memory, sizes = cache_dir() / "sizes" / f"{name}.json", set()
-    with suppress(OSError, ValueError):
-        return {tuple(size) for size in json.loads(memory.read_text("utf-8"))}
+    name = sha256(json.dumps([(file, *file_state(file)) for file in images["file"]]))
+    memory, sizes = cache_dir() / "sizes" / f"{name}.kept", set()
+    if (content := kept(memory)) is not None:
+        return {tuple(size) for size in json.loads(content)}
     for image in read():
         # an unreadable image is reported when it is embedded
         with suppress(OSError, ValueError, Image.DecompressionBombError):
             with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
                 sizes.add(opened.size)
     with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_json(memory, sorted(sizes))
+        keep(memory, json.dumps(sorted(sizes)).encode())
     return sizes
 
 

@@ -13,7 +13,6 @@ import os
 import stat
 import time
 import uuid
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import StoreError, one_line
-from clipeval.files import remove_abandoned, sha256, whole_file, write_json
+from clipeval.files import keep, kept, remove_abandoned, set_aside, sha256, whole_file
 
 FORMAT = "1"
 COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
@@ -95,10 +94,7 @@ class Store:
 
         rows = []
         for folder in sorted(self.root.glob("*/*/")):
-            try:
-                about = json.loads((folder.parent / "model.json").read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                about = {}
+            about = json.loads(kept(folder.parent / "model.kept") or "{}")
             shards, count, size = sorted(folder.glob("*.parquet")), 0, 0
             if not shards:
                 continue
@@ -154,7 +150,7 @@ class Shelf:
             except PermissionError as error:
                 raise StoreError(f"shard {path} cannot be read ({error.strerror}).") from None
             except Exception as error:  # whatever a damaged file makes the reader raise
-                self._set_aside(path, error)
+                set_aside(path, one_line(error))
                 continue
             found[positions[take]] = True
             matrix = matrix[take[rows["reason"].isna().to_numpy()]]
@@ -212,23 +208,11 @@ class Shelf:
         if self._ready:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = self.folder.parent / "model.json"
+        about = self.folder.parent / "model.kept"
         if not about.exists():
-            write_json(about, asdict(self.info))
+            keep(about, json.dumps(asdict(self.info)).encode())
         remove_abandoned(self.folder)
         self._ready = True
-
-    def _set_aside(self, path: Path, error: Exception):
-        """Rename a shard that fails its checks; its images are embedded anew."""
-        try:
-            os.rename(path, path.with_name(path.name + ".damaged"))
-        except OSError:  # a store without write permission, or another process was faster
-            pass
-        warnings.warn(
-            f"shard {path} is damaged or foreign ({one_line(error)}); it is set aside as "
-            f"{path.name}.damaged and its embeddings are computed again.",
-            stacklevel=3,
-        )
 
 
 def _read_keys(path: Path, fingerprint: str) -> list[str]:

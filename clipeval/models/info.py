@@ -14,7 +14,7 @@ from numbers import Real
 from pathlib import Path
 
 from clipeval.errors import ModelError
-from clipeval.files import sha256, write_json
+from clipeval.files import file_state, keep, kept, sha256
 
 LARGEST_SCALE = 1000
 
@@ -179,37 +179,32 @@ def make_info(*, config: object, **fields) -> ModelInfo:
 # -- recognising a model by its files --------------------------------------------------------------
 
 
-def file_state(path: str | Path) -> list:
-    """Return what changes when a file (or the listing of a folder) changes: size, times, inode."""
-    s = os.stat(path)
-    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
-
-
 def _record_path(cache: Path, key: dict) -> Path:
     # the same id may mean other files under another hub cache or endpoint
     env = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_ENDPOINT")
     text = json.dumps([key, {name: os.environ.get(name) for name in env}], sort_keys=True)
-    return Path(cache) / "models" / f"{sha256(text)[:32]}.json"
+    return Path(cache) / "models" / f"{sha256(text)[:32]}.kept"
 
 
 def write_record(cache: Path, key: dict, info: ModelInfo, states: dict[str, list]) -> None:
     """Remember that `key`, the arguments of load_model, gave `info` from files in these states."""
-    path = _record_path(cache, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"format": EMBEDDING_FORMAT, "key": key, "files": states, "info": info.to_json()}
-    write_json(path, record)
+    keep(_record_path(cache, key), json.dumps(record).encode())
 
 
 def read_record(cache: Path, key: dict) -> ModelInfo | None:
     """Return what `write_record` remembered; None where a file or a library has changed since."""
+    content = kept(_record_path(cache, key))
+    if content is None:
+        return None
     try:
-        record = json.loads(_record_path(cache, key).read_text(encoding="utf-8"))
+        record = json.loads(content)
         info = ModelInfo.from_json(record["info"])
         same = (
             record["format"] == EMBEDDING_FORMAT
             and record["key"] == key
             and info.versions == installed_versions()
-            and all(file_state(path) == state for path, state in record["files"].items())
+            and all(list(file_state(path)) == state for path, state in record["files"].items())
         )
     except (OSError, ValueError, KeyError, TypeError, ModelError):
         return None
@@ -218,4 +213,4 @@ def read_record(cache: Path, key: dict) -> ModelInfo | None:
 
 def file_states(paths: Iterable[str | Path]) -> dict[str, list]:
     """Return the state of each file, by absolute path."""
-    return {os.path.abspath(p): file_state(p) for p in paths}
+    return {os.path.abspath(p): list(file_state(p)) for p in paths}

@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from clipeval import __version__
-from clipeval.files import sha256, whole_file
+from clipeval.files import keep, kept, sha256
 from clipeval.output import style
 from clipeval.output.provenance import TEST_CARDS, Provenance
 from clipeval.output.style import FONT, PAD, styled, wrapped
@@ -117,14 +117,12 @@ def _known(known: Path | None, svg: bytes, suffix: str, draw) -> bytes:
     """A file drawn before from a figure whose SVG was the same to the last byte, or drawn now."""
     if known is None:
         return draw()
-    path = known / f"{sha256(_drawn_by(), svg)}.{suffix}"
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    content = draw()
-    with contextlib.suppress(OSError):  # a store that cannot be written only costs time
-        known.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as beside:
-            beside.write_bytes(content)
+    path = known / f"{sha256(_drawn_by(), svg)}.{suffix}.kept"
+    content = kept(path)
+    if content is None:
+        content = draw()
+        with contextlib.suppress(OSError):  # a store that cannot be written only costs time
+            keep(path, content)
     return content
 
 

@@ -12,13 +12,14 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set
-from clipeval.files import sha256, write_json
+from clipeval.files import SetAside, keep, kept, listen, sha256, write_json
 from clipeval.output.provenance import HOW, deciding
 from clipeval.runs import changes
 from clipeval.session.parameters import Parameters
@@ -189,8 +190,8 @@ def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
     if mark := _mark(session):
         shards = mark.parent.parent.glob("*/*.parquet")
         with contextlib.suppress(OSError):  # a store that may only be read
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            write_json(mark, sorted(str(p.relative_to(session.store.root)) for p in shards))
+            names = sorted(str(p.relative_to(session.store.root)) for p in shards)
+            keep(mark, json.dumps(names).encode())
     return session.work()
 
 
@@ -214,16 +215,15 @@ def _mark(session: Session) -> Path | None:
         image_keys(session.images)[0],
     ]
     name = sha256(json.dumps(parts, default=str))
-    return session.store.root / info.fingerprint[:32] / "complete" / f"{name}.json"
+    return session.store.root / info.fingerprint[:32] / "complete" / f"{name}.kept"
 
 
 def _is_warm(mark: Path) -> bool:
     """Whether the shards of that time are all still there."""
-    try:
-        shards = json.loads(mark.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return all((mark.parents[2] / name).is_file() for name in shards)
+    shards = kept(mark)
+    return shards is not None and all(
+        (mark.parents[2] / name).is_file() for name in json.loads(shards)
+    )
 
 
 def process_context(jobs: int = 0):
@@ -276,7 +276,11 @@ def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
                 tell(one.study, "running", 0.0)
             for pipe in connection.wait(list(running)):
                 one = running[pipe]
-                share, error = one.heard()
+                heard = one.heard()
+                if isinstance(heard, str):
+                    warnings.warn(heard, SetAside, stacklevel=2)
+                    continue
+                share, error = heard
                 if share is not None:
                     tell(one.study, "running", share)
                     continue
@@ -310,8 +314,8 @@ class _Running:
         theirs.close()
         return cls(study, out / study, process, pipe, time.perf_counter())
 
-    def heard(self) -> tuple[float | None, str]:
-        """Share done, or None and how it ended."""
+    def heard(self) -> tuple[float | None, str] | str:
+        """Share done, or None and how it ended; a sentence where a damaged file was set aside."""
         try:
             return self.pipe.recv()
         except EOFError:  # it died: killed for memory, say, or a crash in a library
@@ -346,6 +350,7 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
     from clipeval.session import session
 
     session.work_before.update(work)
+    listen(pipe.send)  # said on the terminal, and not in the notebook, which others read
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         error = ""

@@ -1,6 +1,7 @@
 """The questions that every source answers."""
 
 import functools
+import io
 import json
 import time
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clipeval.files import sha256, whole_file
+from clipeval.files import keep, kept, sha256
 from clipeval.output.provenance import code_hash, deciding, package_versions
 from clipeval.paths import cache_dir
 
@@ -134,16 +135,14 @@ class Source(ABC):
             what = "" if plain else f"{part.dtype} {part.shape}"
             content = json.dumps(part, default=list).encode() if plain else part.tobytes()
             parts += [f"{what} {len(content)}\n", content]
-        path = self.store.root / "derived" / f"{sha256(*parts)}.parquet"
-        with suppress(OSError, ValueError):  # none, or half a file
-            return pd.read_parquet(path)
-        with self.timed(name):
-            found = compute()
-        with suppress(OSError):  # a store that may only be read, a full disk: it is computed again
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as beside:
-                found.to_parquet(beside, index=False)
-        return found
+        path = self.store.root / "derived" / f"{sha256(*parts)}.kept"
+        found = kept(path)
+        if found is None:
+            with self.timed(name):
+                found = compute().to_parquet(index=False)
+            with suppress(OSError):  # a store that may only be read, a full disk: it is made again
+                keep(path, found)
+        return pd.read_parquet(io.BytesIO(found))  # the first time too: no run differs from a later
 
     def work(self) -> dict:
         """What was done so far: device ("" if no model was loaded), images opened and encoded, seconds by step."""

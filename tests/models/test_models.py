@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from clipeval.errors import ClassSetError, ModelError
+from clipeval.files import SetAside
 from clipeval.models import Model, identify_model, load_model, register_loader
 from clipeval.models import device as devices
 
@@ -340,8 +341,14 @@ def test_identify_needs_an_unchanged_folder(small, tmp_path, monkeypatch):
         other.setattr(clipeval.models.info, "installed_versions", lambda: {"torch": "0"})
         assert identify_model(name, cache=cache) is None
     (record,) = (cache / "models").glob("*")
-    record.write_text(record.read_text()[:100])
-    assert identify_model(name, cache=cache) is None
+    whole = record.read_bytes()
+    at = whole.index(b"logit_scale") + len('logit_scale": ')
+    for damaged in (whole[:100], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+        record.write_bytes(damaged)  # cut short; one bit of the scale, which is still a number
+        with pytest.warns(SetAside):
+            assert identify_model(name, cache=cache) is None
+        assert load_model(name, device="cpu", cache=cache).info == info
+        assert identify_model(name, cache=cache) == info
     load_model(name, device="cpu", cache=cache)
     os.remove(small / CONFIG)
     assert identify_model(name, cache=cache) is None

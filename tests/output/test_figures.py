@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from clipeval.errors import ParameterError
+from clipeval.files import SetAside
 from clipeval.output import figures, style, values
 from clipeval.output.provenance import TEST_CARDS, Provenance, caption
 
@@ -552,6 +553,16 @@ def test_a_figure_drawn_before_is_taken_from_the_store(tmp_path, monkeypatch):
     assert save("c", 50.0, known) == plain and drawn == ["svg"]
     drawn.clear()
     assert save("d", 51.0, known)["png"] != plain["png"] and drawn == ["svg", "pdf", "png"]
+    for path in list(known.iterdir()):  # one bit each; then one figure's file in another's place
+        whole = path.read_bytes()
+        path.write_bytes(whole[:900] + bytes([whole[900] ^ 4]) + whole[901:])
+    with pytest.warns(SetAside) as said:
+        assert save("c", 50.0, known) == plain and len(said) == 2
+    one, two = sorted(known.glob("*.png.kept"))
+    one.write_bytes(two.read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SetAside)
+        assert save("c", 50.0, known) == plain
     for path in known.iterdir():
         path.unlink()
     known.rmdir()

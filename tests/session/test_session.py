@@ -14,7 +14,7 @@ from test_models import SMALL, save
 import clipeval
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
-from clipeval.files import write_json
+from clipeval.files import SetAside, write_json
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_study
 from clipeval.session.run_folder import check_out
@@ -335,10 +335,35 @@ def test_half_a_file_is_computed_again(given):
         return session.remember("thing", [1], lambda: pd.DataFrame({"x": [value]}))
 
     remember(1)
-    (path,) = (session.store.root / "derived").glob("*.parquet")
+    (path,) = (session.store.root / "derived").iterdir()
     path.write_bytes(path.read_bytes()[:50])
-    assert remember(2)["x"].tolist() == [2]
+    with pytest.warns(SetAside):
+        assert remember(2)["x"].tolist() == [2]
     assert remember(3)["x"].tolist() == [2]
+
+
+def test_no_flipped_bit_of_a_kept_table_is_ever_shown(given):
+    """Of 1,500 flips of a bare parquet file 269 were read as another table, and 23 failed on every run."""
+    session = session_with(given)
+    table = pd.DataFrame({"x": [1.5, -2.25], "group": ["a", "b"]})
+    table.attrs["fits"] = [{"C": 0.5}]
+
+    def remember():
+        return session.remember("thing", [1], lambda: table.copy())
+
+    remember()
+    (path,) = (session.store.root / "derived").iterdir()
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 131):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.warns(SetAside):
+            found = remember()
+        pd.testing.assert_frame_equal(found, table)
+        assert found.attrs == table.attrs
+        path.with_name(path.name + ".damaged").unlink()
+    assert path.read_bytes() == whole
 
 
 def test_other_code_computes_again(given, monkeypatch):
