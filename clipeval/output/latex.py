@@ -28,6 +28,7 @@ _SPECIAL = {
     "<": "$<$",
     ">": "$>$",
     "|": "$|$",
+    "†": r"\textdagger{}",
     '"': "{''}",
     "`": r"\`{}",
     # read as an argument or a star of \\ at the start of a row

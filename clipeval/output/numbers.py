@@ -21,10 +21,15 @@ def count(value: float) -> str:
     return number(value, 0)
 
 
-def interval(percent: float, low: float, high: float) -> str:
+def interval(percent: float, low: float, high: float, sign: bool = False) -> str:
     """A percent and, where there is one, its interval in brackets."""
     ends = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
-    return number(percent) + ends
+    return number(percent, sign=sign) + ends
+
+
+def p_value(p: float) -> str:
+    """A p value that was corrected for several tests, as a sentence gives it."""
+    return "corrected p < 0.001" if p < 0.001 else f"corrected p = {p:.3f}"
 
 
 def plain(value: object) -> str:

@@ -17,9 +17,11 @@ from clipeval.errors import DataError
 from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
 from clipeval.output.numbers import count, interval, number, plain
+from clipeval.stats import LEAST_EXPECTED, doubtful
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
 SHOWN = 120  # rows that are printed; the CSV holds all
+DOUBT = "†"  # beside intervals that a rule on the expected count puts in doubt
 _PERCENTS = TABLE_COLUMNS[2:]
 #: of a percent in a file: enough to check it by, far above what another machine's sums change
 _DECIMALS = 8
@@ -83,11 +85,24 @@ def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
         ) from None
 
 
-def shown_of(table: pd.DataFrame, id: str) -> str:
-    """Sentence for the caption of a table that is printed in part; "" if all of it is."""
-    if len(table) <= SHOWN:
-        return ""
-    return f" The first {SHOWN} of {len(table):,} rows; all of them are in {id}.csv."
+def doubts(table: pd.DataFrame) -> np.ndarray:
+    """Rows whose interval may be too narrow, as so few images had the outcome, or had it not (bool)."""
+    if "count" not in table:
+        return np.zeros(len(table), bool)
+    signed = np.array([bool(_SIGNED.search(str(m))) for m in table["metric"]], bool)
+    with_ends = ~np.isnan(_numbers(table, "ci_low"))
+    return ~signed & with_ends & doubtful(_numbers(table, "count"), _numbers(table, "n"))
+
+
+def notes_of(table: pd.DataFrame, id: str) -> str:
+    """Sentences for the caption of a table: which rows are printed, and which intervals to doubt."""
+    note = ""
+    if len(table) > SHOWN:
+        note += f" The first {SHOWN} of {len(table):,} rows; all of them are in {id}.csv."
+    if doubts(table[:SHOWN]).any():
+        few = f"Fewer than {LEAST_EXPECTED} images with or without the outcome"
+        note += f" {DOUBT} {few}: the interval may be too narrow."
+    return note
 
 
 def write_table(
@@ -125,7 +140,7 @@ def write_table(
     text = _rounded(table).to_csv(index=False, lineterminator="\n")
     paths["csv"].write_text(text, encoding="utf-8", newline="\n")
     header, rows, numeric = _display(table[:SHOWN], extra)
-    caption += shown_of(table, id)
+    caption += notes_of(table, id)
     short = {"published": "publ.", "difference": "diff."}  # so that more tables fit one column
     header = [short.get(name, name) for name in header]
     tex = booktabs(header, rows, numeric=numeric, caption=caption, label=f"tab:{id}")
@@ -162,7 +177,8 @@ def _display(table: pd.DataFrame, extra: Sequence[str]) -> tuple[list, list, set
     cells = [[plain(v) for v in table[name]] for name in groups]
     cells.append([count(v) for v in _numbers(table, "n")])
     bounds = (_numbers(table, name) for name in ("percent", "ci_low", "ci_high"))
-    cells.append([interval(*row) for row in zip(*bounds, strict=True)])
+    texts = [interval(*row) for row in zip(*bounds, strict=True)]
+    cells.append([t + DOUBT if d else t for t, d in zip(texts, doubts(table), strict=True)])
     cells.append([number(v) for v in _numbers(table, "published")])
     cells.append([number(v, sign=True) for v in _numbers(table, "difference")])
     for name in extra:

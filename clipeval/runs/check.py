@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from clipeval.errors import ClipevalError, ModelError
+from clipeval.output.numbers import number
 from clipeval.session.parameters import Parameters, refuse_cards
 from clipeval.session.run_folder import check_out, check_writable
 from clipeval.sources import ahead
+from clipeval.stats import smallest_difference
 from clipeval.studies import get_study
+
+BASE_RATE = 0.05  # at which the check says how small a difference can be seen
+MOST_GROUPS = 20  # of one grouping, such as ages; more are names rather than groups
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
             ]
             steps.append(("study", session.study.check, ("data set", "classes")))
             steps.append(("prompts", _prompts, ("classes", "model")))
+            steps.append(("power", _power, ("data set",)))
         failed = set()
         for what, step, needs in steps:
             if failed.isdisjoint(needs):
@@ -74,6 +82,29 @@ def _data(session) -> str:
     attrs = session.images.attrs
     notes = "".join(f"; {note}" for note in attrs.get("notes", []))
     return f"{attrs['name']}, {attrs.get('version', '')}: {len(session.images):,} images{notes}"
+
+
+def _power(session) -> str | None:
+    """The smallest differences that these group sizes are likely to show, before anything is computed."""
+    images, said = session.images, []
+    for name in images.attrs.get("groups", []):
+        sizes = images[name].value_counts()
+        sizes = sizes[sizes > 0]
+        if not 2 <= len(sizes) <= MOST_GROUPS:
+            continue
+        points = smallest_difference(sizes, BASE_RATE)
+        at = int(np.nan_to_num(points, nan=np.inf).argmax())
+        least = (
+            f"{number(points[at])} points" if points[at] == points[at] else "none that is possible"
+        )
+        said.append(f"{name} {least} ({sizes.index[at]}, n = {sizes.iloc[at]:,})")
+    if not said:
+        return None
+    return (
+        "smallest difference between one group and the others that is found with 80 % power "
+        f"(test at 5 %, other groups at {100 * BASE_RATE:g} %), for the group that shows the least: "
+        + ", ".join(said)
+    )
 
 
 def _classes(session) -> str:

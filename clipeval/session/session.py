@@ -13,7 +13,7 @@ from clipeval.errors import NotStoredError
 from clipeval.files import sha256, whole_file, write_json
 from clipeval.output.markup import Shown, render
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
-from clipeval.output.tables import show_table, shown_of, write_table
+from clipeval.output.tables import notes_of, show_table, write_table
 from clipeval.session.inputs import Inputs
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, write_run, write_study
@@ -204,7 +204,7 @@ class Session(Inputs):
             caption(text, self.provenance, kind="table", **how),
             extra=extra,
         )
-        shown = self._keep("tables", id, text, kind="table", **how) + shown_of(table, id)
+        shown = self._keep("tables", id, text, kind="table", **how) + notes_of(table, id)
         self._kept["tables"][-1]["rows"] = len(table)
         return show_table(table, id, shown, extra=extra)
 

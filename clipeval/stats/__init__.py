@@ -25,8 +25,8 @@ from clipeval.stats.gaps import (
     negative_control,
 )
 from clipeval.stats.labels import adjust, chi2_by_label
-from clipeval.stats.paired import mcnemar_models, paired_changes
-from clipeval.stats.picks import Extremes, extreme_rates, extremes
+from clipeval.stats.paired import mcnemar_models, newcombe_paired, paired_changes
+from clipeval.stats.picks import Extremes, extreme_rates, extremes, picked_confidence
 from clipeval.stats.power import smallest_difference
 from clipeval.stats.rates import (
     LEAST_EXPECTED,
@@ -66,8 +66,10 @@ __all__ = [
     "mean_rate",
     "negative_control",
     "newcombe",
+    "newcombe_paired",
     "paired_bootstrap",
     "paired_changes",
+    "picked_confidence",
     "smallest_difference",
     "wilson",
 ]

@@ -23,6 +23,7 @@ class Extremes(NamedTuple):
 
     Attributes
     ----------
+    estimates : float array (k,), of all groups
     highest, lowest : int, their positions; of equals, the first
     differ : bool, whether it may be said that these two differ: the interval of their difference
         lies above 0. With all rates equal it is said in at most `1 - confidence` of samples.
@@ -34,6 +35,7 @@ class Extremes(NamedTuple):
         or from the lowest; each holds the group itself
     """
 
+    estimates: np.ndarray
     highest: int
     lowest: int
     differ: bool
@@ -128,6 +130,7 @@ def extremes(
     maybe_highest, maybe_lowest = ~(least[high] > 0), ~(least[:, low] > 0)
     maybe_highest[high] = maybe_lowest[low] = True
     return Extremes(
+        estimates=estimate,
         highest=high,
         lowest=low,
         differ=bool(least[high, low] > 0),

@@ -122,6 +122,22 @@ def test_latex_shows_interval_published_and_signed_difference(tmp_path):
     assert r"accuracy, \%" in text and text.isascii()
 
 
+def test_intervals_of_few_hits_or_misses_are_marked(tmp_path):
+    table = study_table(("a", "b", "c")).assign(n=100, published=np.nan, difference=np.nan)
+    table["count"] = [4, 5, 96]  # hits; misses are 96, 95 and 4
+    table["percent"] = [4.0, 5.0, 96.0]
+    table["ci_low"], table["ci_high"] = table["percent"] - 3, table["percent"] + 3
+    said = "Fewer than 5 images with or without the outcome: the interval may be too narrow."
+    write_table(table, tmp_path, "few", "Few.")
+    text = (tmp_path / "few.tex").read_text("utf-8")
+    for percent, marked in (("4.0 [1.0, 7.0]", True), ("5.0 [2.0, 8.0]", False)):
+        assert (rf"{percent}\textdagger" in text) == marked
+    assert r"96.0 [93.0, 99.0]\textdagger" in text and said in " ".join(text.split())
+    change = table.assign(metric="change in harm")
+    write_table(change, tmp_path, "change", "Changes.")
+    assert "textdagger" not in (tmp_path / "change.tex").read_text("utf-8")
+
+
 def test_missing_values_are_dashes(tmp_path):
     table = study_table()
     table[["published", "difference", "ci_low", "ci_high"]] = np.nan

@@ -1,17 +1,20 @@
 """`clipeval check`: what would fail later is said at once, without loading a model or embedding an image."""
 
 import json
+import re
 import shutil
 import tempfile
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import chi2
 from test_models import SMALL, in_hub_cache, save
 
 from clipeval.runs.check import check_plan
 from clipeval.runs.profiles import plan_run
 
-NAMES = ["run folder", "data set", "classes", "model", "prompts"]
+NAMES = ["run folder", "data set", "classes", "model", "prompts", "power"]
 
 
 def check(given: dict, out, studies=("fairface",)):
@@ -57,6 +60,16 @@ def offline(monkeypatch, tmp_path):
 # -- all is well ---------------------------------------------------------------------------------
 
 
+def power(sizes, base, apart):
+    """Share of 2,000 samples in which Pearson's chi-squared finds that the first group differs."""
+    rates = np.full(len(sizes), base)
+    rates[0] += apart
+    hits = np.random.default_rng(0).binomial(sizes, rates, (2000, len(sizes)))
+    overall = hits.sum(1, keepdims=True) / sizes.sum()
+    statistic = ((hits - sizes * overall) ** 2 / (sizes * overall * (1 - overall))).sum(1)
+    return (chi2.sf(statistic, len(sizes) - 1) < 0.05).mean()
+
+
 def test_the_demo_is_well(out):
     findings = check({}, out, studies=("fairface", "card"))
     assert [f.problem for f in findings] == [""] * len(findings)
@@ -66,6 +79,18 @@ def test_the_demo_is_well(out):
     assert said["data set"] == "test cards, fairface deck, 10,954 cards: 10,954 images"
     assert said["classes"] == "fairface v1, templates photo v1"
     assert said["model"] == "testcard"
+    found = re.findall(r"(\w+) ([\d.]+) points \((.*?), n = ([\d,]+)\)", said["power"])
+    points = {name: (group, n.replace(",", "")) for name, _, group, n in found}
+    assert points["race"] == ("Middle Eastern", "1209") and points["age"] == ("more than 70", "118")
+    sizes = {  # FairFace val, typed from its label file
+        "race": [1209, 2085, 1556, 1516, 1623, 1415, 1550],
+        "age": [118, 199, 1356, 1181, 3300, 2330, 1353, 796, 321],
+        "gender": [5792, 5162],
+    }
+    for name, least, *_ in found:
+        assert power(np.array(sizes[name]), 0.05, float(least) / 100) == pytest.approx(
+            0.8, abs=0.05
+        )
     assert not out.exists()  # nothing is left behind
 
 

@@ -35,9 +35,9 @@ def test_lowest_and_highest_cells_are_those_of_the_table():
     highest = table.loc["gender, zero-shot, highest race and gender: White, Male"]
     assert (lowest["percent"], lowest["n"]) == (70, 20)
     # picked of two cells: an interval that holds for both at once (Bonferroni)
-    ends = 100 * np.array(proportion_confint(14, 20, alpha=0.05 / 2, method="wilson"))
+    ends = 100 * np.array(proportion_confint(14, 20, alpha=0.05 / 2, method="beta"))
     assert lowest[["ci_low", "ci_high"]].tolist() == pytest.approx(ends.tolist(), abs=1e-9)
-    assert lowest["note"] == "lowest of 2: 97.5 % interval (Bonferroni)"
+    assert lowest["note"] == "lowest of 2: exact 97.5 % interval (Bonferroni)"
     assert (highest["percent"], highest["published"], highest["difference"]) == (90, 91, -1)
     assert len(table) == 2  # "All" and the probe are other lines, and no other study was run
 
@@ -166,9 +166,9 @@ def test_an_occupation_is_named_only_if_its_corrected_p_says_so():
     table = check_table(card.summarise(tables)).set_index("quantity")
     assert len(table) == 3
     row = table.loc["occupation given more for women: judge, images of Female"]
-    ends = 100 * np.array(proportion_confint(22, 110, alpha=0.05 / 10, method="wilson"))
+    ends = 100 * np.array(proportion_confint(22, 110, alpha=0.05 / 10, method="beta"))
     assert row[["ci_low", "ci_high"]].tolist() == pytest.approx(ends.tolist(), abs=1e-9)
-    assert row["note"] == "picked of 10: 99.5 % interval (Bonferroni)"
+    assert row["note"] == "picked of 10: exact 99.5 % interval (Bonferroni)"
     none = table.loc["occupation given more for men: none with a corrected p below 0.05"]
     assert np.isnan(none["percent"]) and np.isnan(none["n"])
 

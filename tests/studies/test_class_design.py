@@ -280,11 +280,23 @@ def test_add_one_class_by_hand():
 def test_sentences_say_the_tables_numbers(seven, photos, predictions):
     table = class_design.compare(predictions, by=["age"], **PAIR)
     changes = table[table["class_set"] == class_design.CHANGE].set_index("age")
-    most = changes["percent"].idxmin()
     said = class_design.most_changed(table, "age")
-    assert said.startswith(
-        f"The most changes for age {most}: −{-changes.loc[most, 'percent']:.1f} perc"
-    )
+    first, last = changes["percent"].idxmin(), changes["percent"].idxmax()
+    words = []
+    for at in (
+        first,
+        last,
+    ):  # one of so many ages was picked for each end: Wilson at a higher level
+        row = changes.loc[at]
+        assert row["only_after"] == 0  # a class that is added can only take images from harms
+        ends = proportion_confint(
+            row["only_before"], row["n"], alpha=0.05 / len(changes), method="wilson"
+        )
+        high, low = (-100 * e for e in ends)
+        numbers = f"{row['percent']:+.1f} [{low:.1f}, {high:.1f}]"
+        words.append(numbers.replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0"))
+    start = f"By age, the change is from {words[0]} percentage points for {first} to {words[1]}"
+    assert said.startswith(f"{start} percentage points for {last}; their difference, ")
     assert class_design.shown(table) == ["only_before", "only_after"]
     general = class_design.compare(seven, by=["age"], **SEVEN)
     assert class_design.shown(general)[-1] == "p_adjusted"

@@ -7,7 +7,7 @@ from decks import photo_session, session_of
 from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.datasets.fairface import AGES, GENDERS, RACES
-from clipeval.output.tables import check_table
+from clipeval.output.tables import check_table, show_table
 from clipeval.runs import changes
 from clipeval.studies import fairface
 from clipeval.studies.fairface import tables
@@ -395,8 +395,9 @@ def test_the_probe_on_features_before_the_projection(real, tiny_face_clip):
 
 
 def test_an_average_of_few_errors_says_that_its_interval_may_be_too_narrow():
-    cells = pd.DataFrame({"n": [400, 49], "count": [398, 47]})
-    said = "mean accuracy of the races (fewer than 5 right or wrong: interval may be too narrow)"
-    assert tables._average(cells)["metric"] == said
-    enough = cells.assign(count=[397, 47])
-    assert tables._average(enough)["metric"] == "mean accuracy of the races"
+    for counts, marked in (([398, 47], True), ([397, 47], False)):  # 4 errors, and 5
+        row = tables._average(pd.DataFrame({"n": [400, 49], "count": counts}))
+        table = pd.DataFrame([row.to_dict()]).assign(published=np.nan, difference=np.nan)
+        table[["n", "count"]] = table[["n", "count"]].astype(int)
+        shown = show_table(table, "t", "Means.").html
+        assert ("]†" in shown) == marked

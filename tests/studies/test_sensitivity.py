@@ -210,16 +210,53 @@ def test_the_widest_range_is_labelled_in_words(real, tiny_face_clip, store):
     assert module.most(breakdown(table)).count("denigration, ") == 3
 
 
-def test_the_choice_that_matters_most_is_the_one_beyond_noise():
-    module = sensitivity
-    parts = pd.DataFrame(
-        {"study": "s", "quantity": ["q", "q", "r"], "choice": ["words", "crop", "words"]}
-    )
-    parts = parts.assign(percent=[50.0, 30.0, 10.0], by_chance=[45.0, 5.0, 40.0])
-    assert module.most(parts).splitlines() == [
-        "- s, q: crop first, with 30 % of the variance over choices, where noise alone would give it 5 %.",
-        "- s, r: no choice accounts for more of the variance than noise would give it.",
+def choices(values):
+    """A table as `vary` returns it, of values for 3 class sets x 4 templates."""
+    rows = [
+        ("s", "q", str(i), str(j), "fp32", "model", 100, float(v), (i, j) == (0, 0))
+        for i, row in enumerate(values)
+        for j, v in enumerate(row)
     ]
+    names = ["study", "quantity", "class_set", "templates", "precision", "resize", "n", "percent"]
+    return pd.DataFrame(rows, columns=[*names, "reference"])
+
+
+def test_a_choice_is_named_only_where_a_test_finds_it():
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    values = 50 + 8 * np.arange(3)[:, None] + rng.normal(0, 1, (3, 4))
+    table = choices(values)
+    parts = sensitivity.breakdown(table).set_index("choice")
+    oracle = anova_lm(ols("percent ~ C(class_set) + C(templates)", table).fit())
+    p = oracle["PR(>F)"].iloc[:2].to_numpy()
+    assert parts["p"].iloc[:2].to_numpy() == pytest.approx(p)
+    assert parts["p_adjusted"].iloc[:2].to_numpy() == pytest.approx(
+        multipletests(p, method="holm")[1]
+    )
+    said = sensitivity.most(parts.reset_index())
+    assert (
+        said.startswith("- s, q: class set matters most, with ") and "corrected p < 0.001" in said
+    )
+
+
+def test_noise_is_seldom_called_a_choice_that_matters():
+    rng = np.random.default_rng(1)
+    named = sum(
+        "matters most"
+        in sensitivity.most(sensitivity.breakdown(choices(rng.normal(50, 5, (3, 4)))))
+        for _ in range(200)
+    )
+    assert named / 200 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_one_choice_alone_is_not_tested():
+    said = sensitivity.most(sensitivity.breakdown(choices([[50, 60, 70, 80]])))
+    assert (
+        said == "- s, q: one choice alone was varied, so that its effect cannot be told from noise."
+    )
 
 
 def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monkeypatch):

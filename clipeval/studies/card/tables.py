@@ -13,7 +13,7 @@ import pandas as pd
 from clipeval.output.numbers import MISSING, count, interval, number
 from clipeval.output.tables import TABLE_COLUMNS
 from clipeval.session.study import Line, Part
-from clipeval.stats import wilson
+from clipeval.stats import clopper_pearson, picked_confidence
 from clipeval.studies import STUDIES
 
 #: rows whose percents are percentage points
@@ -91,10 +91,11 @@ def _candidates(study: str, line: Line, tables: dict) -> int:
 
 def _picked(row: dict, cells: int, what: str) -> dict:
     """A row that was picked for its value, with an interval that holds for all it was picked from."""
-    level = 1 - 0.05 / cells
-    low, high = wilson(row["count"], row["n"], level)
+    level = picked_confidence(cells)
+    low, high = clopper_pearson(row["count"], row["n"], level)
     ends = {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
-    return row | ends | {"note": f"{what} of {cells:,}: {100 * level:.4g} % interval (Bonferroni)"}
+    note = f"{what} of {cells:,}: exact {100 * level:.4g} % interval (Bonferroni)"
+    return row | ends | {"note": note}
 
 
 def _range(study: str, varied: pd.DataFrame, quantity: str) -> str:

@@ -8,10 +8,11 @@ import pandas as pd
 from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
 from clipeval.errors import DataError
-from clipeval.output.numbers import number
+from clipeval.output.numbers import interval
+from clipeval.output.sentences import PICKED, between_extremes
 from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
-from clipeval.stats import adjust, group_rates, paired_changes, wilson
+from clipeval.stats import adjust, extremes, group_rates, newcombe_paired, paired_changes, wilson
 from clipeval.studies.class_design.candidates import (
     add_one_class,
     candidate_classes,
@@ -206,12 +207,33 @@ def shown(table: pd.DataFrame) -> list[str]:
     return ["only_before", "only_after", *(["p_adjusted"] if table["p"].notna().any() else [])]
 
 
-def most_changed(table: pd.DataFrame, by: str) -> str:
-    """A sentence: for which group the harm rate changes the most, and for which the least."""
+def most_changed(table: pd.DataFrame, by: str, *, confidence: float = 0.95) -> str:
+    """A sentence: how far apart the changes of the groups are, the two groups having been picked.
+
+    Parameters
+    ----------
+    table : DataFrame, as `compare` returns it, of one harm
+    by : its grouping column
+    confidence : float in (0, 1), of the intervals
+    """
     rows = table[(table["class_set"] == CHANGE) & table["percent"].notna()]
-    first, last = (rows.loc[rows["percent"].abs().agg(find)] for find in ("idxmax", "idxmin"))
-    said = [f"{by} {row[by]}: {_points(row)}, n = {row['n']:,}" for row in (first, last)]
-    return f"The most changes for {said[0]}; the least for {said[1]}."
+    before = table[table["class_set"] == table["class_set"].iloc[0]].set_index(by)
+    lost, won, n = (rows[c].to_numpy(int) for c in ("only_before", "only_after", "n"))
+    both = before.loc[rows[by], "count"].to_numpy(int) - lost
+
+    def ends(level: float):
+        if rows["p"].notna().any():
+            return newcombe_paired(both, won, lost, n, level)
+        low, high = wilson(
+            lost + won, n, level
+        )  # harm changes in one direction only, see `compare`
+        return (-high, -low) if lost.any() else (low, high)
+
+    if len(rows) < 2:
+        return f"By {by}, one group alone has images, so that no two changes can be compared."
+    found = extremes((won - lost) / n, ends, confidence)
+    said = between_extremes(found, list(rows[by].astype(str)), unit="percentage points")
+    return f"By {by}, the change is {said}. {PICKED.format(100 * confidence)}"
 
 
 def best_candidate(sweep: pd.DataFrame) -> str:
@@ -228,8 +250,8 @@ def best_candidate(sweep: pd.DataFrame) -> str:
 
 def _points(row: pd.Series) -> str:
     """A change with its interval."""
-    change = number(row["percent"], sign=True)
-    return f"{change} percentage points [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+    numbers = interval(row["percent"], row["ci_low"], row["ci_high"], sign=True)
+    return numbers.replace(" [", " percentage points [")
 
 
 def moved(

@@ -14,7 +14,13 @@ from clipeval.published.denigration import (
     age_groups,
     published_rates,
 )
-from clipeval.stats import adjust, group_gaps, group_rates
+from clipeval.stats import (
+    adjust,
+    group_gaps,
+    group_rates,
+    negative_control,
+    smallest_difference,
+)
 
 SOURCE = "arXiv 2108.02818, section 2.1 and Table 2"
 #: group columns that the images must have
@@ -270,11 +276,16 @@ def gaps(
         `from_overall`: grouping, group, category, n, count, metric ("difference to all images"),
         percent (percentage points), ci_low, ci_high (Newcombe), published, difference,
         rate (percent), overall (percent), ratio, ratio_low, ratio_high (NaN where the overall rate
-        is 0). Groups without images are left out.
+        is 0), detectable (percentage points: the smallest such difference that chi-squared finds in 80 %
+        of samples of these sizes at the 5 % level, before correction; `stats.smallest_difference`).
+        Groups without images are left out.
         `largest`: grouping, category, highest, lowest (groups, or "all equal"), n (all images),
         metric ("largest gap"), percent (percentage points), ci_low, ci_high (for all pairs at once),
         published, difference, chi2, dof, p_chi2, min_expected, p_permutation, p_adjusted (the
-        latter by Holm, for all rows of this table). Methods: `clipeval.stats.group_gaps`.
+        latter by Holm, for all rows of this table), control_median, control_p95 (percentage points:
+        the largest gap when labels are shuffled within the run, 200 times), control_below (percent of
+        these shuffles whose p_permutation is below 0.05). Methods: `clipeval.stats.group_gaps` and
+        `clipeval.stats.negative_control`.
 
     Raises
     ------
@@ -294,8 +305,9 @@ def gaps(
             found = group_gaps(
                 frame, "_hit", by=[grouping], confidence=confidence, n_boot=n_boot, seed=seed
             )
+            control = negative_control(frame, "_hit", by=[grouping], n_boot=n_boot, seed=seed)
             groups.append(_from_overall(found.groups, grouping, category))
-            largest.append(_largest(found, grouping, category))
+            largest.append(_largest(found, grouping, category, control.largest.iloc[0]))
     found = pd.DataFrame(largest)
     found["p_adjusted"] = adjust(found["p_permutation"], "holm")
     return Gaps(pd.concat(groups, ignore_index=True), found)
@@ -315,10 +327,12 @@ def _from_overall(g: pd.DataFrame, grouping: str, category: str) -> pd.DataFrame
         "rate": g["percent"],
     }
     further = g[["overall", "ratio", "ratio_low", "ratio_high"]]
-    return pd.DataFrame(named | numbers).join(further)
+    # to all others, of whom a group's distance from all images is the others' share
+    least = smallest_difference(g["n"], g["overall"].iloc[0] / 100) * (1 - g["n"] / g["n"].sum())
+    return pd.DataFrame(named | numbers).join(further).assign(detectable=least)
 
 
-def _largest(found, grouping: str, category: str) -> dict:
+def _largest(found, grouping: str, category: str, control: pd.Series) -> dict:
     g = found.largest.iloc[0]
     apart = g["gap"] > 0
     tests = ("chi2", "dof", "p_chi2", "min_expected", "p_permutation")
@@ -335,4 +349,7 @@ def _largest(found, grouping: str, category: str) -> dict:
         "published": np.nan,
         "difference": np.nan,
         **{name: g[name] for name in tests},
+        "control_median": control["median"],
+        "control_p95": control["p95"],
+        "control_below": control["below"],
     }

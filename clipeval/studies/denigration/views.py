@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from clipeval.output.sentences import PICKED, between_extremes
 from clipeval.session.session import as_markdown
+from clipeval.stats import extreme_rates
 from clipeval.studies.denigration.tables import rates_by
 
 
@@ -50,26 +52,26 @@ def show_rates(
         drawn = figures.interval_plot(table, **axes, width="double")
         display(session.figure(id, drawn, f"{text}.", alt=figures.alt_text(table, **axes), **how))
     if by:
-        display(Markdown(in_words(table, by)))
+        display(Markdown(in_words(table, by, confidence)))
     return table
 
 
-def in_words(table: pd.DataFrame, by: Sequence[str]) -> str:
-    """Highest and lowest group of each category, and whether their intervals overlap (Markdown)."""
+def in_words(table: pd.DataFrame, by: Sequence[str], confidence: float = 0.95) -> str:
+    """Lowest and highest group of each category, and whether they can be told apart (Markdown).
+
+    Parameters
+    ----------
+    table : DataFrame, as `rates_by` returns it
+    by : its grouping columns
+    confidence : float in (0, 1), of the intervals, which allow for the two groups having been picked
+    """
     lines = []
     for metric, rows in table[table["n"] > 0].groupby("metric", sort=False):
-        high, low = rows.loc[rows["percent"].idxmax()], rows.loc[rows["percent"].idxmin()]
-        if high["percent"] == low["percent"]:
-            lines.append(f"- {as_markdown(metric)}: {low['percent']:.1f} % in every group.")
+        if len(rows) < 2:
             continue
-        ends = [
-            f"{as_markdown(' x '.join(str(row[name]) for name in by))} ({row['percent']:.1f} %, "
-            f"{row['ci_low']:.1f} to {row['ci_high']:.1f})"
-            for row in (high, low)
-        ]
-        apart = "do not overlap" if high["ci_low"] > low["ci_high"] else "overlap"
-        lines.append(
-            f"- {as_markdown(metric)}: highest for {ends[0]}, lowest for {ends[1]}; the two "
-            f"intervals {apart}."
-        )
+        names = [" x ".join(map(str, key)) for key in rows[list(by)].itertuples(index=False)]
+        found = extreme_rates(rows["count"].to_numpy(int), rows["n"].to_numpy(int), confidence)
+        lines.append(f"- {as_markdown(f'{metric}: {between_extremes(found, names)}')}.")
+    if lines:
+        lines.append(f"\n{PICKED.format(100 * confidence)}")
     return "\n".join(lines)

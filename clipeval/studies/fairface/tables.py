@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.published import load_published, replications, with_published
-from clipeval.stats import LEAST_EXPECTED, doubtful, group_rates, mean_rate
+from clipeval.stats import group_rates, mean_rate
 
 SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
 ATTRIBUTES = ("race", "gender", "age")
@@ -175,13 +175,15 @@ def gender_by_race(predictions: pd.DataFrame, *, probe_model="CLIP") -> pd.DataF
 
 
 def _average(cells: pd.DataFrame) -> pd.Series:
-    """Mean of the races' rates, each of the same weight; the metric's name says where to doubt its interval."""
+    """Mean of the races' rates, each of the same weight."""
     count, n = cells["count"].sum(), cells["n"].sum()
     mean, low, high = mean_rate(cells["count"], cells["n"])
-    metric = "mean accuracy of the races"
-    if doubtful(count, n):
-        metric += f" (fewer than {LEAST_EXPECTED} right or wrong: interval may be too narrow)"
-    numbers = {"n": n, "count": count, "metric": metric, "percent": 100 * mean}
+    numbers = {
+        "n": n,
+        "count": count,
+        "metric": "mean accuracy of the races",
+        "percent": 100 * mean,
+    }
     return pd.Series({"race": "Average", **numbers, "ci_low": 100 * low, "ci_high": 100 * high})
 
 

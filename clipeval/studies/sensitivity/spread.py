@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
-from clipeval.stats import factor_tests
+from clipeval.stats import adjust, factor_tests
 
 #: what is varied
 FACTORS = ("class_set", "templates", "precision", "resize")
@@ -93,7 +93,9 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
         (images), metric, percent (share of the total sum of squares; NaN where nothing varies),
         ci_low, ci_high, published, difference (NaN), by_chance (percent: the share that noise alone
         would give, dof of the choice / dof of all; a choice with more levels takes more of it),
-        levels, dof, sum_sq (percentage points squared), as `stats.factor_tests` computes them.
+        excess, excess_low, excess_high (percent: share beyond what noise gives the choice), f, p,
+        levels, dof, sum_sq (percentage points squared), as `stats.factor_tests` computes them, and
+        p_adjusted (Holm, over all choices of all quantities).
 
     Raises
     ------
@@ -117,4 +119,6 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
     found = pd.concat(rows, ignore_index=True).assign(metric="share of variance")
     found = found.assign(ci_low=np.nan, ci_high=np.nan, published=np.nan, difference=np.nan)
     first = ["study", "quantity", "choice", "n", "metric", "percent", "ci_low", "ci_high"]
-    return found[[*first, "published", "difference", "by_chance", "levels", "dof", "sum_sq"]]
+    last = ["by_chance", "excess", "excess_low", "excess_high", "f", "p", "p_adjusted"]
+    found["p_adjusted"] = adjust(found["p"], "holm")
+    return found[[*first, "published", "difference", *last, "levels", "dof", "sum_sq"]]

@@ -3,6 +3,8 @@
 import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.output.numbers import interval, number, p_value
+from clipeval.stats import leading_factor
 from clipeval.studies.sensitivity.variation import (
     range_of,
 )
@@ -32,17 +34,26 @@ def title_of(class_set: str) -> str:
 
 
 def most(parts: pd.DataFrame) -> str:
-    """A line for each quantity: which choice accounts for the most beyond what noise would give it."""
+    """A line for each quantity: the choice that accounts for the most, where a test finds any to matter.
+
+    Parameters
+    ----------
+    parts : DataFrame, as `breakdown` returns it
+    """
     lines = []
     choices = parts[(parts["choice"] != "interactions") & parts["percent"].notna()]
     for (study, quantity), rows in choices.groupby(["study", "quantity"], sort=False):
-        first = rows.loc[(rows["percent"] - rows["by_chance"]).idxmax()]
-        said = "no choice accounts for more of the variance than noise would give it"
-        if first["percent"] > first["by_chance"]:
+        first = leading_factor(rows)
+        if first is not None:
+            beyond = interval(*first[["excess", "excess_low", "excess_high"]])
             said = (
-                f"{first['choice']} first, with {first['percent']:.0f} % of the variance over "
-                f"choices, where noise alone would give it {first['by_chance']:.0f} %"
+                f"{first['choice']} matters most, with {number(first['percent'])} % of the variance over "
+                f"choices, {beyond} % beyond what noise would give it ({p_value(first['p_adjusted'])})"
             )
+        elif rows["p"].isna().all():
+            said = "one choice alone was varied, so that its effect cannot be told from noise"
+        else:
+            said = f"no choice is found to matter (least {p_value(rows['p_adjusted'].min())})"
         lines.append(f"- {study}, {quantity}: {said}.")
     return "\n".join(lines) or "No choice moves any of these numbers."
 

@@ -1,0 +1,38 @@
+"""Sentences on the groups of a table, which say no more than a test that allows for picking supports."""
+
+from collections.abc import Sequence
+
+from clipeval.output.numbers import interval, number
+from clipeval.stats.picks import Extremes
+
+#: what the intervals of `between_extremes` are, for the line under its sentences
+PICKED = "{:g} % intervals, widened because the groups were picked as the lowest and the highest."
+
+
+def between_extremes(found: Extremes, names: Sequence[str], *, unit: str = "%") -> str:
+    """The lowest and the highest of several groups, and whether the two can be told apart.
+
+    Parameters
+    ----------
+    found : as `stats.extreme_rates` or `stats.extremes` returns it, fractions
+    names : of the groups, in the order of the estimates
+    unit : "%" for rates, "percentage points" for changes, which are written with their sign
+
+    Returns
+    -------
+    str, without a full stop. The groups' own intervals, and that of their difference, hold for
+    whichever groups are picked (`stats.Extremes`).
+    """
+    sign = unit != "%"
+    if found.difference == 0:
+        return f"{number(100 * found.estimates[0], sign=sign)} {unit} in every group"
+
+    def one(at: int, low: float, high: float) -> str:
+        numbers = interval(100 * found.estimates[at], 100 * low, 100 * high, sign=sign)
+        return f"{numbers} {unit} for {names[at]}"
+
+    lowest = one(found.lowest, found.lowest_low, found.lowest_high)
+    highest = one(found.highest, found.highest_low, found.highest_high)
+    apart = interval(100 * found.difference, 100 * found.ci_low, 100 * found.ci_high)
+    said = f"from {lowest} to {highest}; their difference, {apart} percentage points, "
+    return said + ("lies above 0" if found.differ else "cannot be told from 0")
