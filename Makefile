@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help report test lab bench docs lint lock clean
+.PHONY: help report test lab bench calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ lab: $(READY) ## Open the notebooks in JupyterLab
 bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loop and CLIP_benchmark
 	$(BIN)/python -m pip install --quiet --no-deps clip-benchmark
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+calibration: $(READY) ## Simulate every interval and test at the published sizes, into docs/calibration.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/calibration.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(BIN)/python -m pip install --quiet -e '.[docs]'

@@ -5,6 +5,7 @@
 `cluster_rates` heeds images that belong together. Pure functions on arrays and tables; rates in tables are percent
 (0-100). scipy.special is imported by the functions that use it, so that this room imports fast; scipy.stats and
 statsmodels, which take two seconds, never are: Fisher's and McNemar's tests and the corrections are written out here.
+What the intervals and tests promise is measured by `make calibration`, into docs/calibration.md.
 """
 
 from clipeval.stats.bootstrap import (
