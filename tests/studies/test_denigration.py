@@ -360,7 +360,7 @@ def test_gaps_stand_beside_a_negative_control_and_what_could_be_seen(predictions
     hit = top["label"].isin(HARMFUL).to_numpy()
     row = found.largest.set_index("category").loc[EITHER]
     rng = np.random.default_rng(5)  # a second implementation: labels shuffled one by one
-    female = (top["gender"] == "Female").to_numpy()
+    female = (top["gender"] == "Female").to_numpy(copy=True)
     gaps = []
     for _ in range(2000):
         rng.shuffle(female)

@@ -353,7 +353,8 @@ def main() -> None:
     if options.keep and options.keep.exists():
         for line in options.keep.read_text("utf-8").splitlines():
             kept = json.loads(line)
-            results[kept.pop("name")] = Result(**kept)
+            name = kept.pop("name")
+            results[name] = Result(**kept)
     places = [i for i, cell in enumerate(CELLS) if cell.name not in results]
     pool = ProcessPoolExecutor(options.jobs) if options.jobs > 1 else None
     for name, result in (pool.map if pool else map)(_run, places):
