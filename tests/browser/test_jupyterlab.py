@@ -208,6 +208,7 @@ def test_exploring_in_jupyterlab(page, lab):
     assert problems == []
 
 
+@pytest.mark.thorough
 def test_a_study_in_jupyterlab(page, lab):
     notebook = open_and_run(page, lab, "01_fairface")
     assert notebook.locator("figure img").count() >= 2

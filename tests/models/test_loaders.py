@@ -102,6 +102,7 @@ def faces(real, model, *more):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_command_line_finds_a_file_and_its_notebook_does(loader, real, tmp_path):
     model = "python:mine.py:load"
     done = clipeval(tmp_path, "check", *faces(real, model, "--out", tmp_path / "run"))

@@ -159,6 +159,18 @@ def test_a_study_ends_with_its_record(path):
 
 # -- as run --------------------------------------------------------------------------------------
 
+#: run by papermill and a kernel in `make test`; `make thorough` runs all, and the demo run executes all by the engine
+ALWAYS = ("00_explore", "02_denigration")
+
+
+def some(paths):
+    """Parameters of a test: all notebooks, most of them in `make thorough` alone."""
+    return [
+        pytest.param(path, marks=() if path.stem in ALWAYS else pytest.mark.thorough, id=path.stem)
+        for path in paths
+    ]
+
+
 PAPERMILL = Path(sys.executable).parent / "papermill"
 
 
@@ -189,7 +201,7 @@ def ran(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+@pytest.mark.parametrize("path", some(FILES))
 def test_papermill_alone_with_no_parameters(ran, path):
     """From any working directory: what it writes is beside it, and nowhere else."""
     folder = ran(path)
@@ -222,7 +234,7 @@ def test_the_explorer_leaves_static_output(ran):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", STUDY_FILES, ids=ids(STUDY_FILES))
+@pytest.mark.parametrize("path", some(STUDY_FILES))
 def test_what_papermill_alone_leaves_behind(ran, path):
     study = OF[path.stem].id
     folder = ran(path) / "clipeval-run" / study
@@ -253,7 +265,7 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", STUDY_FILES, ids=ids(STUDY_FILES))
+@pytest.mark.parametrize("path", some(STUDY_FILES))
 def test_tables_and_figures_are_the_committed_ones_byte_for_byte(ran, path, tmp_path):
     if not COMMITTED.is_dir():
         pytest.skip("an installed package has no committed reports; run this in a checkout")
