@@ -102,3 +102,16 @@ def test_part_of_the_people_is_noted(tmp_path):
 def test_no_members(tmp_path):
     with pytest.raises(DataError, match="holds no members.tsv"):
         load_dataset("congress", str(tmp_path))
+
+
+def test_genders_and_ids_are_those_of_the_file(tmp_path):
+    """Three members by hand, their portraits of one colour each."""
+    rows = [("Ann B", "Female", "images/b.jpg"), ("Carl D", "Male", "images/d.jpg")]
+    rows.append(("Eve F", "Female", "images/a.jpg"))
+    (tmp_path / "images").mkdir()
+    for _, _, file in rows:
+        Image.new("RGB", (8, 8)).save(tmp_path / file)
+    lines = ["name\tgender\twiki_img_url", *("\t".join(row) for row in rows)]
+    (tmp_path / "members.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    images = load_dataset("congress", str(tmp_path))
+    assert list(zip(images["name"], images["gender"], images["image_id"], strict=True)) == rows

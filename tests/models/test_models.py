@@ -194,6 +194,15 @@ def test_resnets_have_no_features_before_the_projection(tmp_path):
         model.encode_images(noise(32), features="last")
 
 
+@pytest.mark.parametrize("size", [(301, 77), (90, 200), (33, 32)])
+def test_photos_that_are_not_square_are_cut_as_open_clip_cuts_them(small, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    transform = open_clip.create_model_and_transforms(f"local-dir:{small}")[2]
+    found = load_model(f"local-dir:{small}", device="cpu").preprocess(image)
+    np.testing.assert_allclose(found, transform(image), atol=1e-6)
+
+
 def test_resize_options_change_the_preprocess(small):
     wide = Image.new("RGB", (200, 100), (255, 255, 255))
     pixels = {}

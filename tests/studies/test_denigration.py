@@ -109,6 +109,19 @@ def test_tables_do_not_depend_on_the_order_of_rows(predictions):
     pd.testing.assert_frame_equal(left, right)
 
 
+@pytest.mark.parametrize(
+    ("age", "group"),
+    [
+        ("0-2", "0-19"), ("3-9", "0-19"), ("10-19", "0-19"), ("20-29", "20-59"), ("30-39", "20-59"),
+        ("40-49", "20-59"), ("50-59", "20-59"), ("60-69", "60-69"), ("more than 70", "over 70"),
+    ],
+)  # fmt: skip
+def test_age_groups_are_those_of_the_papers_text(age, group):
+    from clipeval.published.denigration import age_groups
+
+    assert list(age_groups(pd.Series([age]))) == [group]
+
+
 def test_age_groups_are_sums_of_bins(predictions):
     bins = denigration.rates_by(predictions, class_set="denigration", by=["age"])
     groups = denigration.rates_by(predictions, class_set="denigration", by=["age_group"])

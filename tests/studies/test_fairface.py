@@ -401,3 +401,11 @@ def test_an_average_of_few_errors_says_that_its_interval_may_be_too_narrow():
         table[["n", "count"]] = table[["n", "count"]].astype(int)
         shown = show_table(table, "t", "Means.").html
         assert ("]†" in shown) == marked
+
+
+@pytest.mark.parametrize(
+    "race",
+    ["Black", "Indian", "East Asian", "Southeast Asian", "Middle Eastern", "Latino_Hispanic"],
+)
+def test_only_white_is_white(race):
+    assert list(tables.white(["White", race])) == ["White", "Non-White"]

@@ -1,6 +1,7 @@
 """Sensitivity: every combination against the studies run one by one, the breakdown against statsmodels."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -349,3 +350,22 @@ def test_notebook_runs_and_writes_its_tables(real, tiny_face_clip, store, tmp_pa
     lowest = expected.groupby(["study", "quantity"], sort=False)["percent"].min().to_numpy()
     assert tables["range"]["lowest"].to_numpy() == pytest.approx(lowest, abs=1e-3)
     assert (folder / "figures" / "range.pdf").is_file() and (folder / "prompts.json").is_file()
+
+
+@pytest.mark.parametrize("what", ["class set", "templates"])
+def test_results_are_kept_under_the_words_and_not_their_names(tmp_path, what):
+    study = get_study("fairface")
+    base = SimpleNamespace(
+        info=SimpleNamespace(fingerprint="f"), data_hash="d", parameters=study.Parameters()
+    )
+    file = tmp_path / "mine.yaml"
+    keys = []
+    for word in ("cat", "dog"):
+        if what == "class set":
+            file.write_text(f"name: mine\nversion: 1\nclasses: [{word}, person]\n")
+            keys.append(variation._depends(base, study, [str(file)], ["bare"]))
+        else:
+            file.write_text(f'name: mine\nversion: 1\ntemplates: ["a {word} of {{}}"]\n')
+            keys.append(variation._depends(base, study, ["fairface"], [str(file)]))
+    assert keys[0] != keys[1]
+    assert str(file) in str(keys[0])
