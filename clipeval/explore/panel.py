@@ -1,11 +1,10 @@
 """Widgets before an `Explorer`: they pass on what is chosen, show what comes out, and hold no logic."""
 
-import html
-
 import ipywidgets as w
 
 from clipeval.errors import ClipevalError
 from clipeval.explore import keep, view
+from clipeval.output.markup import html
 
 WIDE = {"description_width": "110px"}
 STATIC = "The widgets need a notebook that runs: open it in JupyterLab. The result stands below."
@@ -80,8 +79,10 @@ class Panel(w.VBox):
         choosing.layout.width, asking.layout.width = "38%", "60%"
         keeping = w.HBox([self.name, self.save, self.run])
         note = w.HTML(
-            f"Run study runs {html.escape(self.explorer.session.study.id)} with the class set "
-            "that was saved, on all images."
+            html(
+                "Run study runs {{ study }} with the class set that was saved, on all images.",
+                study=self.explorer.session.study.id,
+            )
         )
         return [
             w.HBox([choosing, asking]),
@@ -138,9 +139,9 @@ class Panel(w.VBox):
     def _save(self) -> None:
         self.saved = self.explorer.save(self.name.value.strip())
         self.run.disabled = False
-        self.kept.value = (
-            f"<p>Saved as {html.escape(str(self.saved.class_set))}. Run it with</p>"
-            f"<pre>{html.escape(self.saved.command)}</pre>"
+        self.kept.value = html(
+            "<p>Saved as {{ saved.class_set }}. Run it with</p><pre>{{ saved.command }}</pre>",
+            saved=self.saved,
         )
 
     def _run(self) -> None:
@@ -150,10 +151,13 @@ class Panel(w.VBox):
             page = keep.run(self.explorer, self.saved, tell=self._tell)
         finally:
             self.run.disabled = False
-        self.kept.value = f"<p>{html.escape(study)} is done: open {html.escape(str(page))}</p>"
+        self.kept.value = html(
+            "<p>{{ study }} is done: open {{ page }}</p>", study=study, page=page
+        )
 
     def _tell(self, study: str, state: str, share: float) -> None:
-        self.kept.value = f"<p>{html.escape(study)}: {html.escape(state)}, {share:.0%}</p>"
+        said = f"{study}: {state}, {share:.0%}"
+        self.kept.value = html("<p>{{ said }}</p>", said=said)
 
     def _try(self, action, place: w.HTML) -> None:
         """Whatever goes wrong is one sentence where the user looks."""
@@ -165,7 +169,9 @@ class Panel(w.VBox):
             sentence = f"{type(error).__name__}: {error}"
         else:
             return
-        place.value = f'<p role="alert" style="color:#a00000">{html.escape(sentence)}</p>'
+        place.value = html(
+            '<p role="alert" style="color:#a00000">{{ sentence }}</p>', sentence=sentence
+        )
 
 
 def _several(options, description: str, chosen) -> w.SelectMultiple:

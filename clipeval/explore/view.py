@@ -1,7 +1,6 @@
 """How an exploration looks: figure, table, caption, and thumbnails for those who ask."""
 
 import base64
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
+from clipeval.output.markup import Grid, render
 
 CAUTION = (
     "These are pictures of the data set, shown because you asked. Mind its terms and the people in "
@@ -143,49 +143,31 @@ def caption(explorer) -> str:
 
 
 def table(explorer) -> str:
-    """The rates as an HTML table, everything escaped; it needs no style sheet."""
+    """The rates as an HTML table; it needs no style sheet."""
     by, rates = list(explorer.choice.by), explorer.rates
-    numbers = rates[["percent", "ci_low", "ci_high"]].itertuples(index=False)
+    ends = rates[["percent", "ci_low", "ci_high"]].itertuples(index=False)
     columns = {name: rates[name].astype(str) for name in by} | {
         "counted": rates["metric"],
         "n": [f"{n:,}" for n in rates["n"]],
-        "top class, %": [f"{p:.1f} [{low:.1f}, {high:.1f}]" for p, low, high in numbers],
+        "top class, %": [f"{p:.1f} [{low:.1f}, {high:.1f}]" for p, low, high in ends],
         "mean probability, %": [f"{p:.1f}" for p in rates["probability"]],
     }
-    sides = ["left"] * (len(by) + 1) + ["right"] * 3
-
-    def row(kind: str, values) -> str:
-        style = "padding:0.1em 0.7em;white-space:nowrap;font-variant-numeric:tabular-nums"
-        cells = (
-            f'<{kind} style="{style};text-align:{side}">{html.escape(str(value))}</{kind[:2]}>'
-            for side, value in zip(sides, values, strict=True)
-        )
-        return f"<tr>{''.join(cells)}</tr>"
-
-    head = row('th scope="col"', columns)
-    body = "\n".join(row("td", values) for values in zip(*columns.values(), strict=True))
-    style = "border-collapse:collapse;line-height:1.4"
-    return (
-        f'<table class="explored" style="{style}"><thead>{head}</thead>\n'
-        f"<tbody>{body}</tbody></table>"
-    )
+    values = [rates[name] for name in ("n", "percent", "probability")]
+    numbers = {i: [f"{v:.6g}" for v in of] for i, of in enumerate(values, start=len(by) + 1)}
+    shown = Grid(list(columns), list(zip(*columns.values(), strict=True)), numbers, len(by) + 1)
+    return render("table", table=shown.about(), caption="", id="")
 
 
 def result(explorer) -> str:
     """Figure, caption and table as HTML; where a figure cannot hold it all, the reason in its place."""
+    about = {"caption": caption(explorer), "table": table(explorer)}
     try:
         fig = figure(explorer)
-        data, about = fig._repr_mimebundle_()
-        picture = (
-            f'<img class="explored" alt="{html.escape(fig.alt)}" style="max-width:100%" '
-            f'width="{about["image/png"]["width"]}" '
-            f'src="data:image/png;base64,{data["image/png"]}">'
-        )
     except ParameterError as error:
-        picture = f"<p>{html.escape(str(error))}</p>"
-    shown = html.escape(caption(explorer))
-    shown = f'<figcaption style="line-height:1.4">{shown}</figcaption>'
-    return f"<figure>{picture}{shown}</figure>\n{table(explorer)}"
+        return render("explored", problem=str(error), **about)
+    data, how = fig._repr_mimebundle_()
+    picture = {"alt": fig.alt, "width": how["image/png"]["width"], "png": data["image/png"]}
+    return render("explored", problem="", **picture, **about)
 
 
 def thumbnails(explorer, n: int = 12, size: int = 96) -> str:
@@ -206,22 +188,22 @@ def thumbnails(explorer, n: int = 12, size: int = 96) -> str:
     if "file" not in explorer.images:
         raise DataError("a pack holds no pictures; name the data set to see them.")
     pictures = sample(explorer.images, n, explorer.choice.seed)
-    shown = " ".join(_thumbnail(picture, size) for picture in pictures.itertuples())
-    return f"<p style='line-height:1.4'><b>{html.escape(CAUTION)}</b></p>\n<div>{shown}</div>"
+    shown = [_thumbnail(picture, size) for picture in pictures.itertuples()]
+    return render("thumbnails", caution=CAUTION, pictures=shown)
 
 
-def _thumbnail(picture, size: int) -> str:
+def _thumbnail(picture, size: int) -> dict[str, str]:
     from PIL import Image
 
     from clipeval.embedding.images import UnreadableImage, open_image, read_bytes
 
-    name, row = html.escape(picture.image_id), getattr(picture, "row", None)
+    row = getattr(picture, "row", None)
     try:
         image = open_image(read_bytes(picture.file, None if row is None else int(row)))
     except (UnreadableImage, OSError) as error:
-        return f"<span>{name}: {html.escape(str(error))}</span>"
+        return {"name": picture.image_id, "problem": str(error), "png": ""}
     image.thumbnail((size, size), Image.Resampling.BICUBIC)
     out = io.BytesIO()
     image.save(out, format="png")
-    data = base64.b64encode(out.getvalue()).decode()
-    return f'<img alt="{name}" title="{name}" src="data:image/png;base64,{data}">'
+    png = base64.b64encode(out.getvalue()).decode()
+    return {"name": picture.image_id, "problem": "", "png": png}

@@ -1,10 +1,12 @@
-"""HTML is made here and nowhere else: by jinja2 templates, in which every value is escaped.
+"""HTML and Markdown are made here and nowhere else, and every value that stands in them is escaped.
 
-Only what a template calls `safe` is not: our own style and script, and what the two filters of
-`clipeval.runs.notebook_page` have made harmless.
+HTML comes of jinja2 templates. Only what one of them calls `safe` is not escaped: HTML that another has made,
+our own style and script, and what the two filters of `clipeval.runs.notebook_page` have made harmless.
 """
 
 import functools
+import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +36,28 @@ def render(template: str, /, **values) -> str:
     values : what the template names; text is escaped
     """
     return environment().get_template(f"{template}.html.j2").render(values)
+
+
+def html(text: str, /, **values) -> str:
+    """A short template, such as "<p>{{ name }}</p>", with its values; text is escaped."""
+    return environment().from_string(text).render(values)
+
+
+def as_markdown(text: object) -> str:
+    """Text from data as Markdown that shows it as it is: no tag, link or emphasis comes of it."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(str(text).split()))
+
+
+class _AsText(string.Formatter):
+    """`str.format`, every value as it would be without Markdown."""
+
+    def format_field(self, value, format_spec):
+        return as_markdown(super().format_field(value, format_spec))
+
+
+def markdown(text: str, /, **values) -> str:
+    """Markdown such as "**{n:,} images** of {name}" with its values, which stay text; see `as_markdown`."""
+    return _AsText().vformat(text, (), values)
 
 
 @dataclass(frozen=True)

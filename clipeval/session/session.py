@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 from clipeval.embedding.images import say_notes
 from clipeval.errors import NotStoredError
 from clipeval.files import sha256, whole_file, write_json
-from clipeval.output.markup import Shown, render
+from clipeval.output.markup import Shown, markdown, render
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
 from clipeval.output.tables import notes_of, show_table, write_table
 from clipeval.session.inputs import Inputs
@@ -89,16 +88,24 @@ class Session(Inputs):
         from IPython.display import Markdown
 
         attrs, info, n = self.images.attrs, self.info, len(self.images)
-        said = {k: as_markdown(attrs.get(k, "")) for k in ("version", "labels", "licence", "terms")}
+        said = {k: attrs.get(k, "") for k in ("name", "version", "labels", "licence", "terms")}
         lines = [
-            f"**Data.** {as_markdown(attrs['name'])}, {said['version']}: {n:,} images. "
-            f"{said['labels']} Licence: {said['licence']}. {said['terms']}",
-            f"**Model.** {as_markdown(f'{info.model} {info.pretrained}'.strip())}, {info.precision}, "
-            f"{as_markdown(info.activation or 'its own')} activation, logit scale {info.logit_scale:.4g}, "
-            f"{info.score}. Preprocess: {as_markdown(_preprocess_text(info))}.",
+            markdown(
+                "**Data.** {name}, {version}: {n:,} images. {labels} Licence: {licence}. {terms}",
+                n=n,
+                **said,
+            ),
+            markdown(
+                "**Model.** {name}, {info.precision}, {activation} activation, logit scale "
+                "{info.logit_scale:.4g}, {info.score}. Preprocess: {preprocess}.",
+                name=f"{info.model} {info.pretrained}".strip(),
+                info=info,
+                activation=info.activation or "its own",
+                preprocess=_preprocess_text(info),
+            ),
         ]
-        lines += [f"**Source.** {as_markdown(text)}" for text in self.source.describe()]
-        lines += [f"**Note.** {as_markdown(note)}" for note in attrs.get("notes", [])]
+        lines += [markdown("**Source.** {text}", text=text) for text in self.source.describe()]
+        lines += [markdown("**Note.** {note}", note=note) for note in attrs.get("notes", [])]
         if attrs.get("planted"):
             lines.insert(
                 0,
@@ -182,9 +189,12 @@ class Session(Inputs):
         both = tops[0].merge(tops[1], on=keys, suffixes=("", "_fp32"))
         differ = both[both["label"] != both["label_fp32"]]
         tasks = ", ".join(f"{task} {n:,}" for task, n in differ["task"].value_counts().items())
-        return (
-            f"**{len(differ):,} of {len(both):,} top labels ({100 * len(differ) / len(both):.2g} %) "
-            f"differ from those with fp32**{f' ({tasks})' if tasks else ''}."
+        return markdown(
+            "**{n:,} of {all:,} top labels ({share:.2g} %) differ from those with fp32**{tasks}",
+            n=len(differ),
+            all=len(both),
+            share=100 * len(differ) / len(both),
+            tasks=f": {tasks}." if tasks else ".",
         )
 
     def table(self, id: str, table: pd.DataFrame, text: str, *, extra=(), **how):
@@ -304,11 +314,6 @@ class Session(Inputs):
             seconds=work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
             **self._kept,
         )
-
-
-def as_markdown(text) -> str:
-    """Text from data as Markdown that shows it as it is: no tag, link or emphasis comes of it."""
-    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", " ".join(str(text).split()))
 
 
 def _preprocess_text(info) -> str:

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from clipeval.output.markup import markdown
 from clipeval.output.provenance import Provenance, package_versions
 from clipeval.session.record import StudyRecord, read_studies
 from clipeval.session.session import Session
@@ -55,7 +56,7 @@ class SummarySession(Session):
         return Markdown(self.about())
 
     def about(self) -> str:
-        """The same as plain text."""
+        """The same as text."""
         if not self.records:
             return (
                 f"No study has been run in this folder yet, so the {self.study.id} is empty; run `clipeval "
@@ -64,7 +65,11 @@ class SummarySession(Session):
         ran = ", ".join(
             f"{study} ({r.dataset.read:,} images)" for study, r in self.records.items() if r.dataset
         )
-        text = f"Model: {', '.join(self.models)}. Studies: {ran}. Each number is explained in its study's notebook."
+        text = markdown(
+            "Model: {models}. Studies: {ran}. Each number is explained in its study's notebook.",
+            models=", ".join(self.models),
+            ran=ran,
+        )
         if len(self.models) > 1:
             text += (
                 f" **The studies ran different models: this {self.study.id} is not of one model.**"

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from clipeval.output.markup import as_markdown
 from clipeval.output.numbers import MISSING, count, interval, number
 from clipeval.output.tables import TABLE_COLUMNS
 from clipeval.session.study import Line, Part
@@ -226,9 +227,6 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
     caution : a sentence to be read first
     """
 
-    def cell(text) -> str:
-        return str(text).replace("|", "\\|").replace("<", "&lt;")
-
     about_parts = parts()
     page = ["# Characterization card", "", *([f"**{caution}.**", ""] if caution else []), about, ""]
     for part, rows in table.groupby("part", sort=False):
@@ -240,13 +238,13 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
         ]
         for row in rows.rename(columns={OVER: "choices"}).itertuples():
             cells = [
-                cell(row.quantity),
+                as_markdown(row.quantity),
                 count(row.n),
                 interval(row.percent, row.ci_low, row.ci_high),
                 getattr(row, "choices", "") or MISSING,
                 number(row.published),
                 number(row.difference, sign=True),
-                row.note,
+                as_markdown(row.note),
             ]
             page.append(f"| {' | '.join(cells)} |")
         page.append("")

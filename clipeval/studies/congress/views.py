@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from clipeval.classify.multilabel import ALPHA
+from clipeval.output.markup import markdown
 from clipeval.stats import wilson
 
 #: value of the parameter `correction` -> its name in captions
@@ -82,8 +83,10 @@ def limits(predictions: pd.DataFrame) -> str:
     least, n = counts.index[-1], int(counts.iloc[-1])
     low, high = wilson(n / 2, n)
     word = {"Female": "women", "Male": "men"}.get(str(least), str(least))
-    return (
-        f"- That a label without a significant difference is given fairly. With {n:,} images of "
-        f"{word}, a rate is uncertain by as much as {50 * float(high - low):.0f} percentage "
-        "points either way."
+    return markdown(
+        "- That a label without a significant difference is given fairly. With {n:,} images of {word}, a "
+        "rate is uncertain by as much as {points:.0f} percentage points either way.",
+        n=n,
+        word=word,
+        points=50 * float(high - low),
     )

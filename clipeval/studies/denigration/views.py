@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from clipeval.output.markup import markdown
 from clipeval.output.sentences import PICKED, between_extremes
-from clipeval.session.session import as_markdown
 from clipeval.stats import extreme_rates
 from clipeval.studies.denigration.tables import rates_by
 
@@ -71,7 +71,8 @@ def in_words(table: pd.DataFrame, by: Sequence[str], confidence: float = 0.95) -
             continue
         names = [" x ".join(map(str, key)) for key in rows[list(by)].itertuples(index=False)]
         found = extreme_rates(rows["count"].to_numpy(int), rows["n"].to_numpy(int), confidence)
-        lines.append(f"- {as_markdown(f'{metric}: {between_extremes(found, names)}')}.")
+        ends = between_extremes(found, names)
+        lines.append(markdown("- {metric}: {ends}.", metric=metric, ends=ends))
     if lines:
         lines.append(f"\n{PICKED.format(100 * confidence)}")
     return "\n".join(lines)
