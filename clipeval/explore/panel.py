@@ -120,8 +120,9 @@ class Panel(w.VBox):
 
     def _wait(self, count: int) -> None:
         what = "a new prompt" if count == 1 else f"{count:,} new prompts"
-        self.message.value = (
-            f'<p role="status">Encoding {what}; the first of a session loads the model ...</p>'
+        self.message.value = html(
+            '<p role="status">Encoding {{ what }}; the first of a session loads the model ...</p>',
+            what=what,
         )
 
     def _show(self) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
 from clipeval.output.markup import Grid, render
+from clipeval.output.numbers import count, interval, number
 
 CAUTION = (
     "These are pictures of the data set, shown because you asked. Mind its terms and the people in "
@@ -148,9 +149,9 @@ def table(explorer) -> str:
     ends = rates[["percent", "ci_low", "ci_high"]].itertuples(index=False)
     columns = {name: rates[name].astype(str) for name in by} | {
         "counted": rates["metric"],
-        "n": [f"{n:,}" for n in rates["n"]],
-        "top class, %": [f"{p:.1f} [{low:.1f}, {high:.1f}]" for p, low, high in ends],
-        "mean probability, %": [f"{p:.1f}" for p in rates["probability"]],
+        "n": [count(n) for n in rates["n"]],
+        "top class, %": [interval(*row) for row in ends],
+        "mean probability, %": [number(p) for p in rates["probability"]],
     }
     values = [rates[name] for name in ("n", "percent", "probability")]
     numbers = {i: [f"{v:.6g}" for v in of] for i, of in enumerate(values, start=len(by) + 1)}

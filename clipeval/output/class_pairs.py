@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from clipeval.output.numbers import number
 from clipeval.output.style import (
     LINE,
     PAD,
@@ -175,12 +176,12 @@ def confusion(
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    texts = [f"{v:,.{decimals}f}" for v in values[values > 0]] or ["0"]
+    texts = [number(v, decimals) for v in values[values > 0]] or ["0"]
     size = min(SIZE, SIZE * (cell - 0.02) / max(map(text_inches, texts)))
     for (i, j), v in np.ndenumerate(values):
         if v > 0:
             ax.text(
-                j, i, f"{v:,.{decimals}f}", ha="center", va="center", size=size,
+                j, i, number(v, decimals), ha="center", va="center", size=size,
                 color=legible(cells.to_rgba(v)),
             )  # fmt: skip
     w, h = fig.get_size_inches()
@@ -194,7 +195,7 @@ def confusion(
     own = [values[i, columns[name]] for i, name in enumerate(matrix.index) if name in columns]
     fig.alt = f"Heat map of {len(rows)} {ylabel} by {len(columns)} {xlabel}, {unit}"
     if own:
-        ends = " to ".join(f"{v:,.{decimals}f}" for v in dict.fromkeys((min(own), max(own))))
+        ends = " to ".join(number(v, decimals) for v in dict.fromkeys((min(own), max(own))))
         fig.alt += f": on the diagonal {ends} a row"
     fig.alt += "."
     return fig

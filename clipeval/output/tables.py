@@ -7,8 +7,9 @@ known truth of test cards in percent, is always shown.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pandas as pd
 from clipeval.errors import DataError
 from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
-from clipeval.output.numbers import count, interval, number, plain
+from clipeval.output.numbers import MISSING, count, interval, number, plain
 from clipeval.stats import LEAST_EXPECTED, doubtful
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
@@ -139,10 +140,12 @@ def write_table(
     paths = {suffix: folder / f"{id}.{suffix}" for suffix in ("csv", "tex")}
     text = _rounded(table).to_csv(index=False, lineterminator="\n")
     paths["csv"].write_text(text, encoding="utf-8", newline="\n")
-    header, rows, numeric = _display(table[:SHOWN], extra)
+    columns = list(_columns(table[:SHOWN], extra))
     caption += notes_of(table, id)
     short = {"published": "publ.", "difference": "diff."}  # so that more tables fit one column
-    header = [short.get(name, name) for name in header]
+    header = [short.get(column.head, column.head) for column in columns]
+    numeric = {i for i, column in enumerate(columns) if column.numbers is not None}
+    rows = list(zip(*(column.texts for column in columns), strict=True))
     tex = booktabs(header, rows, numeric=numeric, caption=caption, label=f"tab:{id}")
     paths["tex"].write_text(tex, encoding="utf-8", newline="\n")
     return paths
@@ -161,43 +164,49 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def _extra(table: pd.DataFrame, extra: Sequence[str]) -> list[str]:
-    return [*(["planted"] if "planted" in table and "planted" not in extra else []), *extra]
+class _Column(NamedTuple):
+    """A column as it is printed."""
+
+    head: str
+    texts: list[str]
+    numbers: np.ndarray | None = None
+    """Its values where they are numbers."""
+    group: bool = False
+    """Whether it says what a row is of."""
 
 
-def _display(table: pd.DataFrame, extra: Sequence[str]) -> tuple[list, list, set]:
-    """Heads, rows of printed cells, and which columns are numbers.
-
-    A metric that is the same throughout becomes the head of the percents.
-    """
-    extra = _extra(table, extra)
+def _columns(table: pd.DataFrame, extra: Sequence[str]) -> Iterator[_Column]:
+    """The columns in their order; a metric that is the same throughout becomes the head of the percents."""
     metrics = table["metric"].astype(str).unique()
-    groups = group_columns(table) + (["metric"] if len(metrics) != 1 else [])
+    for name in group_columns(table) + (["metric"] if len(metrics) != 1 else []):
+        numeric = name != "metric" and pd.api.types.is_numeric_dtype(table[name])
+        values = _numbers(table, name) if numeric else None
+        yield _Column(_head(name), [plain(v) for v in table[name]], values, group=True)
+    value = {name: _numbers(table, name) for name in ("n", *_PERCENTS)}
+    yield _Column("n", [count(v) for v in value["n"]], value["n"])
+    bounds = zip(*(value[name] for name in ("percent", "ci_low", "ci_high")), strict=True)
     head = f"{metrics[0]}, %" if len(metrics) == 1 else "percent"
-    cells = [[plain(v) for v in table[name]] for name in groups]
-    cells.append([count(v) for v in _numbers(table, "n")])
-    bounds = (_numbers(table, name) for name in ("percent", "ci_low", "ci_high"))
-    texts = [interval(*row) for row in zip(*bounds, strict=True)]
-    cells.append([t + DOUBT if d else t for t, d in zip(texts, doubts(table), strict=True)])
-    cells.append([number(v) for v in _numbers(table, "published")])
-    cells.append([number(v, sign=True) for v in _numbers(table, "difference")])
+    texts = [interval(*row) for row in bounds]
+    texts = [t + DOUBT if d else t for t, d in zip(texts, doubts(table), strict=True)]
+    yield _Column(head, texts, value["percent"])
+    yield _Column("published", [number(v) for v in value["published"]], value["published"])
+    texts = [number(v, sign=True) for v in value["difference"]]
+    yield _Column("difference", texts, value["difference"])
+    if "planted" in table and "planted" not in extra:
+        extra = ["planted", *extra]
     for name in extra:
-        planted = name == "planted"
-        values = _numbers(table, name) if planted else table[name]
-        cells.append([number(v) if planted else plain(v) for v in values])
-    names = [*groups, "n", head, "published", "difference", *extra]
-    header = [str(name).replace("_", " ") if name != head else head for name in names]
-    numeric = {i for i, name in enumerate(names) if i >= len(groups) and name not in extra}
-    numeric |= {
-        i
-        for i, name in enumerate(names)
-        if name in table and pd.api.types.is_numeric_dtype(table[name]) and name != "metric"
-    }
-    return header, list(zip(*cells, strict=True)), numeric
+        numeric = name == "planted" or pd.api.types.is_numeric_dtype(table[name])
+        values = _numbers(table, name) if numeric else None
+        texts = map(number, values) if name == "planted" else map(plain, table[name])
+        yield _Column(_head(name), list(texts), values)
+
+
+def _head(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
-    """A study table as it is printed, its numbers beside their texts.
+    """A study table as a page shows it, its numbers beside their texts; columns without any value are left out.
 
     Parameters
     ----------
@@ -209,16 +218,16 @@ def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
     DataError  if the table breaks the schema
     """
     check_table(table)
-    head, rows, numeric = _display(table, extra)
-    extra = _extra(table, extra)
-    groups = len(head) - 4 - len(extra)
-    sources = [*group_columns(table), "metric"][:groups]
-    sources += ["n", "percent", "published", "difference", *extra]
+    empty = {MISSING} if len(table) else set()
+    shown = [c for c in _columns(table, extra) if c.group or set(c.texts) != empty]
     numbers = {
-        i: [f"{v:.6g}" if not np.isnan(v) else "" for v in _numbers(table, sources[i])]
-        for i in sorted(numeric)
+        i: ["" if np.isnan(v) else f"{v:.6g}" for v in column.numbers]
+        for i, column in enumerate(shown)
+        if column.numbers is not None
     }
-    return Grid(head, rows, numbers, groups)
+    rows = list(zip(*(column.texts for column in shown), strict=True))
+    groups = sum(column.group for column in shown)
+    return Grid([column.head for column in shown], rows, numbers, groups)
 
 
 def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[str] = ()) -> Shown:
@@ -243,13 +252,13 @@ def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[st
     return Shown(html, caption, {"kind": "table", "id": id, "caption": caption, "table": about})
 
 
-def show_frame(frame: pd.DataFrame, *, decimals: int = 2) -> Shown | None:
+def show_frame(frame: pd.DataFrame, *, decimals: int | None = None) -> Shown | None:
     """What a cell shows of any DataFrame: its first `SHOWN` rows, everything escaped.
 
     Parameters
     ----------
     frame : its index is shown where it has a name
-    decimals : digits after the point of numbers that are no whole ones
+    decimals : digits after the point of numbers that are not whole; by default three digits in all
 
     Returns
     -------
@@ -259,18 +268,17 @@ def show_frame(frame: pd.DataFrame, *, decimals: int = 2) -> Shown | None:
         frame = frame.reset_index()
     if frame.empty:
         return None
-    columns = [(str(name), frame.iloc[:SHOWN, i]) for i, name in enumerate(frame.columns)]
-    numbers, cells = {}, []
-    for i, (_, column) in enumerate(columns):
-        kind = pd.api.types
-        if kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column):
-            values = column.to_numpy(dtype=float, na_value=np.nan)
-            whole = kind.is_integer_dtype(column)
-            cells.append([number(v, 0 if whole else decimals) for v in values])
-            numbers[i] = ["" if np.isnan(v) else f"{v:.6g}" for v in values]
-        else:
+    numbers, cells, kind = {}, [], pd.api.types
+    for i in range(frame.shape[1]):
+        column = frame.iloc[:SHOWN, i]
+        if not kind.is_numeric_dtype(column) or kind.is_bool_dtype(column):
             cells.append([plain(value) for value in column])
-    head = [name.replace("_", " ") for name, _ in columns]
+            continue
+        values = column.to_numpy(dtype=float, na_value=np.nan)
+        digits = 0 if kind.is_integer_dtype(column) else decimals
+        cells.append([plain(v) if digits is None else number(v, digits) for v in values])
+        numbers[i] = ["" if np.isnan(v) else f"{v:.6g}" for v in values]
+    head = list(map(_head, frame.columns))
     about = Grid(head, list(zip(*cells, strict=True)), numbers).about()
     note = f"The first {SHOWN} of {len(frame):,} rows." if len(frame) > SHOWN else ""
     html = render("table", table=about, caption=note, id="")
