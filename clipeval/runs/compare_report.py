@@ -101,9 +101,9 @@ def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[
             plan.append((name, rows, "images_of", "method" if several else None, text))
     written = []
     for id, table, y, panel, text in plan:
-        how = {"y": y, "hue": "model", "panel": panel}
-        shown = interval_plot(table, **how, width="double")
-        alt = alt_text(table, **how, names={"what": "quantity", "images_of": "group"})
+        axes = {"y": y, "hue": "model", "panel": panel}
+        shown = interval_plot(table, **axes, width="double")
+        alt = alt_text(table, **axes, names={"what": "quantity", "images_of": "group"})
         said = caption(text, about, intervals=how, published_source=_sources(found, table))
         save_figure(shown, out / "figures", id, said, about, alt=alt)
         written.append((id, said, alt))

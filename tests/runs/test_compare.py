@@ -349,14 +349,32 @@ def test_few_clusters_are_said_and_what_p_they_can_reach():
     assert not many["few"] and many["p"] == many["smallest_p"] == pytest.approx(1 / 10_001)
 
 
-def test_the_page_shows_clusters_where_there_are_some(runs, tmp_path):
+def clustered() -> compare.Comparison:
+    """Two models on 40 frames of four sequences, half of them of one group."""
     clusters = np.repeat(list("pqrs"), 10)
     entries = [entry("a", np.zeros(40), clusters), entry("b", np.arange(40) < 4, clusters)]
+    for e in entries:
+        group = e.outcomes[:20].assign(images_of="night")
+        object.__setattr__(e, "outcomes", pd.concat([e.outcomes, group], ignore_index=True))
     rates = compare._side_by_side("cctv", entries_with_records(entries), 0)
     paired = compare._adjusted(paired_tests(entries).assign(study="cctv"))
     paired = paired[["study", *(c for c in paired if c != "study")]]
-    found = compare.Comparison(rates, paired, [], ["a", "b"], False)
-    page = write_comparison(found, tmp_path).read_text("utf-8")
+    return compare.Comparison(rates, paired, [], ["a", "b"], False)
+
+
+def test_captions_say_what_the_bars_are(tmp_path):
+    """Of every figure, on the page and in the file itself."""
+    soup = BeautifulSoup(write_comparison(clustered(), tmp_path).read_text("utf-8"), "html.parser")
+    captions = [figure.figcaption.get_text() for figure in soup.select("figure:has(img)")]
+    captions += [path.read_text("utf-8") for path in (tmp_path / "figures").glob("*.svg")]
+    assert len(captions) == 4  # the overview, and the only quantity by group
+    for caption in captions:
+        bars = "bars: 95 % Wilson intervals, over clusters (sequences, people) a bootstrap"
+        assert bars in caption.replace("Bars", "bars") and "'y'" not in caption
+
+
+def test_the_page_shows_clusters_where_there_are_some(runs, tmp_path):
+    page = write_comparison(clustered(), tmp_path).read_text("utf-8")
     for head in ("interval", "clusters", "few", "smallest p"):
         assert f">{head}</th>" in page, head
     assert "bootstrap over few clusters" in page
