@@ -8,6 +8,8 @@ from clipeval.classify.word_files import find, known_files, part, read, refuse_u
 from clipeval.errors import ClassSetError
 from clipeval.files import sha256
 
+#: what a class set's file may hold beside its name, version and source
+_KEYS = ("tasks", "classes", "categories", "variants", "answers")
 _PLACES = re.compile(r"\{a?\}")
 #: texts that begin with the sound of a vowel, as far as spelling tells: an hour, but a uniform
 _AN = re.compile(
@@ -32,6 +34,9 @@ class ClassSet:
         Task -> class (the name shown in tables) -> the text that a template receives.
     categories : dict of str to list of str
         Named groups of classes, such as the harm categories of a denigration set.
+    answers : dict of str to dict of str to str
+        What an answer that was made elsewhere says, where it is not spelled as a class: answer ->
+        task -> class. One answer may speak to several tasks.
     """
 
     name: str
@@ -41,6 +46,7 @@ class ClassSet:
     categories: dict[str, list[str]] = field(default_factory=dict)
     variant: str = ""
     note: str = ""
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def spec(self) -> str:
@@ -54,7 +60,7 @@ class ClassSet:
 
     @property
     def hash(self) -> str:
-        """sha256 of all that decides a prediction."""
+        """sha256 of all that decides what a model answers."""
         return _digest(self.tasks, self.categories)
 
     def classes(self, task: str | None = None) -> dict[str, str]:
@@ -80,7 +86,7 @@ class Templates:
     @property
     def label(self) -> str:
         """Name and version for captions."""
-        return f"{self.name} v{self.version}"
+        return f"{self.name} v{self.version}" if self.version else self.name
 
     @property
     def hash(self) -> str:
@@ -91,6 +97,10 @@ class Templates:
         """Every template with `text` in its place."""
         article = "an" if _AN.match(text) else "a"
         return [t.replace("{a}", article).replace("{}", text) for t in self.templates]
+
+
+#: templates of answers that were made elsewhere, where nobody said how they were asked for
+NOT_STATED = Templates("not stated", "", "prompts are unknown", ("{}",))
 
 
 def _check(class_set: ClassSet, origin) -> ClassSet:
@@ -151,7 +161,7 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
     if isinstance(spec, ClassSet):
         return spec
     path, variant = find(spec, "class_sets", "class set")
-    content, origin = read(path, "tasks", "classes", "categories", "variants"), path.name
+    content, origin = read(path, *_KEYS), path.name
     name = part(content, "name", str, origin) or path.stem
     tasks = part(content, "tasks", dict, origin)
     if "classes" in content:  # short form: one task, named like the set
@@ -176,8 +186,33 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
         categories={key: list(part(categories, key, list, origin)) for key in categories},
         variant=variant,
         note=note,
+        answers=_answers(part(content, "answers", dict, origin), tasks, variant, origin),
     )
     return _check(class_set, origin)
+
+
+def _answers(listed: dict, tasks: dict, variant: str, origin: str) -> dict[str, dict[str, str]]:
+    """`answers:` as answer -> task -> class; `answer: class` counts for every task that has the class."""
+    found = {}
+    for answer, means in listed.items():
+        if isinstance(means, str):
+            means = {task: means for task, classes in tasks.items() if means in classes} or {
+                "": means
+            }
+        if not isinstance(means, dict):
+            raise ClassSetError(
+                f'{origin}: the answer "{answer}" means {means}; write a class, or task: class.'
+            )
+        known = {task: name for task, name in means.items() if name in tasks.get(task, ())}
+        if known != means and not variant:  # a variant may lack the class
+            task, name = next(item for item in means.items() if item not in known.items())
+            of = f' of task "{task}"' if task else ""
+            raise ClassSetError(
+                f'{origin}: the answer "{answer}" means "{name}", which is not a class{of}; '
+                "correct it or add the class."
+            )
+        found[answer] = known
+    return found
 
 
 def _texts(classes, task: str, origin: str) -> dict[str, str]:
@@ -301,7 +336,7 @@ def list_class_sets():
     for path in known_files("class_sets").values():
         if re.search(r"^templates:", path.read_text("utf-8"), re.MULTILINE):
             continue  # a user's own folder holds both
-        variants = read(path, "tasks", "classes", "categories", "variants").get("variants") or {}
+        variants = read(path, *_KEYS).get("variants") or {}
         for variant in ["", *variants]:
             found = load_class_set(f"{path.stem}:{variant}" if variant else path.stem)
             rows.append(

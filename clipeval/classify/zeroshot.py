@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import ClassSetError
+from clipeval.errors import ClassSetError, DataError
 
 CHUNK = 4096  # images scored at once, so that memory does not grow with their number
 
@@ -72,7 +72,9 @@ def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
     images : ndarray (n, d), float32, unit rows
     weights : ndarray (k, d) or (n, k, d) (each image its own classes), float32, unit rows
     info : ModelInfo
-        `logit_scale`, `logit_bias` and `score`: "softmax" over the classes, or "sigmoid" of each.
+        `logit_scale`, `logit_bias` and `score`: "softmax" over the classes, or "sigmoid" of each; of
+        answers made elsewhere also "given" (the similarities are probabilities), "label, given" (of
+        the top class alone) or "label" (no probability is known: nan).
 
     Returns
     -------
@@ -92,6 +94,16 @@ def similarities(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def shares(similarity: np.ndarray, info) -> np.ndarray:
     """Probability of each class from the cosines (n, k); `info` as in `probabilities`."""
+    if info.score.startswith("label") and (similarity.max(axis=1) <= 0).any():
+        raise DataError(
+            f"{int((similarity.max(axis=1) <= 0).sum()):,} images were given a class that is not on "
+            "offer here, and their answer among these classes is unknown; offer every class that was "
+            "given."
+        )
+    if info.score == "label":
+        return np.full(similarity.shape, np.nan)
+    if info.score.endswith("given"):
+        return np.asarray(similarity, np.float64)
     logits = similarity * info.logit_scale + (info.logit_bias or 0.0)
     if info.score == "sigmoid":
         return np.exp(-np.logaddexp(0.0, -logits))

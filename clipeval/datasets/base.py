@@ -5,6 +5,8 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,27 @@ def need_folder(data: str | Path, dataset: str, holds: str) -> Path:
         digits = f" (write a name of digits as ./{data})" if str(data).isdigit() else ""
         raise DataError(f"{data} does not exist{digits}; for {dataset}, data is {holds}.")
     return path
+
+
+_needed: ContextVar[bool] = ContextVar("photographs_needed", default=True)
+
+
+@contextmanager
+def without_photographs():
+    """In this block label files are read though their photographs are not here.
+
+    The `file` of an image that is not here is its name in the label file.
+    """
+    token = _needed.set(False)
+    try:
+        yield
+    finally:
+        _needed.reset(token)
+
+
+def photographs_needed() -> bool:
+    """Whether every labelled image must be here; see `without_photographs`."""
+    return _needed.get()
 
 
 def find_images(root: str | Path, names: Iterable[str]) -> list[str | None]:
@@ -159,6 +182,8 @@ def need_images(root: str | Path, names: pd.Series, path) -> list[str]:
     names : Series of str, relative to `root`, indexed by line in `path`
     """
     files = find_images(root, names.tolist())
+    if not photographs_needed():
+        return [file or name for file, name in zip(files, names, strict=True)]
     if None in files:
         absent = names[[file is None for file in files]]
         for line, name in absent.items():

@@ -101,6 +101,10 @@ def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, l
         rest["file"], rest["row"] = str(path.absolute()), range(len(rows))
         rest["image_id"] = numbered if ids is None else need_ids(ids, path)
         return rest, []
+    if not (base.photographs_needed() or file or {"file", "path"} & set(rows.columns)):
+        labelfile.need_columns(rows, ["image_id"], path)
+        ids = need_ids(rows["image_id"].astype(str).str.strip(), path)
+        return rows.drop(columns="image_id").assign(image_id=ids, file=ids), []
     column = image_column(rows, path, file)
     names = base.tidy(rows[column])
     files = pd.Series(base.need_images(path.parent, names, path), index=rows.index)

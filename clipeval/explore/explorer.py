@@ -199,12 +199,13 @@ class Explorer:
         prompts = prompts_for(class_set, templates)
         weights = zeroshot.class_weights(prompts, self._encode)
         self.session.refuse_one_text([("these classes", prompts)])
-        found = zeroshot.probabilities(self._matrix[chosen], weights, self.session.info)
+        near = zeroshot.similarities(self._matrix[chosen], weights)
+        found = zeroshot.shares(near, self.session.info)
         # nothing is changed before everything was accepted
         self.choice, self.items = choice, items
         self.class_set, self.templates = class_set, templates
         self.probabilities = pd.DataFrame(found, columns=list(class_set.classes()))
-        top = self.probabilities.columns.to_numpy()[found.argmax(axis=1)]
+        top = self.probabilities.columns.to_numpy()[near.argmax(axis=1)]
         self.images = self._all.iloc[chosen].reset_index(drop=True).assign(top=top)
         self.scores = self._score()
         self.rates = self._rate()

@@ -102,7 +102,13 @@ def _given(session, class_set: Path, templates: str) -> dict:
     """The session's parameters that differ from its study's defaults, with what was saved."""
     values = session.parameters.model_dump()
     values |= {"class_set": str(class_set), "templates": templates}
-    for name in ("data", "pretrained", "store", "pack"):  # must mean the same from any folder
+    for name in (
+        "data",
+        "pretrained",
+        "store",
+        "pack",
+        "scores",
+    ):  # must mean the same from any folder
         if values.get(name) and (path := Path(values[name]).expanduser()).exists():
             values[name] = str(path.resolve())
     fields = type(session.parameters).model_fields

@@ -43,34 +43,50 @@ class ModelInfo:
     """Name as given, with folders reduced to their last part."""
     pretrained: str
     """Tag or name of the weight file; empty where the model's name says it all. Raw or ema as below."""
-    precision: str
-    """fp32, fp16 or bf16."""
-    resize: str
+    precision: str | None
+    """fp32, fp16 or bf16; None where it is unknown, as other fields of a model whose answers were made elsewhere."""
+    resize: str | None
     """model (its own preprocess), letterbox or squash."""
-    activation: str
+    activation: str | None
     """quickgelu or gelu in open_clip's own towers; empty where no such tower exists."""
-    preprocess: dict
+    preprocess: dict | None
     """size, mode, mean, std, interpolation, resize_mode, fill_color."""
     logit_scale: float
     """Factor of the cosine similarities, already exponentiated."""
     logit_bias: float | None
     """Added to the scaled similarities; SigLIP has one."""
     score: str
-    """softmax or sigmoid: how the model was trained to turn similarities into probabilities."""
+    """softmax or sigmoid: how the model was trained to turn similarities into probabilities; of answers made
+    elsewhere also given (probabilities as they are), label (the top class alone) or label, given."""
     context_length: int | None
     """Tokens that the text tower reads, start and end tokens included."""
     embed_dim: int
     """Length of a projected embedding."""
     has_text: bool
     """False for image-only backbones."""
-    weights_sha256: str
+    weights_sha256: str | None
     """Of the bytes of the weight file."""
-    weights: str
+    weights: str | None
     """Hub id or file name of the weights; and raw or ema (averaged), where the file holds both."""
     versions: dict
     """Installed versions of the libraries that compute embeddings."""
     fingerprint: str
     """sha256 over everything that can change an embedding; the device is not part of it."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether weights and preprocess are known, so that it can be asked anything else."""
+        return self.weights_sha256 is not None
+
+    @property
+    def has_top_alone(self) -> bool:
+        """Whether only the top class of each image is known, and no score of the others."""
+        return self.score.startswith("label")
+
+    @property
+    def weights_text(self) -> str:
+        """The weights as reports name them: "weights sha256 0123456789ab" or "weights unknown"."""
+        return f"weights sha256 {self.weights_sha256[:12]}" if self.is_known else "weights unknown"
 
     @property
     def name(self) -> str:

@@ -36,9 +36,10 @@ def to_json(content) -> bytes:
 
 
 def to_npy(matrix: np.ndarray) -> bytes:
-    """A float32 matrix in numpy's own format."""
+    """A matrix in numpy's own format: float64 as it is, all else as float32."""
     stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(matrix, dtype=np.float32), allow_pickle=False)
+    kind = np.float64 if matrix.dtype == np.float64 and matrix.size else np.float32
+    np.save(stream, np.ascontiguousarray(matrix, dtype=kind), allow_pickle=False)
     return stream.getvalue()
 
 

@@ -22,7 +22,7 @@ FIXED = (
     "precision",
     "resize",
 )
-FIXED = (*FIXED, "pack")
+FIXED = (*FIXED, "pack", "scores", "scores_are", "scale")
 
 
 def plan_pack(

@@ -86,6 +86,15 @@ class _Recording(Source):
         self.texts |= dict(zip(prompts, found, strict=True))
         return found
 
+    def wording(self, templates):
+        return self.source.wording(templates)
+
+    def answers(self, classes):
+        return self.source.answers(classes)
+
+    def check_offers(self, study, offers):
+        self.source.check_offers(study, offers)
+
     def remember(self, name, key, compute):
         return compute()  # what was kept would not tell what it was computed from
 
@@ -137,7 +146,8 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         if (path := run / study / "predictions.parquet").is_file():
             reason = "the data, the model or the code are not the same now"
             _refuse_change(predictions[study], pd.read_parquet(path), run, study, reason)
-        if session.info.has_text and (prompts := _prompts(run / study)):
+        known = session.info.has_text and session.info.is_known
+        if known and (prompts := _prompts(run / study)):
             session.encode(prompts)
         ranges(session)  # what its notebook asks in other words
         model = session.info.fingerprint
@@ -292,7 +302,15 @@ def _refuse_change(found: pd.DataFrame, known, run: Path, study: str, reason: st
 def _folders(session: Session) -> set[str]:
     """Folders of this machine that the session works with."""
     p = session.parameters
-    paths = [p.data, p.store, p.pack, p.model.removeprefix("local-dir:"), p.pretrained, p.out]
+    paths = [
+        p.data,
+        p.store,
+        p.pack,
+        p.scores,
+        p.model.removeprefix("local-dir:"),
+        p.pretrained,
+        p.out,
+    ]
     paths = [os.path.expanduser(path) for path in paths if path]
     known = {os.path.realpath(path) for path in paths if os.path.exists(path)}
     return known | {path for path in paths if os.path.isabs(path)} | {str(session.store.root)}

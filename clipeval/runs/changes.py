@@ -80,9 +80,11 @@ def made_from(record: StudyRecord) -> dict[str, str]:
         found["code"] = version
     if model := record.model:
         found["model"] = model.name
-        found["weights"] = model.weights_sha256[:12]
+        found["weights"] = (model.weights_sha256 or "unknown")[:12]
         found["preprocess"] = json.dumps(model.preprocess, sort_keys=True)
         found["precision"] = model.precision
+    if record.scores:
+        found["answers"] = record.scores[:12]
     if data := record.dataset:
         found["data set"] = f"{data.name}, {data.version}, {data.hash[:12]}"
     if train := record.train:

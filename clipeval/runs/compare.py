@@ -82,8 +82,8 @@ def label_runs(runs: list[Run]) -> list[str]:
         facts.append(
             [
                 " + ".join(sorted(names)) or run.name,
-                models[0].precision if models else "",
-                models[0].resize if models else "",
+                (models[0].precision or "") if models else "",
+                (models[0].resize or "") if models else "",
                 run.name,
                 str(run.folder),
             ]

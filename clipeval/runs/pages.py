@@ -124,14 +124,9 @@ def _provenance(record: StudyRecord) -> dict[str, str]:
         return {}
     rows = {}
     if model := record.model:
-        rows |= {
-            "Model": model.name,
-            "Weights": f"{model.weights}, sha256 {model.weights_sha256}",
-            "Precision, activation": f"{model.precision}, {model.activation or 'own'}",
-            "Logit scale, bias": f"{model.logit_scale:.6g}, {model.logit_bias}",
-            "Preprocess": json.dumps(model.preprocess),
-            "Device": record.device,
-        }
+        rows |= {"Model": model.name, **_about(model)}
+        rows["Answers"] = f"made elsewhere, sha256 {record.scores}" if record.scores else ""
+        rows["Device"] = record.device
     if data := record.dataset:
         rows |= {
             "Data": f"{data.name}, {data.version}; {data.read:,} of {data.images:,} images read",
@@ -148,6 +143,18 @@ def _provenance(record: StudyRecord) -> dict[str, str]:
         "Parameters": _parameters(record),
         "Code": _code(record),
         "Versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
+    }
+
+
+def _about(model) -> dict[str, str]:
+    """What is known of a model; of answers made elsewhere that it is not."""
+    if not model.is_known:
+        return {"Weights, preprocess": "unknown", "Logit scale": f"{model.logit_scale:.6g}"}
+    return {
+        "Weights": f"{model.weights}, sha256 {model.weights_sha256}",
+        "Precision, activation": f"{model.precision}, {model.activation or 'own'}",
+        "Logit scale, bias": f"{model.logit_scale:.6g}, {model.logit_bias}",
+        "Preprocess": json.dumps(model.preprocess),
     }
 
 
@@ -204,7 +211,7 @@ def _summary(run: RunRecord) -> dict[str, str]:
     models, data = {}, {}
     for record in run.studies.values():
         if model := record.model:
-            models[f"{model.name} (weights sha256 {model.weights_sha256[:12]})"] = None
+            models[f"{model.name} ({model.weights_text})"] = None
         if found := record.dataset:
             name = ", ".join(filter(None, [found.name, found.version]))
             data[f"{name}: {found.read:,} photographs"] = None

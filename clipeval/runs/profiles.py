@@ -101,7 +101,9 @@ def _absolute(name: str, value):
     if ".yaml:" in path:
         path, _, variant = path.partition(".yaml:")
         path, variant = f"{path}.yaml", f":{variant}"
-    is_path = prefix or name in ("data", "pack", "store") or "/" in path or Path(path).suffix
+    is_path = (
+        prefix or name in ("data", "pack", "scores", "store") or "/" in path or Path(path).suffix
+    )
     found = Path(path).expanduser()
     if not path or not is_path or not (found.exists() or name == "store"):
         return value

@@ -6,6 +6,7 @@ import time
 import pandas as pd
 
 from clipeval.classify.class_sets import (
+    NOT_STATED,
     ClassSet,
     flat_prompts,
     load_class_set,
@@ -96,8 +97,8 @@ class Inputs:
 
     @functools.cached_property
     def templates(self):
-        """The prompt templates that the parameters name."""
-        return load_templates(self.parameters.templates)
+        """The prompt templates that the parameters name, if it is known that prompts were made so."""
+        return self.source.wording(load_templates(self.parameters.templates))
 
     # -- of the source ---------------------------------------------------------------------------
 
@@ -135,9 +136,11 @@ class Inputs:
         Raises
         ------
         ClassSetError  naming whose classes they are, and both
+        ModelError, ClassSetError  if the source cannot answer among them
         """
         from clipeval.classify.zeroshot import refuse_one_text
 
+        self.source.check_offers(self.study, offers)
         flat = list(dict.fromkeys(flat_prompts(offers)))
         told = flat and (self.source.signs_ahead if ahead else self.source.signs)(flat)
         signs = dict(zip(flat, told or [], strict=bool(told)))
@@ -204,10 +207,13 @@ class Inputs:
         return self.with_groups(found)
 
     def _ranks(self, asked: int | None) -> int | None:
-        return min((n for n in (asked, self.ranks) if n is not None), default=None)
+        known = 1 if self.info.has_top_alone else None
+        return min((n for n in (asked, self.ranks, known) if n is not None), default=None)
 
     def note_prompts(self, task, class_set: ClassSet, templates, prompts: dict) -> None:
         """Remember prompts for prompts.json; a task asked in a second way is told apart by its name."""
+        if templates == NOT_STATED:
+            prompts = {label: ["unknown"] for label in prompts}
         name, wording = task, f"{class_set.spec}, {templates.name}"
         if self._prompts.get(name, prompts) != prompts:
             name = f"{task} ({wording})"

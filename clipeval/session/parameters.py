@@ -62,6 +62,15 @@ class Parameters(BaseModel):
     workers: int = Field(-1, ge=-1, description="processes that read images; -1 for automatic")
     store: str = Field("", description="folder of stored embeddings; empty for the user's cache")
     pack: str = Field("", description="a pack to read in place of images and model")
+    scores: str = Field(
+        "", description="answers made elsewhere to read in place of a model: CSV or parquet"
+    )
+    scores_are: Literal["", "cosine", "logit", "prob"] = Field(
+        "", description="what their columns hold: cosine, logit or prob; empty for labels"
+    )
+    scale: float = Field(
+        100.0, gt=0, le=1000, description="what cosines are multiplied by before the softmax"
+    )
     out: str = Field("", description="run folder; empty for clipeval-run in the working directory")
 
     @property
@@ -99,6 +108,8 @@ def parse(kind: type[Parameters], values: dict, *, study: str) -> Parameters:
 
 def refuse_cards(parameters: Parameters) -> None:
     """ParameterError where a real model would read test cards: nobody planted anything for it."""
+    if parameters.scores:
+        return
     if parameters.dataset == "testcards" and parameters.model != "testcard":
         raise ParameterError(
             f"model={parameters.model} is asked to read test cards, which only model=testcard can; "

@@ -118,6 +118,8 @@ class StudyRecord(_Record):
     """True for a replay on test cards, which says nothing of any model."""
     pack: str = ""
     """sha256 of the pack that stood in for images and model; empty where there was none."""
+    scores: str = ""
+    """sha256 of the file of answers made elsewhere; empty where a model was asked."""
     class_sets: dict[str, Wording] = {}
     """Label of each class set that was asked, such as "denigration v1"."""
     templates: dict[str, Wording] = {}

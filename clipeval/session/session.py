@@ -59,9 +59,9 @@ class Session(Inputs):
         return Provenance(
             model=self.info.model,
             pretrained=self.info.pretrained,
-            precision=p.precision,
-            activation=self.info.activation,
-            resize=p.resize,
+            precision=p.precision if self.info.is_known else "",
+            activation=self.info.activation or "",
+            resize=p.resize if self.info.is_known else "",
             device=self.work()["device"],
             dataset=attrs["name"],
             version=attrs.get("version", ""),
@@ -95,14 +95,7 @@ class Session(Inputs):
                 n=n,
                 **said,
             ),
-            markdown(
-                "**Model.** {name}, {info.precision}, {activation} activation, logit scale "
-                "{info.logit_scale:.4g}, {info.score}. Preprocess: {preprocess}.",
-                name=f"{info.model} {info.pretrained}".strip(),
-                info=info,
-                activation=info.activation or "its own",
-                preprocess=_preprocess_text(info),
-            ),
+            markdown("**Model.** {model}.", model=_model_text(info)),
         ]
         lines += [markdown("**Source.** {text}", text=text) for text in self.source.describe()]
         lines += [markdown("**Note.** {note}", note=note) for note in attrs.get("notes", [])]
@@ -135,12 +128,14 @@ class Session(Inputs):
         special = f" {special}" if (special := say_notes(embeddings.notes)) else ""
         if len(lost) == 0:
             path.unlink(missing_ok=True)
-            return Markdown(f"All {len(embeddings):,} images could be read.{special}")
+            read = markdown("{read}", read=self.source.read)
+            return Markdown(f"All {len(embeddings):,} images {read}.{special}")
         self.folder.mkdir(parents=True, exist_ok=True)
         lost[["image_id", "reason"]].to_csv(path, index=False, lineterminator="\n")
         total = len(lost) + len(embeddings)
+        said = markdown("{lost}", lost=self.source.lost)
         return Markdown(
-            f"**{len(lost):,} of {total:,} images could not be read** (listed in unreadable.csv); "
+            f"**{len(lost):,} of {total:,} images {said}** (listed in unreadable.csv); "
             f"rates below are over {len(embeddings):,}.{special}"
         )
 
@@ -290,7 +285,7 @@ class Session(Inputs):
             title=self.study.title,
             parameters=self.parameters.model_dump(),
             model=self.info,
-            device=work["device"] or "none: every embedding was stored",
+            device=work["device"] or self.source.no_device,
             dataset={
                 "name": attrs["name"],
                 **{name: attrs.get(name, "") for name in said},
@@ -302,7 +297,7 @@ class Session(Inputs):
             },
             train=train and {"images": len(train[1]), "hash": dataset_hash(*train)},
             test_cards=bool(attrs.get("planted")),
-            pack=self.source.sha256,
+            **{"pack" if self.parameters.pack else "scores": self.source.sha256},
             class_sets=self._class_sets,
             templates={self.templates.label: {"hash": self.templates.hash}},
             prompts_hash=sha256(json.dumps(self._prompts)),
@@ -314,6 +309,17 @@ class Session(Inputs):
             seconds=work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
             **self._kept,
         )
+
+
+def _model_text(info) -> str:
+    """What a report says of a model, what is unknown included."""
+    if not info.is_known:
+        scale = f", logit scale {info.logit_scale:.4g}" if info.score == "softmax" else ""
+        return f"{info.name}, {info.weights_text}{scale}"
+    return (
+        f"{info.name}, {info.precision}, {info.activation or 'its own'} activation, logit scale "
+        f"{info.logit_scale:.4g}, {info.score}. Preprocess: {_preprocess_text(info)}"
+    )
 
 
 def _preprocess_text(info) -> str:

@@ -84,6 +84,8 @@ class Study:
     """Parameters with which it runs on a model that has no text encoder; None if it cannot."""
     words_alone: ClassVar[Mapping] = {}
     """Parameters with which it asks no more than what words can change."""
+    every_class: ClassVar[bool] = False
+    """Whether it reads a score of every class of an image, and not the top class alone."""
     is_summary: ClassVar[bool] = False
     """Whether it is made of other studies' tables and runs after them; see `Summary`."""
     Session: ClassVar[type] = Session

@@ -42,7 +42,7 @@ class SummarySession(Session):
         names = dict.fromkeys(r.dataset.name for r in records if r.dataset)
         return Provenance(
             model=" and ".join(self.models),
-            precision=next((r.model.precision for r in records if r.model), ""),
+            precision=next((r.model.precision or "" for r in records if r.model), ""),
             dataset="; ".join(names),
             labels="Group labels are those of each data set.",
             test_cards=any(r.test_cards for r in records),

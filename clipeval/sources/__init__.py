@@ -1,7 +1,7 @@
 """What answers a session: images, what is known of the model, embeddings and prompts.
 
-`open_source` picks by the parameters: live images and a model (`live.Live`), or a pack (`packed.Packed`).
-Answers made elsewhere would be a third kind, a subclass of `base.Source` as these are.
+`open_source` picks by the parameters: live images and a model (`live.Live`), a pack (`packed.Packed`), or
+answers made elsewhere (`scores.Scores`).
 """
 
 from clipeval.sources.base import Source
@@ -21,12 +21,18 @@ def open_source(parameters, *, study: str, deck: str = "", progress: bool = True
 
     Raises
     ------
-    DataError, ParameterError  if a pack is named and cannot be read or does not hold the study
+    DataError, ParameterError  if a pack is named and cannot be read or does not hold the study, or
+        answers made elsewhere cannot be read
+    ClassSetError  if these answers cannot be told apart by the class sets that are named
     """
     if parameters.pack:
         from clipeval.sources.packed import Packed
 
         return Packed(parameters, study=study, progress=progress)
+    if parameters.scores:
+        from clipeval.sources.scores import Scores
+
+        return Scores(parameters, study=study, deck=deck, progress=progress)
     from clipeval.sources.live import Live
 
     return Live(parameters, study=study, deck=deck, progress=progress)

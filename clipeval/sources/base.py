@@ -36,6 +36,9 @@ class Source(ABC):
 
     may_embed = False
     sha256 = ""
+    #: what is said of images, of those that are in no rate, and of the device where no model was loaded
+    read, lost = "could be read", "could not be read"
+    no_device = "none: every embedding was stored"
 
     def __init__(self, parameters, *, study: str, progress: bool = True):
         self.parameters, self.study, self.progress = parameters, study, progress
@@ -60,6 +63,28 @@ class Source(ABC):
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> np.ndarray:
         """Unit rows (n, d) float32 of prompts."""
+
+    def wording(self, templates):
+        """The `Templates` that prompts were made with, as far as that is known; by default these."""
+        return templates
+
+    def answers(self, classes: Mapping[str, Sequence[str]]) -> bool:
+        """Whether it can answer among classes (class -> prompts); a model always can."""
+        return True
+
+    def check_offers(self, study, offers) -> None:
+        """Refuse questions that it cannot answer; a model can answer all.
+
+        Parameters
+        ----------
+        study : the study that asks
+        offers : classes on offer together, as from `Study.rivals`
+
+        Raises
+        ------
+        ModelError, ClassSetError  naming what is not known
+        """
+        return None
 
     def signs(self, prompts: Sequence[str]) -> list[Hashable] | None:
         """What each prompt is to the model: prompts with equal signs are one text to it.

@@ -297,9 +297,9 @@ class Pack:
         return {"matrix": matrix, "unreadable": lost, **columns}
 
     def _matrix(self, name: str, n: int) -> np.ndarray:
-        """A member's float32 matrix (n, d)."""
+        """A member's matrix (n, d): float32, or float64 of scores made elsewhere."""
         matrix = np.load(self.file(name), allow_pickle=False)
-        if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != n:
+        if matrix.dtype not in (np.float32, np.float64) or matrix.ndim != 2 or len(matrix) != n:
             raise ValueError(f"{matrix.dtype} of shape {matrix.shape}, where {n} rows belong")
         return matrix
 

@@ -2,7 +2,7 @@
 
 import functools
 
-from clipeval.errors import NotStoredError
+from clipeval.errors import ModelError, NotStoredError
 from clipeval.sources.base import Source
 from clipeval.sources.pack_file import open_pack
 
@@ -34,6 +34,20 @@ class Packed(Source):
 
     def encode(self, prompts):
         return self.file.encode(self.study, prompts)
+
+    def wording(self, templates):
+        from clipeval.classify.class_sets import NOT_STATED
+
+        stated = self.file.study(self.study).get("templates", {})
+        return NOT_STATED if NOT_STATED.label in stated else templates
+
+    def answers(self, classes):
+        try:
+            return bool(
+                self.encode([prompt for texts in classes.values() for prompt in texts]).size
+            )
+        except ModelError:
+            return False
 
     def other(self, *, stored_only=False, **changes):
         raise NotStoredError("a pack holds one precision and one way to bring images to size.")

@@ -41,6 +41,7 @@ class Cctv(Study):
     Parameters = Parameters
     deck = "cctv"
     card = CARD
+    every_class = True
 
     def rivals(self, session) -> list[tuple[str, dict]]:
         """The captions of each frame's questions."""

@@ -55,6 +55,7 @@ class Celebrities(Study):
     Parameters = Parameters
     deck = "celebrities"
     card = CARD
+    every_class = True
 
     def about(self, session) -> dict:
         """What captions say beside the usual: the protocol, and that each rate has an n of its own."""

@@ -46,6 +46,7 @@ class ClassDesign(Study):
     Parameters = Parameters
     deck = "fairface"
     card = CARD
+    every_class = True
     varies = "denigration"
 
     def about(self, session) -> dict:

@@ -84,6 +84,7 @@ class Congress(Study):
     Parameters = Parameters
     deck = "congress"
     card = CARD
+    every_class = True
 
     def check(self, session) -> None:
         """Genders and label sets fit the images, before any of these is embedded.

@@ -48,6 +48,11 @@ def label_categories(session) -> dict[str, str]:
 
 def threshold_note(info) -> str:
     """What a threshold means for this model: one sentence for captions."""
+    if info.score == "given":
+        return (
+            "Probabilities are those that were given; those of an image do not add up to 1, so each "
+            "label's stands by itself."
+        )
     if info.score == "sigmoid":
         return (
             "Each label has a sigmoid of its own "

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from clipeval.classify.class_sets import task_prompts
+from clipeval.classify.class_sets import prompts_for, task_prompts
 from clipeval.datasets import dataset_options, explain_missing
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.published import load_published, replications
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
@@ -68,7 +68,7 @@ class FairFace(Study):
 
     def rivals(self, session) -> list[tuple[str, dict]]:
         """The tasks that are asked."""
-        return task_prompts(session.class_set, session.templates, tasks(session.parameters))
+        return task_prompts(session.class_set, session.templates, _asked(session))
 
     def trained_on(self, session):
         """Images of the train split that the probe is fitted on, and their features; None without a probe."""
@@ -77,7 +77,7 @@ class FairFace(Study):
             return None
         return session.train, session.embed(session.train, p.probe_features)
 
-    def check(self, session) -> None:
+    def check(self, session) -> str | None:
         """Refuse labels and splits that would give numbers without a meaning.
 
         Raises
@@ -89,6 +89,7 @@ class FairFace(Study):
             If the probe would be trained on the images that it is tested on.
         """
         p, images = session.parameters, session.images
+        asked = _asked(session)
         for task in ATTRIBUTES:
             classes = session.class_set.classes(task)
             explain_missing(images, [task], self.id)
@@ -118,6 +119,9 @@ class FairFace(Study):
                 raise DataError(
                     f"a linear probe needs the train split too: {error} Or use methods=zero-shot."
                 ) from None
+        if absent := [task for task in tasks(p) if task not in asked]:
+            return f"there are no answers for {' and '.join(absent)}, which {_be(absent)} left out"
+        return None
 
     def predict(self, session) -> pd.DataFrame:
         """Predictions for every task and method that the session's parameters ask for.
@@ -128,7 +132,7 @@ class FairFace(Study):
         p = session.parameters
         parts = []
         if p.methods != "linear probe" and session.info.has_text:
-            parts += [session.classify(task, top=5) for task in tasks(p)]
+            parts += [session.classify(task, top=5) for task in _asked(session)]
         elif p.methods == "zero-shot":
             raise ParameterError(
                 f"{session.info.model} has no text encoder, so methods=zero-shot cannot run; "
@@ -192,6 +196,28 @@ class FairFace(Study):
         """The Instagram model for a ResNeXt of its architecture, else CLIP."""
         name = record.model.model.lower()
         return "Instagram ResNeXt-101" if "resnext101_32x" in name else "CLIP"
+
+
+def _asked(session) -> list[str]:
+    """Tasks whose classes can be answered.
+
+    Raises
+    ------
+    ClassSetError  if words are to be put and none of them can
+    """
+    words, wanted = session.class_set, tasks(session.parameters)
+    offers = {task: prompts_for(words, session.templates, task) for task in wanted}
+    found = [task for task, prompts in offers.items() if session.source.answers(prompts)]
+    if wanted and not found:
+        raise ClassSetError(
+            f"there are no answers for any task of {words.spec} ({', '.join(wanted)}); say under "
+            "`answers:` of the class set what the answers mean, or name another class set."
+        )
+    return found
+
+
+def _be(names) -> str:
+    return "are" if len(names) > 1 else "is"
 
 
 study = FairFace()

@@ -8,6 +8,8 @@ from clipeval.stats import group_rates, mean_rate
 
 SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
 ATTRIBUTES = ("race", "gender", "age")
+#: attributes in the order of the tables
+ORDER = ("race", "race, 7 classes", "gender", "age")
 #: method of a prediction -> name of the same method in the published tables
 PUBLISHED = {"zero-shot": "Zero-shot CLIP", "linear probe": "Linear probe CLIP"}
 #: attribute of the tables -> headline quantity
@@ -51,7 +53,8 @@ def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
             parts.append(part)
     scored = pd.concat(parts, ignore_index=True)
     scored["images_of"] = white(scored["race"])
-    order = ["race", "race, 7 classes", "gender", "age"]
+    there = set(scored["attribute"])
+    order = [name for name in ORDER if name in there]
     scored["attribute"] = pd.Categorical(scored["attribute"], order, ordered=True)
     scored["images_of"] = pd.Categorical(scored["images_of"], ["White", "Non-White"], ordered=True)
     scored["method"] = pd.Categorical(scored["method"].astype(str), list(rules), ordered=True)
@@ -102,7 +105,7 @@ def accuracy_by_white(
     methods = list(dict.fromkeys(table["method"]))
     order = {
         "method": methods,
-        "attribute": list(scored["attribute"].cat.categories),
+        "attribute": list(ORDER),
         "images_of": ["White", "Non-White", "All"],
     }
     rank = [table[key].map(values.index) for key, values in order.items()]

@@ -6,6 +6,7 @@ import pandas as pd
 from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
+from clipeval.errors import ModelError
 from clipeval.session import parameters
 from clipeval.session.study import Study
 from clipeval.studies.sensitivity.variation import check_studies, vary
@@ -46,7 +47,12 @@ class Sensitivity(Study):
 
     def check(self, session) -> str:
         """Studies and templates are known; says how many choices there are."""
-        p = session.parameters
+        p, known = session.parameters, session.source.known
+        if known and not known.is_known:
+            raise ModelError(
+                f"sensitivity puts other words to the model, and of {known.name} there are only answers "
+                "made elsewhere; leave sensitivity out."
+            )
         check_studies(p, _list(p.studies))
         for name in _list(p.vary_templates):
             load_templates(name)

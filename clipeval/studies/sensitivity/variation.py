@@ -253,7 +253,8 @@ def ranges(session: Session) -> pd.DataFrame:
     where the study puts no words to the model (a probe alone, an image-only model)
     """
     study = session.study
-    if not (study.varies and session.info.has_text and study.words(session.parameters) != "none"):
+    asked = study.varies and study.words(session.parameters) != "none"
+    if not (asked and session.info.has_text and session.info.is_known):
         return pd.DataFrame()
     return range_of(vary(session, [study.varies], templates=TEMPLATES))
 
@@ -265,7 +266,7 @@ def show_ranges(session: Session):
         from IPython.display import Markdown
 
         return Markdown(
-            "No words are put to the model here, so there is no choice of words to vary."
+            "No words can be put to the model here, so there is no choice of words to vary."
         )
     text = "Headline numbers of this run, and their range over class sets and templates."
     if session.images.attrs.get("planted"):
