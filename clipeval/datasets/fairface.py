@@ -203,7 +203,7 @@ def _from_csv(path: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[
         )
         table["service_test"] = flags == "true"
     chosen = table.iloc[np.linspace(0, len(table) - 1, num=min(8, len(table)), dtype=int)]
-    chosen = chosen[[os.path.isfile(file) for file in chosen["file"]]]
+    chosen = chosen[[Path(file).is_file() for file in chosen["file"]]]
     notes = _check_size(chosen, lambda: map(Path, chosen["file"]), padding, root)
     labelled = set(ids.tolist())
     extra = base.unlabelled(root, split, labelled)

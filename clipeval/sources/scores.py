@@ -52,9 +52,7 @@ class Scores(Source):
                 "scores_are to cosine, logit or prob."
             )
         self._numbers: dict[str, np.ndarray] = {}
-        self._no_numbers: dict[
-            str, DataError
-        ] = {}  # columns of something else, if nobody asks for them
+        self._no_numbers: dict[str, DataError] = {}  # raised if a class asks for that column
         for column in self.file.columns if self.file.scores is not None else ():
             try:
                 self._numbers[column] = self.file.numbers(column)
@@ -85,9 +83,9 @@ class Scores(Source):
                     prompts = self._wording.fill(text)
                     alone = [name, text, *(prompts if len(prompts) == 1 else [])]
                     spelled = next((word for word in alone if word in there), None)
-                    if spelled in self._no_numbers:
-                        raise self._no_numbers[spelled]
                     columns = tuple(dict.fromkeys([*([spelled] if spelled else []), *means[name]]))
+                    if odd := [column for column in columns if column in self._no_numbers]:
+                        raise self._no_numbers[odd[0]]
                     for prompt in prompts:
                         self._mean(prompt, columns, f'class "{name}" of {words.spec}')
         self._used = {column for columns in self._meant.values() for column in columns}
@@ -95,6 +93,13 @@ class Scores(Source):
             prompts = self._wording.fill(column)
             for prompt in [*prompts, *([column] if len(prompts) == 1 else [])]:
                 self._mean(prompt, self._meant.get(prompt) or (column,), f'"{column}"')
+        self._columns |= dict.fromkeys(
+            self._columns_of(p) for p in self._meant if self._is_answered(p)
+        )
+
+    def _is_answered(self, prompt: str) -> bool:
+        """Whether it has answers; that no image was given a label is an answer too."""
+        return prompt in self._meant and bool(self._meant[prompt] or self.file.scores is None)
 
     def _mean(self, prompt: str, columns: tuple[str, ...], of: str) -> None:
         known = self._meant.get(prompt, ())
@@ -105,8 +110,6 @@ class Scores(Source):
             )
         if columns or prompt not in self._meant:
             self._meant[prompt], self._of[prompt] = columns, of
-        if len(columns) != 1:
-            self._columns[columns] = None
 
     @functools.cached_property
     def _wording(self):
@@ -140,8 +143,7 @@ class Scores(Source):
         return rows
 
     def _columns_of(self, prompt: str) -> tuple[str, ...]:
-        columns = self._meant.get(prompt)
-        if columns is None or (self.file.scores is not None and not columns):
+        if not self._is_answered(prompt):
             from clipeval.datasets.labelfile import few
 
             raise ClassSetError(
@@ -149,10 +151,7 @@ class Scores(Source):
                 f"for {few(self._names, 30)}); name classes that it has, or say under `answers:` of "
                 "the class set which of these mean the same."
             )
-        return columns
-
-    def signs(self, prompts):
-        return [(self._meant.get(prompt) or prompt,) for prompt in prompts]
+        return self._meant[prompt] or (f"{prompt} (never given)",)
 
     def check_texts(self, prompts):
         self.encode(prompts)
@@ -172,23 +171,23 @@ class Scores(Source):
                 f"{self.file.name} holds the top class of each image alone, and {study.id} needs a score of "
                 "every class; give a cosine, logit or probability a class, a column each."
             )
-        asked: dict[tuple[str, ...], str] = {}
+        asked: dict[str, list[str]] = {}
         for name, classes in offers:
-            columns = [self._columns_of(prompt) for texts in classes.values() for prompt in texts]
-            meant = {column for found in columns for column in found}
+            prompts = [prompt for texts in classes.values() for prompt in texts]
+            meant = {column for prompt in prompts for column in self._columns_of(prompt)}
             if strange := [column for column in self.file.columns if column not in meant]:
                 raise ClassSetError(
                     f'{self.file.name} gives the label "{strange[0]}", which is not a class of {name} '
                     f"({few(classes, 4)}); say under `answers:` of the class set what it means, or name "
                     "the class set that was offered."
                 )
-            here = {found: " or ".join(classes) for found in columns if found}
-            if shared := next((c for c in here if asked.get(c, here[c]) != here[c]), None):
+            here = list(classes)
+            if shared := [prompt for prompt in prompts if asked.get(prompt, here) != here]:
                 raise ModelError(
-                    f"{self.file.name} holds one answer an image, and {', '.join(shared)} would be the "
-                    f"answer among {asked[shared]} and among {here[shared]}; give a score of every class."
+                    f'{self.file.name} holds one answer an image, and "{shared[0]}" is on offer among '
+                    f"{few(asked[shared[0]], 4)} and again among {few(here, 4)}; give a score of every class."
                 )
-            asked |= here
+            asked |= dict.fromkeys(prompts, here)
 
     # -- images and scores -----------------------------------------------------------------------
 
@@ -214,14 +213,16 @@ class Scores(Source):
             )
         notes = table.attrs["notes"] = [*table.attrs["notes"], f"{self._said} {self._unknown}"]
         if foreign := list(answered[~answered.isin(table["image_id"])]):
-            notes.append(
-                f"{len(foreign):,} answers in {file} are of other images and left out: {few(foreign)}."
+            are = (
+                "1 answer is of an image"
+                if len(foreign) == 1
+                else f"{len(foreign):,} answers are of images"
             )
+            notes.append(f"{are} that the data do not have, and left out: {few(foreign)}.")
         if doubles := self.file.doubles:
-            notes.append(
-                f"{len(doubles):,} images stand twice in {file} with the same answer and count once: "
-                f"{few(doubles)}."
-            )
+            stand = "1 image stands" if len(doubles) == 1 else f"{len(doubles):,} images stand"
+            said = f"{stand} twice in {file} with the same answer, counted once: {few(doubles)}."
+            notes.append(said)
         table = base.sample(table, values["limit"], values["seed"])
         if absent := list(table["image_id"][~table["image_id"].isin(self._given)]):
             said = (
@@ -263,7 +264,6 @@ class Scores(Source):
         parts = [
             self._together([self._numbers[name] for name in columns], kind, score)
             for columns in self._columns
-            if columns
         ]
         return np.nan_to_num(np.column_stack(parts)), given, score
 
