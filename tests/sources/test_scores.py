@@ -130,7 +130,7 @@ def test_a_column_a_class_gives_the_answers_and_rates_of_an_independent_count(
 
 
 def test_class_design_compares_class_sets_within_the_columns(given, labels, cosines, tmp_path):
-    sets = {"less": [*PEOPLE, *HARMS[4:]], "more": [*PEOPLE, *HARMS[4:], "animal"]}
+    sets = {"less": [*PEOPLE, *HARMS[4:]], "more": [*PEOPLE, *HARMS[4:], *HARMS[:4]]}
     for name, classes in sets.items():
         text = {"name": name, "classes": classes, "categories": {"crime": HARMS[4:]}}
         (tmp_path / f"{name}.yaml").write_text(json.dumps(text))
@@ -214,7 +214,7 @@ def test_missing_double_and_foreign_images_are_counted_and_named(given, cosines)
     assert sorted(session.embed().unreadable["image_id"]) == ["val/7.jpg", "val/9.jpg"]
     notes = " ".join(session.images.attrs["notes"])
     assert (
-        "2 answers in answers.csv are of other images and left out: val/9001.jpg, val/9002.jpg"
+        "2 answers are of images that the data do not have, and left out: val/9001.jpg, val/9002.jpg"
         in notes
     )
     assert (
@@ -404,7 +404,7 @@ def test_other_spellings_are_mapped_by_the_class_set(given, cosines, tmp_path):
 
 @pytest.mark.parametrize("kind", ["label", "cosine"])
 def test_a_pack_of_answers_gives_the_same_predictions(given, cosines, tmp_path, kind):
-    table = tops(cosines).rename("label").reset_index() if kind == "label" else cosines
+    table = tops(cosines, PEOPLE).rename("label").reset_index() if kind == "label" else cosines
     values = given(table, scores_are="" if kind == "label" else kind, methods="zero-shot")
     session = start("fairface", values)
     predictions = session.predict()
