@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help report test thorough lab bench calibration docs lint lock clean
+.PHONY: help report test thorough mutants lab bench calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,9 @@ report: $(READY) ## Run every study on test cards, offline, into reports/demo
 
 test: $(READY) ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not thorough"
+
+mutants: $(READY) ## Plant bugs one at a time and see that the tests catch each (about an hour)
+	$(BIN)/python tests/support/mutants.py --jobs 2
 
 thorough: $(READY) ## Run the tests, the longest ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -64,3 +64,13 @@ def test_the_page_shows_the_smallest_differences_as_they_are_computed():
     text = PAGE.read_text("utf-8")
     for line in differences():
         assert line in text, "run make calibration"
+
+
+def test_bugs_can_be_planted():
+    """Each text of mutants.csv stands once in its file, so that `make mutants` plants what it says."""
+    from mutants import mutants
+
+    found = mutants()
+    assert len(found) >= 120
+    assert len({(m.file, m.old, m.new) for m in found}) == len(found)
+    assert all(m.old != m.new and m.tests for m in found)

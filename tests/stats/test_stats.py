@@ -540,7 +540,7 @@ def test_own_corrections_equal_statsmodels(correction):
         np.testing.assert_allclose(stats.adjust(p, correction), expected, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("correction", ["fdr_bh", "holm", "bonferroni"])
+@pytest.mark.parametrize("correction", ["fdr_bh", "holm"])
 def test_missing_p_values_are_no_tests(correction):
     p = np.array([0.01, np.nan, 0.04, 0.03, np.nan])
     found = stats.adjust(p, correction)

@@ -88,12 +88,12 @@ def run(cell: Cell, seeds: int = 0) -> Result:
 
 
 def outside(cell: Cell, result: Result, errors: float = 2.0) -> bool:
-    """Whether a result lies outside its band, widened by so many standard errors, and has no note that says why."""
+    """Whether a result lies so many standard errors outside its band, and has no note that says why."""
     if result.other is not None:
         return abs(result.percent - result.other) > 5.0
     low, high = BANDS[cell.measure]
-    widened = errors * result.error
-    below, above = result.percent < low - widened, result.percent > high + widened
+    below = result.percent < low - errors * np.sqrt(low * (100 - low) / result.seeds)
+    above = result.percent > high + errors * np.sqrt(high * (100 - high) / result.seeds)
     if cell.known in SAFE:
         return below if cell.measure == "coverage" else above
     return (below or above) and not cell.known
@@ -152,9 +152,8 @@ def all_cells() -> list[Cell]:
             add("rejection", what, said, sim.said_to_differ(n, rate), known=CONSERVATIVE)
             what = "intervals of the highest and lowest, both"
             add("coverage", what, said, sim.picked(n, rate), known=CONSERVATIVE)
-            few = "narrow for rare hits" if rate < 0.05 else CONSERVATIVE
-            what = "the card's interval of the highest (Wilson, Bonferroni)"
-            add("coverage", what, said, sim.card_picks(n, rate), known=few)
+            what = "the card's interval of the highest (exact, Bonferroni)"
+            add("coverage", what, said, sim.card_picks(n, rate), known=CONSERVATIVE)
     chances = [0.05, 0.03, 0.05, 0.87]
     said = "9 ages, val, 10 % before, 8 % after"
     what = "changes of the highest and lowest"

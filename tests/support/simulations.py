@@ -75,13 +75,18 @@ def gap(n, rates) -> Simulate:
     return each(lambda rng: holds(largest_gap(rng.binomial(n, rates), n), np.ptp(rates)))
 
 
+def both_hold(found: stats.Extremes, truth: float) -> bool:
+    """Whether the intervals of the highest and of the lowest group hold what is true of both."""
+    ends = (found.highest_low, found.highest_high), (found.lowest_low, found.lowest_high)
+    return all(holds(pair, truth) for pair in ends)
+
+
 def picked(n, rate: float) -> Simulate:
     """Both picked intervals hold."""
 
     def one(rng):
         found = stats.extreme_rates(rng.binomial(n, rate), n)
-        high, low = found[6:8], found[8:10]
-        return holds(high, rate) and holds(low, rate)
+        return both_hold(found, rate)
 
     return each(one)
 
@@ -96,7 +101,7 @@ def card_picks(n, rate: float) -> Simulate:
     def one(rng):
         count = rng.binomial(n, rate)
         first = np.argmax(count / n)
-        return holds(stats.wilson(count[first], n[first], picked_confidence(len(n))), rate)
+        return holds(stats.clopper_pearson(count[first], n[first], picked_confidence(len(n))), rate)
 
     return each(one)
 
@@ -110,8 +115,7 @@ def change_picks(n, chances, differ: bool) -> Simulate:
         found = stats.extremes(
             (won - lost) / n, lambda level: newcombe_paired(both, won, lost, n, level)
         )
-        inside = holds(found[6:8], truth) and holds(found[8:10], truth)
-        return found.differ if differ else inside
+        return found.differ if differ else both_hold(found, truth)
 
     return each(one)
 
