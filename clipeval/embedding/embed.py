@@ -4,67 +4,28 @@ Batches are composed by position in the images table, and a batch belongs to one
 store; so a run that was killed and started again computes the same batches, and its matrix equals
 that of an undisturbed run bit for bit. Everything that is stored already is read without opening
 an image, loading a model or importing torch.
+
+An embedding is stored under the sha256 of the bytes that were embedded, which the process that reads
+an image computes. So no row can belong to other bytes, whatever a file's name, size and time say.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from clipeval.embedding.loading import Photos, load_batches, split_preprocess
-from clipeval.embedding.store import COLUMNS, image_keys
-from clipeval.errors import DataError, ParameterError
+from clipeval.embedding.contents import Contents, Snapshot, snapshot
+from clipeval.embedding.loading import Photos, hash_images, load_batches, split_preprocess
+from clipeval.embedding.rows import Embeddings, Rows, unit_rows
+from clipeval.embedding.store import COLUMNS, Shelf
+from clipeval.errors import DataError, ParameterError, StoreError
 from clipeval.files import sha256
 
+__all__ = ["Embeddings", "dataset_hash", "embed_images", "embed_part", "embed_texts", "unit_rows"]
+
 TEXTS_A_SHARD = 1024  # a run that is killed loses at most so many
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Unit vectors of the images of one table that could be read.
-
-    Attributes
-    ----------
-    image_id : (n,) array of str, in the order of the images table
-    matrix : (n, d) float32, rows of length 1
-    sha256 : (n,) array of str, hash of each image's bytes
-    notes : (n,) array of str, what is special about a file ("" mostly); see `images.decode_image`
-    unreadable : DataFrame image_id, file, reason, sha256 ("" where there were no bytes)
-    opened : images opened in this call
-    encoded : images the model encoded in this call
-    """
-
-    image_id: np.ndarray
-    matrix: np.ndarray
-    sha256: np.ndarray
-    notes: np.ndarray
-    unreadable: pd.DataFrame
-    opened: int = 0
-    encoded: int = 0
-
-    def __len__(self):
-        return len(self.image_id)
-
-
-def unit_rows(matrix) -> np.ndarray:
-    """Rows scaled to length 1, computed in float32: the one place where vectors are normalised.
-
-    Parameters
-    ----------
-    matrix : (n, d) array of any float dtype
-
-    Returns
-    -------
-    (n, d) float32; a row that is zero or not finite becomes nan throughout
-    """
-    matrix = np.array(matrix, dtype=np.float32)
-    with np.errstate(all="ignore"):
-        length = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
-        length[(length == 0) | ~np.isfinite(length)] = np.nan
-        matrix /= length[:, None]
-    return matrix
 
 
 def embed_images(
@@ -73,6 +34,7 @@ def embed_images(
     info,
     get_model: Callable,
     store=None,
+    files: Snapshot | None = None,
     features: str = "projected",
     batch_size: int = 64,
     workers: int | None = None,
@@ -83,7 +45,8 @@ def embed_images(
     """Embed every image of a table, taking from the store what is there.
 
     The result is the same to 1e-5 in every component whatever the batch size and the number of
-    workers, and the same bit for bit after an interruption with the same parameters.
+    workers, and the same bit for bit after an interruption with the same parameters. Files with the
+    same content have the same row.
 
     Parameters
     ----------
@@ -91,6 +54,8 @@ def embed_images(
     info : ModelInfo of the model, which `get_model` need not have loaded
     get_model : called without arguments, and only if an image is not stored yet
     store : Store, or None to keep everything in memory
+    files : `contents.snapshot` of the images, for several calls that must not read different contents;
+        by default of now
     features : "projected" (the joint space) or what else the model's `encode_images` offers
     batch_size : images per forward pass
     workers : processes that decode images; None for a number that suits the machine
@@ -101,30 +66,37 @@ def embed_images(
 
     Raises
     ------
-    DataError       if no image at all could be read
+    DataError       if no image at all could be read, or one was changed while images were read
     ParameterError  if a parameter makes no sense
     StoreError      if the store cannot be written
     """
     if dtype not in ("float32", "float16"):
         raise ParameterError(f"dtype {dtype!r} is not known; use float32 or float16.")
-    rows, shelf, first, codes, absent = _open_rows(images, info, store, features, dtype)
+    job, codes, absent = _open(images, files, info, store, features, dtype)
     how = {"features": features, "batch_size": batch_size, "shard_size": shard_size}
-    how |= {"workers": workers, "progress": progress}
-    opened, encoded = _encode_missing(images.iloc[first], rows, shelf, get_model, **how)
-    return rows.embeddings(images, codes, absent, opened, encoded)
+    opened, encoded = job.run(get_model, workers=workers, progress=progress, **how)
+    return job.rows.embeddings(images, codes, absent, opened, encoded)
 
 
 def embed_part(
-    images: pd.DataFrame, part: tuple[int, int], *, info, get_model: Callable, store, **how
+    images: pd.DataFrame,
+    part: tuple[int, int],
+    *,
+    info,
+    get_model: Callable,
+    store,
+    files: Snapshot | None = None,
+    **how,
 ) -> int:
     """Put part I of N of the images into the store: every N-th shard, from the I-th.
 
-    Whoever embeds all images afterwards gets the same matrix, bit for bit, as without parts.
+    Whoever embeds all images afterwards gets the same matrix, bit for bit, as without parts, where
+    no two files have the same content (else to 1e-5, as batches are composed otherwise).
 
     Parameters
     ----------
     part : (I, N), I from 1 to N
-    images, info, get_model, store : as in `embed_images`
+    images, info, get_model, store, files : as in `embed_images`
     how : `features`, `batch_size`, `workers`, `progress`, `shard_size`, as there
 
     Returns
@@ -132,74 +104,186 @@ def embed_part(
     images that were encoded
     """
     features = how.get("features", "projected")
-    rows, shelf, first, _, _ = _open_rows(images, info, store, features, "float32")
-    return _encode_missing(images.iloc[first], rows, shelf, get_model, part=part, **how)[1]
+    job, _, _ = _open(images, files, info, store, features, "float32")
+    return job.run(get_model, part=part, **how)[1]
 
 
-def _open_rows(images, info, store, features, dtype):
-    """Rows of the different images, filled from the store; its shelf; where each row is from."""
+def _open(images, files, info, store, features, dtype):
+    """What is to be done for the different files; for each image its file's position, or why there is none."""
     if len(images) == 0:
         raise DataError("there are no images to embed; check the data folder, split and limit.")
-    keys, absent = image_keys(images)
-    codes, unique = pd.factorize(np.array(keys, dtype=object))  # absent images get code -1
+    files = snapshot(images) if files is None else files
+    codes, _ = pd.factorize(files.states)  # absent images get code -1
     first = pd.Series(codes).drop_duplicates()
     first = first[first >= 0].index.to_numpy()
-    rows = _Rows(unique, images["image_id"].to_numpy(object)[first], dtype)
-    shelf = None if store is None else store.shelf(info, f"images-{features}-{dtype}")
-    if shelf is not None:
-        for positions, stored, matrix in shelf.read(unique):
-            rows.put(positions, stored, matrix)
-    return rows, shelf, first, codes, absent
+    rows, shelf, contents = Rows(len(first), dtype), None, None
+    if store is not None:
+        shelf, contents = store.shelf(info, f"images-{features}-{dtype}"), store.contents
+        rows.contents[:] = contents.read(files.states[first])
+    return _Job(images.iloc[first], files.part(first), rows, shelf, contents), codes, files.reasons
 
 
-def _encode_missing(
-    images,
-    rows,
-    shelf,
-    get_model,
-    *,
-    features="projected",
-    batch_size=64,
-    workers=None,
-    progress=True,
-    shard_size=1024,
-    part=(1, 1),
-) -> tuple[int, int]:
-    """Encode what the store lacks; returns how many images were opened and encoded."""
-    if batch_size < 1 or shard_size < 1 or (workers or 0) < 0:
-        raise ParameterError("batch_size and shard_size must be at least 1, workers at least 0.")
-    shards = _plan(rows.missing(), batch_size, shard_size, part)
-    if not shards:
-        return 0, 0
-    from tqdm.auto import tqdm
+@dataclass
+class _Job:
+    """The different files of an images table, their rows as they come in, and where these are kept."""
 
-    photos, model = Photos(images, None), get_model()
-    photos.preprocess, finish = split_preprocess(model.preprocess, model.device)
-    batches = [batch for shard in shards for batch in shard]
-    total, opened, encoded, stored = sum(map(len, batches)), 0, 0, 0
-    bar = tqdm(total=total, desc="embedding", unit=" images", disable=not progress)
-    stream = load_batches(photos, batches, workers, str(model.device))
-    try:
-        for shard in shards:
-            vectors, items = [], []
-            for _ in shard:
-                pixels, about = next(stream)
-                if pixels is not None:
-                    vectors.append(model.encode_images(finish(pixels), features=features))
-                items += about
-                bar.update(len(about))
-            opened += len(items)
-            encoded += _finish(items, vectors, rows, shelf)
-            stored += len(items)
-    except KeyboardInterrupt:
-        done = f"stopped after {stored:,} of {total:,} images"
-        if shelf is None:
-            raise KeyboardInterrupt(f"{done}; without a store, none are kept.") from None
-        raise KeyboardInterrupt(f"{done}, which are stored; the same call goes on there.") from None
-    finally:
-        stream.close()
-        bar.close()
-    return opened, encoded
+    images: pd.DataFrame
+    files: Snapshot
+    rows: Rows
+    shelf: Shelf | None
+    contents: Contents | None
+    opened: set[int] = field(default_factory=set)
+
+    def run(
+        self,
+        get_model,
+        *,
+        features="projected",
+        batch_size=64,
+        workers=None,
+        progress=True,
+        shard_size=1024,
+        part=(1, 1),
+    ) -> tuple[int, int]:
+        """Fill the rows; returns how many images were opened and encoded."""
+        if batch_size < 1 or shard_size < 1 or (workers or 0) < 0:
+            raise ParameterError(
+                "batch_size and shard_size must be at least 1, workers at least 0."
+            )
+
+        def shards():
+            return _plan(self.rows.missing(), batch_size, shard_size, part)
+
+        self.rows.fill(self.shelf)
+        stored, encoded = np.zeros(0, "S64"), 0
+        if self.shelf is not None and pd.isna(self.rows.contents).any():
+            stored = self.shelf.keys()
+            if todo := shards() if len(stored) else []:
+                self._recognise(
+                    np.concatenate([x for shard in todo for x in shard]), stored, progress
+                )
+                self.rows.fill(self.shelf)
+        # a second time what was taken for stored, but lies in a shard that is damaged
+        for held in (stored, stored[:0]):
+            if todo := shards():
+                encoded += self._encode(todo, held, get_model, features, workers, progress)
+                self.rows.fill(self.shelf)
+        return len(self.opened), encoded
+
+    def _recognise(self, positions, stored, progress) -> None:
+        """Hash files as long as all they hold is stored: that needs no model.
+
+        Those that hold something new are read again with the model: one, or the last thousand.
+        """
+        from tqdm.auto import tqdm
+
+        with tqdm(
+            total=len(positions), desc="reading", unit=" images", disable=not progress
+        ) as bar:
+            for part in np.split(positions, range(1, len(positions), 1024)):
+                if pd.notna(self.rows.contents[part]).any():  # known, and not stored
+                    break
+                digests = hash_images(self.images.iloc[part])
+                self._learn(part.tolist(), digests)
+                if not np.isin([str(digest).encode() for digest in digests], stored).all():
+                    break
+                bar.update(len(part))
+
+    def _encode(self, shards, stored, get_model, features, workers, progress) -> int:
+        """Read and encode shards; what is stored, or came before, is read alone."""
+        from tqdm.auto import tqdm
+
+        photos, model = Photos(self.images, stored=stored), get_model()
+        photos.preprocess, finish = split_preprocess(model.preprocess, model.device)
+        batches = [batch for shard in shards for batch in shard]
+        total, kept, encoded, done = sum(map(len, batches)), 0, 0, set()
+        bar = tqdm(total=total, desc="embedding", unit=" images", disable=not progress)
+        stream = load_batches(photos, batches, workers, str(model.device))
+        try:
+            for shard in shards:
+                vectors, new, read = [], [], []
+                for _ in shard:
+                    pixels, batch = next(stream)
+                    pixels, fresh = _not_done(pixels, batch, done)
+                    if pixels is not None:
+                        vectors.append(model.encode_images(finish(pixels), features=features))
+                    new += fresh
+                    read += batch
+                    bar.update(len(batch))
+                self._learn([photo.position for photo in read], [photo.sha256 for photo in read])
+                encoded += self._finish(new, vectors)
+                kept += len(read)
+        except KeyboardInterrupt:
+            said = f"stopped after {kept:,} of {total:,} images"
+            if self.shelf is None:
+                raise KeyboardInterrupt(f"{said}; without a store, none are kept.") from None
+            raise KeyboardInterrupt(
+                f"{said}, which are stored; the same call goes on there."
+            ) from None
+        finally:
+            stream.close()
+            bar.close()
+        return encoded
+
+    def _finish(self, photos, vectors) -> int:
+        """Normalise, check and keep one shard; returns how many images were encoded."""
+        if not photos:
+            return 0
+        positions = np.array([photo.position for photo in photos])
+        table = pd.DataFrame(photos, dtype=object)
+        table["key"] = table["sha256"]
+        table["image_id"] = self.images["image_id"].to_numpy(object)[positions]
+        matrix = np.zeros((0, 1), np.float32)
+        if vectors:
+            matrix = unit_rows(np.concatenate([_to_numpy(part) for part in vectors]))
+        encoded = len(matrix)
+        readable = np.flatnonzero(table["reason"].isna())
+        finite = np.isfinite(matrix).all(axis=1)
+        table.loc[readable[~finite], "reason"] = "the model gave no finite vector for it"
+        matrix = matrix[finite].astype(self.rows.dtype)
+        lasting = table["lasting"].to_numpy(bool)
+        lasting[readable[~finite]] = False
+        if self.shelf is not None and lasting.any():
+            self.shelf.write(table[lasting], matrix)
+        self.rows.put(positions, table, matrix)
+        return encoded
+
+    def _learn(self, positions, digests) -> None:
+        """Note what files hold that have not changed since they were looked at; refuse others."""
+        self.opened.update(positions)
+        self.files.check(positions)
+        known, new = self.rows.contents, {}
+        for position, digest in zip(positions, digests, strict=True):
+            if digest is None or digest == known[position]:
+                continue
+            if known[position] is not None:
+                raise StoreError(
+                    f"{self.files.files[position]} holds something else than when it was read before, "
+                    f"though its size, times and inode are the same; delete {self.contents.folder} "
+                    "and run again."
+                )
+            new[position] = digest
+        known[list(new)] = list(new.values())
+        if self.contents is not None:
+            self.contents.note(self.files.states[list(new)], new.values())
+
+
+def _not_done(pixels, photos, done: set):
+    """Pixels of the images of a batch that are to be encoded, and what is to be kept of it.
+
+    Left out are images whose content is stored, or came before in this call (`done`, which grows).
+    """
+    fresh = []
+    for photo in photos:
+        if (photo.decoded or photo.reason is not None) and photo.sha256 not in done:
+            fresh.append(photo)
+            if photo.lasting:
+                done.add(photo.sha256)
+    places = {photo.position for photo in fresh}
+    rows = [i for i, p in enumerate(p for p in photos if p.decoded) if p.position in places]
+    if pixels is not None and len(rows) < len(pixels):
+        pixels = pixels[rows] if rows else None
+    return pixels, fresh
 
 
 def embed_texts(prompts, *, info, get_model: Callable, store=None) -> np.ndarray:
@@ -233,7 +317,7 @@ def embed_texts_and_tokens(prompts, *, info, get_model: Callable, store=None):
     codes, unique = pd.factorize(np.array(list(prompts), dtype=object))
     if len(unique) == 0:
         raise ParameterError("there are no prompts to embed.")
-    rows = _Rows(unique, [None] * len(unique), "float32")
+    rows = Rows(len(unique))
     shelf = None if store is None else store.shelf(info, "texts-float32")
     if shelf is not None:
         for positions, stored, matrix in shelf.read(unique):
@@ -301,92 +385,6 @@ def _plan(
         if len(todo):
             shards.append([todo[i : i + batch_size] for i in range(0, len(todo), batch_size)])
     return shards
-
-
-class _Rows:
-    """Rows of the result by position among the unique keys, stored ones and new ones alike."""
-
-    def __init__(self, keys, image_ids, dtype):
-        self.keys = np.asarray(keys, dtype=object)
-        self.image_id = np.asarray(image_ids, dtype=object)
-        self.dtype = dtype
-        self.done = np.zeros(len(keys), dtype=bool)
-        # one row more than keys: it is what the code -1 of an absent image points to
-        self.about = {name: np.full(len(keys) + 1, None, object) for name in COLUMNS[2:]}
-        self.matrix = None
-
-    def missing(self) -> np.ndarray:
-        return ~self.done
-
-    def put(self, positions, rows, matrix):
-        """Take over rows; `matrix` holds those without a reason, in order."""
-        self.done[positions] = True
-        for name, column in self.about.items():
-            column[positions] = rows[name].to_numpy(object, na_value=None)
-        if len(matrix) == 0:
-            return
-        if self.matrix is None:
-            self.matrix = np.zeros((len(self.keys), matrix.shape[1]), dtype=np.float32)
-        readable = rows["reason"].isna().to_numpy()
-        # float16 rows are of length 1 to three digits only
-        self.matrix[positions[readable]] = matrix if matrix.dtype == "f4" else unit_rows(matrix)
-
-    def embeddings(self, images, codes, absent, opened, encoded) -> Embeddings:
-        """Back from unique files to the rows of the images table."""
-        about = {name: column[codes] for name, column in self.about.items()}
-        reason = np.where(codes < 0, np.array(absent, dtype=object), about["reason"])
-        readable = pd.isna(reason)
-        unreadable = images.loc[~readable, ["image_id", "file"]].reset_index(drop=True)
-        unreadable["reason"] = reason[~readable]
-        sha256 = about["sha256"][~readable]
-        unreadable["sha256"] = np.where(pd.isna(sha256), "", sha256)
-        if not readable.any():
-            raise DataError(
-                f"none of {len(images):,} images could be read; the first, {unreadable.file[0]}: "
-                f"{unreadable.reason[0]}; check the data folder."
-            )
-        kept = codes[readable]
-        # a copy would double the memory of a large table for nothing
-        same = len(kept) == len(self.matrix) and (kept == np.arange(len(kept))).all()
-        return Embeddings(
-            image_id=images["image_id"].to_numpy(object)[readable],
-            matrix=self.matrix if same else self.matrix[kept],
-            sha256=about["sha256"][readable],
-            notes=about["notes"][readable],
-            unreadable=unreadable,
-            opened=opened,
-            encoded=encoded,
-        )
-
-
-def _finish(items, vectors, rows, shelf) -> int:
-    """Normalise, check and keep one shard; returns how many images were encoded."""
-    positions = np.array([item[0] for item in items])
-    table = pd.DataFrame(
-        {
-            "key": rows.keys[positions],
-            "image_id": rows.image_id[positions],
-            "sha256": [item[1] for item in items],
-            "notes": [item[2] for item in items],
-            "reason": [item[3] for item in items],
-        },
-        columns=COLUMNS,
-        dtype=object,
-    )
-    matrix = np.zeros((0, 1), np.float32)
-    if vectors:
-        matrix = unit_rows(np.concatenate([_to_numpy(part) for part in vectors]))
-    encoded = len(matrix)
-    readable = np.flatnonzero(table["reason"].isna())
-    finite = np.isfinite(matrix).all(axis=1)
-    table.loc[readable[~finite], "reason"] = "the model gave no finite vector for it"
-    matrix = matrix[finite].astype(rows.dtype)
-    lasting = np.array([item[4] for item in items])
-    lasting[readable[~finite]] = False
-    if shelf is not None and lasting.any():
-        shelf.write(table[lasting], matrix)
-    rows.put(positions, table, matrix)
-    return encoded
 
 
 def _to_numpy(array) -> np.ndarray:

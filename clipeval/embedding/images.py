@@ -13,7 +13,6 @@ have one.
 """
 
 import io
-import os
 import warnings
 from bisect import bisect_right
 from collections import Counter
@@ -24,6 +23,9 @@ from functools import lru_cache
 import numpy as np
 
 from clipeval.errors import one_line
+from clipeval.files import file_state
+
+__all__ = ["UnreadableImage", "decode_image", "open_image", "read_bytes", "say_notes"]
 
 #: note of `decode_image` -> how a report says it of a number of images
 NOTES = {
@@ -170,12 +172,12 @@ def read_bytes(file: str, row: int | None = None) -> bytes:
     if row is None:
         with open(file, "rb") as handle:
             return handle.read()
-    stat = os.stat(file)
-    offsets = _row_groups(file, stat.st_mtime_ns, stat.st_size)[1]
+    state = file_state(file)
+    offsets = _row_groups(file, state)[1]
     group = bisect_right(offsets, row) - 1
     if row < 0 or row >= offsets[-1]:
         raise UnreadableImage(f"no row {row} in this parquet file")
-    value = _row_group(file, stat.st_mtime_ns, stat.st_size, group)[row - offsets[group]].as_py()
+    value = _row_group(file, state, group)[row - offsets[group]].as_py()
     data = value.get("bytes") if isinstance(value, dict) else value
     if not data:
         raise UnreadableImage("the parquet row holds no image bytes")
@@ -183,8 +185,8 @@ def read_bytes(file: str, row: int | None = None) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _row_groups(file, mtime_ns, size):
-    """Open parquet file and where each row group starts; time and size tell a changed file."""
+def _row_groups(file, state):
+    """Open parquet file and where each row group starts; the state tells a changed file."""
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(file)
@@ -195,7 +197,7 @@ def _row_groups(file, mtime_ns, size):
 @lru_cache(
     maxsize=1
 )  # images are read in order: one row group at a time is all the memory this needs
-def _row_group(file, mtime_ns, size, group):
-    parquet = _row_groups(file, mtime_ns, size)[0]
+def _row_group(file, state, group):
+    parquet = _row_groups(file, state)[0]
     table = parquet.read_row_group(group, columns=["image"], use_threads=False)
     return table.column("image")

@@ -1,6 +1,8 @@
 """Images from disk to batches of pixels, in order, decoded ahead of the model by processes."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,41 +11,89 @@ from clipeval.embedding.images import UnreadableImage, decode_image, read_bytes
 from clipeval.errors import DataError, one_line
 from clipeval.files import sha256
 
+__all__ = ["Photo", "Photos", "default_workers", "hash_images", "load_batches", "split_preprocess"]
+
+THREADS = 8  # that read files to hash them
+
+
+class Photo(NamedTuple):
+    """What is known of an image that was read: `decoded` says whether there are pixels of it."""
+
+    position: int
+    sha256: str | None
+    notes: str
+    reason: str | None
+    lasting: bool
+    """Whether the bytes alone decide this; a disk or memory may do better next time."""
+    decoded: bool
+
 
 class Photos:
-    """What a loader process does with one image: read, hash, decode, preprocess."""
+    """What a loader process does with one image: read, hash, decode, preprocess.
 
-    def __init__(self, images, preprocess):
+    Parameters
+    ----------
+    images : images table
+    preprocess : of the model; may be set later
+    stored : sorted array of bytes, sha256 of contents that need not be decoded
+    """
+
+    def __init__(self, images, preprocess=None, stored=()):
         # arrays, not lists: a worker would copy each page whose reference counts it touches
         self.files = images["file"].array
         self.rows = images["row"].array if "row" in images else None
         self.preprocess = preprocess
+        self.stored = np.asarray(stored, dtype="S64")
 
     def __len__(self):
         return len(self.files)
 
-    def __getitem__(self, position):
-        """(position, pixels or None, sha256 or None, notes, reason or None, lasting)
-
-        `lasting`: whether the bytes alone decide this; a disk or memory may do better next time.
-        """
-        position, digest = int(position), None
+    def read(self, position) -> bytes:
+        """Bytes of an image."""
         row = pd.NA if self.rows is None else self.rows[position]
+        return read_bytes(self.files[position], None if pd.isna(row) else int(row))
+
+    def is_stored(self, digest: str) -> bool:
+        """Whether content with this sha256 need not be decoded."""
+        at = np.searchsorted(self.stored, digest.encode())
+        return at < len(self.stored) and self.stored[at] == digest.encode()
+
+    def __getitem__(self, position):
+        """(pixels or None, Photo); neither pixels nor a reason where the content is stored."""
+        position, digest = int(position), None
         try:
-            data = read_bytes(self.files[position], None if pd.isna(row) else int(row))
+            data = self.read(position)
             digest = sha256(data)
+            if self.is_stored(digest):
+                return None, Photo(position, digest, "", None, True, False)
             image, notes = decode_image(data)
-            return position, self.preprocess(image), digest, notes, None, True
+            return self.preprocess(image), Photo(position, digest, notes, None, True, True)
         except UnreadableImage as error:
-            return position, None, digest, "", str(error), digest is not None
+            reason, lasting = str(error), digest is not None
         except Exception as error:  # one odd image must not end a run of hours
-            reason = getattr(error, "strerror", None) or one_line(error)
-            return position, None, digest, "", reason, False
+            reason, lasting = getattr(error, "strerror", None) or one_line(error), False
+        return None, Photo(position, digest, "", reason, lasting, False)
+
+
+def hash_images(images) -> list[str | None]:
+    """sha256 of each image's bytes, by threads; None where there are none to read."""
+    photos = Photos(images)
+
+    def digest(position):
+        try:
+            return sha256(photos.read(position))
+        except Exception:  # embedding says what is wrong
+            return None
+
+    # rows of a parquet file are read in order: one group of them is held at a time
+    threads = THREADS if photos.rows is None or photos.rows.isna().all() else 1
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(digest, range(len(photos))))
 
 
 def _collate(items):
-    """Stack the pixels of the readable images of a batch; the rest of each item stays as it is."""
-    pixels = [item[1] for item in items if item[1] is not None]
+    """Stack the pixels of a batch, those there are, and list what is known of its images."""
+    pixels = [item[0] for item in items if item[0] is not None]
     if pixels and isinstance(pixels[0], np.ndarray):
         pixels = np.stack(pixels)
     elif pixels:
@@ -52,7 +102,7 @@ def _collate(items):
         pixels = torch.utils.data.default_collate(pixels)  # into shared memory where it can
     else:
         pixels = None
-    return pixels, [(position, *rest) for position, _, *rest in items]
+    return pixels, [item[1] for item in items]
 
 
 def load_batches(photos, batches, workers, device):

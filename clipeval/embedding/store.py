@@ -2,15 +2,14 @@
 
 Layout: ``ROOT/<fingerprint>/<kind>/<time>-<process>.parquet``, where the fingerprint covers all
 that can change an embedding and the kind says what was embedded (``images-projected-float32``,
-``texts-float32``). Each shard is one parquet file that any tool can read: its rows carry a key,
-and its metadata a checksum of the content. A shard appears under its name only when it is
-complete and synced to disk; one that fails its checks is set aside as ``*.damaged``.
+``texts-float32``). Each shard is one parquet file that any tool can read: its rows carry a key (the
+sha256 of an image's content, or the prompt), and its metadata a checksum of the content. A shard
+appears under its name only when it is complete and synced to disk; one that fails its checks is set
+aside as ``*.damaged``. ``ROOT/contents`` notes which content lies in which file.
 """
 
 import errno
 import json
-import os
-import stat
 import time
 import uuid
 from dataclasses import asdict
@@ -19,49 +18,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clipeval.embedding.contents import Contents
 from clipeval.errors import StoreError, one_line
 from clipeval.files import keep, kept, remove_abandoned, set_aside, sha256, whole_file
 
+__all__ = ["COLUMNS", "Shelf", "Store"]
+
 FORMAT = "1"
 COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
-
-
-def image_keys(images: pd.DataFrame) -> tuple[list[str | None], list[str | None]]:
-    """Key of each image by where it is and when it was last changed, without opening it.
-
-    Parameters
-    ----------
-    images : images table with `file` and, for rows of parquet files, `row`
-
-    Returns
-    -------
-    (keys, reasons) : sha256 of path, row, size and time of change; None with the reason why
-        where there is no such file
-    """
-    rows = [None] * len(images)
-    if "row" in images:
-        rows = [None if pd.isna(row) else int(row) for row in images["row"]]
-    folders, keys, reasons = {}, [], []
-    for file, row in zip(images["file"].tolist(), rows, strict=True):
-        try:
-            status = os.stat(file)
-        except OSError as error:
-            keys.append(None)
-            reasons.append("no such file" if error.errno == errno.ENOENT else error.strerror)
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            keys.append(None)
-            reasons.append("not a file")
-            continue
-        folder, name = os.path.split(file)
-        if folder not in folders:
-            folders[folder] = json.dumps(os.path.realpath(folder))
-        # a JSON list, put together by hand: a table may have a million rows
-        row = "null" if row is None else row
-        parts = f"[{folders[folder]}, {json.dumps(name)}, {row}, {status.st_size}, {status.st_mtime_ns}]"
-        keys.append(sha256(parts))
-        reasons.append(None)
-    return keys, reasons
 
 
 class Store:
@@ -87,6 +51,11 @@ class Store:
     def shelf(self, info, kind: str) -> "Shelf":
         """Embeddings of one kind by one model, a `ModelInfo`."""
         return Shelf(self.root / info.fingerprint[:32] / kind, info)
+
+    @property
+    def contents(self) -> Contents:
+        """Which content lies in which file, as far as it was read before, for whatever model."""
+        return Contents(self.root / "contents")
 
     def summary(self) -> pd.DataFrame:
         """What is stored: model, pretrained, precision, kind, rows, shards, megabytes, folder."""
@@ -117,6 +86,8 @@ class Shelf:
     def __init__(self, folder: Path, info):
         self.folder = folder
         self.info = info
+        # shards of images were keyed by path, size and time before; which content they embed they say
+        self.by = "sha256" if folder.name.startswith("images-") else "key"
         self._ready = False
 
     def read(self, keys):
@@ -135,26 +106,42 @@ class Shelf:
         """
         wanted = pd.Index(keys)
         found = np.zeros(len(wanted), dtype=bool)
-        for path in sorted(self.folder.glob("*.parquet")):
+        for path, held in self._keys():
             if found.all():
                 return
-            try:
-                positions = wanted.get_indexer(_read_keys(path, self.info.fingerprint))
-                take = positions >= 0
-                take[take] = ~found[positions[take]]
-                if not take.any():
-                    continue
-                rows, matrix = _read_shard(path, self.info.fingerprint)
-            except FileNotFoundError:
+            positions = wanted.get_indexer(held)
+            # older shards may hold the same content twice
+            take = (positions >= 0) & ~held.duplicated()
+            take[take] = ~found[positions[take]]
+            if not take.any() or (shard := self._checked(_read_shard, path)) is None:
                 continue
-            except PermissionError as error:
-                raise StoreError(f"shard {path} cannot be read ({error.strerror}).") from None
-            except Exception as error:  # whatever a damaged file makes the reader raise
-                set_aside(path, one_line(error))
-                continue
+            rows, matrix = shard
             found[positions[take]] = True
             matrix = matrix[take[rows["reason"].isna().to_numpy()]]
             yield positions[take], rows[take].reset_index(drop=True), matrix
+
+    def keys(self) -> np.ndarray:
+        """Every key that is stored, as a sorted array of bytes (of sha256: 64)."""
+        held = [keys.to_numpy("S64") for _, keys in self._keys()]
+        return np.sort(np.concatenate(held)) if held else np.zeros(0, "S64")
+
+    def _keys(self):
+        """Each shard and its keys, from the oldest on."""
+        for path in sorted(self.folder.glob("*.parquet")):
+            if (keys := self._checked(_read_keys, path, self.by)) is not None:
+                yield path, pd.Index(keys, dtype=object)
+
+    def _checked(self, read, path: Path, *how):
+        """What `read` returns of a shard; None where it is gone, or damaged and now set aside."""
+        try:
+            return read(path, self.info.fingerprint, *how)
+        except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            raise StoreError(f"shard {path} cannot be read ({error.strerror}).") from None
+        except Exception as error:  # whatever a damaged file makes the reader raise
+            set_aside(path, one_line(error))
+            return None
 
     def write(self, rows: pd.DataFrame, matrix: np.ndarray) -> Path:
         """Store one shard; it is on disk, whole, when this returns, or not there at all.
@@ -215,13 +202,15 @@ class Shelf:
         self._ready = True
 
 
-def _read_keys(path: Path, fingerprint: str) -> list[str]:
-    """Key column alone, with a checksum of its own: whether a shard is wanted must be certain."""
-    table, about = _read_columns(path, fingerprint, ["key"])
+def _read_keys(path: Path, fingerprint: str, by: str) -> list[str]:
+    """Keys alone, with a checksum of their own: whether a shard is wanted must be certain."""
+    table, about = _read_columns(path, fingerprint, sorted({"key", by}))
     keys = table.column("key").to_pylist()
     if _hash_keys(keys) != about.get("keys"):
         raise ValueError("its keys do not have the checksum they were written with")
-    return keys
+    if table.column(by).to_pylist() == keys:
+        return keys
+    return _read_shard(path, fingerprint)[0][by].tolist()
 
 
 def _read_shard(path: Path, fingerprint: str) -> tuple[pd.DataFrame, np.ndarray]:

@@ -198,7 +198,6 @@ def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
 def _mark(session: Session) -> Path | None:
     """Where the store notes that it held all that a study asks for, of just these images; None if unknown."""
     from clipeval import __version__
-    from clipeval.embedding.store import image_keys
 
     p = session.parameters
     info = session.source.known
@@ -212,7 +211,7 @@ def _mark(session: Session) -> Path | None:
         about,
         classes,
         session.templates.hash,
-        image_keys(session.images)[0],
+        session.source.files(session.images).states.tolist(),
     ]
     name = sha256(json.dumps(parts, default=str))
     return session.store.root / info.fingerprint[:32] / "complete" / f"{name}.kept"

@@ -27,6 +27,7 @@ class Live(Source):
         self.deck, self.stored_only = deck, stored_only
         self._model = None
         self._embeddings: dict = {}
+        self._files: dict = {}
         self._texts: dict[str, np.ndarray] = {}
         self._tokens: dict[str, str | None] = {}
 
@@ -88,14 +89,24 @@ class Live(Source):
             "progress": self.progress,
         }
 
+    def files(self, images: pd.DataFrame):
+        """`Snapshot` of an images table's files, taken once: all that is computed of them is of one moment."""
+        from clipeval.embedding.contents import snapshot
+
+        if id(images) not in self._files:
+            # the table is held so that its id stays its own
+            self._files[id(images)] = snapshot(images), images
+        return self._files[id(images)][0]
+
     def embed(self, images, features="projected"):
         from clipeval.embedding.embed import embed_images
 
         key = (id(images), features)
         if key not in self._embeddings:
             with self.timed("embed images"):
-                found = embed_images(images, **self.options(features))
-            self._embeddings[key] = found, images  # the table is held so that its id stays its own
+                how = self.options(features)
+                found = embed_images(images, files=self.files(images), **how)
+            self._embeddings[key] = found, images
         return self._embeddings[key][0]
 
     def encode(self, prompts):
@@ -121,13 +132,15 @@ class Live(Source):
         return [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
 
     def other(self, *, stored_only=False, **changes):
-        return Live(
+        other = Live(
             self.parameters.model_copy(update=changes),
             study=self.study,
             deck=self.deck,
             progress=self.progress,
             stored_only=stored_only,
         )
+        other._files = self._files
+        return other
 
     def holds(self, images):
         try:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import ClipevalError, DataError, ModelError, ParameterError, one_line
-from clipeval.files import file_sha256, sha256, whole_folder
+from clipeval.files import file_sha256, file_state, sha256, whole_folder
 from clipeval.output.provenance import pathless
 from clipeval.paths import cache_dir
 
@@ -51,14 +51,14 @@ def open_pack(path: str | Path, expect: str = "") -> "Pack":
     """
     path = Path(path).expanduser().resolve()
     try:
-        status = path.stat()
+        state = file_state(path)
     except OSError:
         raise DataError(f"{path} does not exist; give a file that `clipeval pack` wrote.") from None
     if path.is_dir():
         raise DataError(
             f"{path} is a folder; give the file that `clipeval pack` wrote of it (it ends in .zip)."
         )
-    pack = _open(path, status.st_size, status.st_mtime_ns, cache_dir())
+    pack = _open(path, state, cache_dir())
     if expect and expect.lower() != pack.sha256:
         raise DataError(
             f"{path} is not the pack expected: the sha256 of its manifest is {pack.sha256} and not "
@@ -68,7 +68,7 @@ def open_pack(path: str | Path, expect: str = "") -> "Pack":
 
 
 @functools.lru_cache(maxsize=4)
-def _open(path: Path, size: int, changed: int, cache: Path) -> "Pack":
+def _open(path: Path, state: tuple, cache: Path) -> "Pack":
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpack(archive, path, cache / "packs")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from stubs import Info
 
-from clipeval.embedding.store import COLUMNS, Store, image_keys
+from clipeval.embedding.store import COLUMNS, Store
 from clipeval.errors import StoreError
 
 INFO = Info("a1" * 32)
@@ -39,7 +39,7 @@ def vectors(n, dtype=np.float32, d=5):
 
 @pytest.fixture
 def shelf(tmp_path):
-    return Store(tmp_path / "store").shelf(INFO, "images-projected-float32")
+    return Store(tmp_path / "store").shelf(INFO, "texts-float32")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -186,27 +186,6 @@ def test_summary_counts_rows(tmp_path):
     assert set(table["model"]) == {"stub"}
     sizes = [path.stat().st_size for path in (tmp_path).rglob("*.parquet")]
     assert table["megabytes"].sum() == pytest.approx(sum(sizes) / 1e6, abs=0.001)
-
-
-def test_keys_follow_place_size_and_time_but_not_the_table(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).write_bytes(b"12345")
-    (tmp_path / "folder").mkdir()
-    files = [str(tmp_path / name) for name in ("a", "b", "missing", "folder")]
-    keys, reasons = image_keys(pd.DataFrame({"file": files}))
-    assert len(set(keys[:2])) == 2 and keys[2:] == [None, None]
-    assert reasons == [None, None, "no such file", "not a file"]
-    os.symlink(tmp_path, tmp_path / "link")
-    again = pd.DataFrame(
-        {"file": [str(tmp_path / "link" / "b")], "row": pd.array([pd.NA], "Int64")}
-    )
-    assert image_keys(again)[0] == [keys[1]]
-    row = pd.DataFrame({"file": files[:1] * 2, "row": pd.array([0, 1], "Int64")})
-    assert len({keys[0], *image_keys(row)[0]}) == 3
-    os.utime(files[0], ns=(0, 1))
-    (tmp_path / "b").write_bytes(b"123456")
-    changed = image_keys(pd.DataFrame({"file": files[:2]}))[0]
-    assert set(changed).isdisjoint(keys)
 
 
 def test_a_store_is_read_without_torch(tmp_path):
