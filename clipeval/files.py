@@ -35,7 +35,11 @@ def file_state(path: str | Path) -> tuple[int, int, int, int]:
 
     Whoever exchanges a file can give it the old size and mtime again, but not the old ctime.
     """
-    status = os.stat(path)
+    return state_of(os.stat(path))
+
+
+def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """`file_state` of a file that was looked at already."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
-from clipeval.files import file_state, keep, kept, sha256
+from clipeval.files import file_state, keep, kept, sha256, state_of
 
 __all__ = ["Contents", "Snapshot", "snapshot"]
 
@@ -109,11 +109,12 @@ def snapshot(images: pd.DataFrame) -> Snapshot:
 def _look_at(file: str) -> tuple[tuple | None, str | None]:
     """State of a file, or why there is none."""
     try:
-        if not stat.S_ISREG(os.stat(file).st_mode):
-            return None, "not a file"
-        return file_state(file), None
+        status = os.stat(file)
     except OSError as error:
         return None, "no such file" if error.errno == errno.ENOENT else error.strerror
+    if not stat.S_ISREG(status.st_mode):
+        return None, "not a file"
+    return state_of(status), None
 
 
 def _settle(newest: int) -> None:

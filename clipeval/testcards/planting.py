@@ -1,12 +1,13 @@
 """Planting a truth: vectors whose similarity to every prompt is chosen, drawn into PNG files."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from clipeval.files import sha256, whole_folder
+from clipeval.files import file_sha256, keep, kept, set_aside, sha256, whole_folder
 from clipeval.models import testcard
 from clipeval.models.testcard import DIMENSION, draw_cards, text_vectors
 from clipeval.paths import cache_dir
@@ -114,15 +115,29 @@ def write_deck(name: str, draw, sources) -> Path:
 
     Returns
     -------
-    Path of a folder with cards.parquet, planted.parquet, extra tables and the cards themselves
+    Path of a folder with cards.parquet, planted.parquet, extra tables and the cards themselves; a deck
+    whose tables are damaged is set aside and drawn again
     """
     folder = cache_dir() / "testcards" / f"{name}-{_recipe(sources)}"
     if folder.is_dir():
-        return folder
+        if _is_whole(folder):
+            return folder
+        set_aside(folder, "its tables do not have the checksums they were written with")
     deck = draw()
     with whole_folder(folder) as beside:
         _write(deck, beside)
+        keep(beside / "tables.kept", json.dumps(_tables(beside)).encode())
     return folder
+
+
+def _tables(folder: Path) -> dict[str, str]:
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the tables of a deck, the planted truth above all, are what was written."""
+    said = kept(folder / "tables.kept")
+    return said is not None and json.loads(said) == _tables(folder)
 
 
 def _write(deck: Deck, folder: Path) -> None:

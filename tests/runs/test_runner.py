@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ import tiny
 
 from clipeval import cli
 from clipeval.errors import DataError, ParameterError
-from clipeval.files import write_json
+from clipeval.files import SetAside, write_json
 from clipeval.runs import runner
 from clipeval.runs.check import check_plan
 from clipeval.runs.runner import run_studies
@@ -267,6 +268,34 @@ def test_a_model_in_a_folder_is_warm_the_second_time(tmp_path, manifest, monkeyp
     for _ in range(2):
         runner._embed("fairface", parameters, lambda *what: told.append(what))
     assert told == [("fairface", "embedding", 0.0)]
+
+
+def test_a_flipped_bit_in_each_file_of_the_store_changes_no_byte(tmp_path, manifest, notebooks):
+    """It is said once, here and not in the notebook, whichever process finds it."""
+    remembers = "table = session.remember('rates', [1], lambda: table)"
+    notebooks(fairface=[*tiny.STUDY[:5], remembers, *tiny.STUDY[5:]])
+    out, store = tmp_path / "out", tmp_path / "store"
+    plan = tiny.plan(["fairface"], manifest, out, store=store)
+    results = []
+    for _ in range(2):
+        files = {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
+        for path, whole in files.items():
+            middle = len(whole) // 2
+            path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 8]) + whole[middle + 1 :])
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            outcomes = run_studies(plan, out, resume=False)
+        assert [outcome.error for outcome in outcomes] == [""]
+        predictions = (out / "fairface" / "predictions.parquet").read_bytes()
+        results.append(_bytes(out, "fairface") | {"predictions": predictions})
+    assert results[0] == results[1]
+    sentences = [str(w.message) for w in said if issubclass(w.category, SetAside)]
+    named = sorted(Path(sentence.split(" is damaged")[0]) for sentence in sentences)
+    assert named == sorted(path for path in files if Path(f"{path}.damaged").exists())
+    kinds = {"complete", "contents", "derived", "figures", "texts-float32"}
+    assert {path.parent.name for path in named} == kinds | {"images-projected-float32"}
+    assert [path.name for path in set(files) - set(named)] == ["model.kept"]  # for `list store`
+    assert ".damaged" not in (out / "fairface" / "notebook.ipynb").read_text()
 
 
 SLOW = """import os, subprocess, time

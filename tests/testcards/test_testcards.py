@@ -13,6 +13,7 @@ from PIL import Image
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.datasets.planted import load_planted
 from clipeval.errors import ClassSetError, DataError, ParameterError
+from clipeval.files import SetAside
 from clipeval.models.testcard import (
     CARD_SIZE,
     DIMENSION,
@@ -166,10 +167,23 @@ def test_a_deck_is_drawn_once_and_again_when_its_recipe_changes(tmp_path):
         "cards.parquet",
         "more.parquet",
         "planted.parquet",
+        "tables.kept",
         "val",
     ]
     recipe.write_text("15 %")
     assert write_deck("tiny", draw, [recipe]) != first and len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ["cards", "more", "planted", "tables"])
+def test_a_deck_whose_truth_is_damaged_is_set_aside_and_drawn_again(name):
+    folder = write_deck("tiny", tiny_deck, [])
+    (file,) = folder.glob(f"{name}.*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:70] + bytes([whole[70] ^ 1]) + whole[71:])
+    with pytest.warns(SetAside, match="tiny-.* set aside as tiny-"):
+        assert write_deck("tiny", tiny_deck, []) == folder
+    assert file.read_bytes() == whole
+    assert len(list(folder.parent.glob("tiny-*.damaged/val/*.png"))) == 5
 
 
 def test_the_same_deck_has_the_same_bytes(tmp_path, monkeypatch):
@@ -178,7 +192,7 @@ def test_the_same_deck_has_the_same_bytes(tmp_path, monkeypatch):
         folder = write_deck("tiny", tiny_deck, [])
         return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.*")}
 
-    assert bytes_of("a") == bytes_of("b") and len(bytes_of("a")) == 8
+    assert bytes_of("a") == bytes_of("b") and len(bytes_of("a")) == 9
 
 
 def test_a_drawing_that_is_interrupted_leaves_no_deck(tmp_path, monkeypatch):
