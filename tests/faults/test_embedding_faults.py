@@ -3,9 +3,12 @@
 import errno
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -84,31 +87,40 @@ def test_ten_kills_and_a_rerun_give_the_same_matrix_bit_for_bit(real, tiny_face_
     np.testing.assert_array_equal(again.matrix, undisturbed.matrix)
 
 
-def test_two_processes_share_a_store(cards, tmp_path):
-    cards.to_parquet(tmp_path / "cards.parquet")
-    code = f"""
-import time, pandas as pd, numpy as np
-from stubs import Info, NumpyModel
-from clipeval.embedding.embed import embed_images
-from clipeval.embedding.store import Store
 class Slow(NumpyModel):
     def encode_images(self, pixels, features="projected"):
         time.sleep(0.05)
         return super().encode_images(pixels)
-found = embed_images(pd.read_parquet({str(tmp_path / "cards.parquet")!r}),
-    info=Info({INFO.fingerprint!r}), get_model=Slow, store=Store({str(tmp_path / "store")!r}),
-    workers=0, progress=False, batch_size=4, shard_size=8)
-np.save({str(tmp_path)!r} + "/" + __import__("sys").argv[1], found.matrix)
-"""
-    names = ["one.npy", "two.npy"]
-    runs = [subprocess.Popen([sys.executable, "-c", code, name], env=ENVIRONMENT) for name in names]
-    assert [run.wait(timeout=120) for run in runs] == [0, 0]
-    expected = embed(cards).matrix
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_four_processes_share_a_store_one_shard_of_which_is_damaged(cards, tmp_path):
+    store, expected = Store(tmp_path / "store"), embed(cards).matrix
+    embed(cards[:8], store=store)
+    (shard,) = store.root.rglob("*.parquet")
+    whole = bytearray(shard.read_bytes())
+    whole[whole.index(expected[3].tobytes())] ^= 1
+    shard.write_bytes(whole)
+
+    def run(name):
+        warnings.simplefilter("ignore")
+        np.save(tmp_path / name, embed(cards, Slow(), store=store).matrix)
+
+    names = ["one.npy", "two.npy", "three.npy", "four.npy"]
+    fork = multiprocessing.get_context("fork")
+    runs = [fork.Process(target=run, args=(name,)) for name in names]
+    for process in runs:
+        process.start()
+    for process in runs:
+        process.join(120)
+    assert [process.exitcode for process in runs] == [0] * 4
     for name in names:
         np.testing.assert_array_equal(np.load(tmp_path / name), expected)
-    found = embed_images(cards, info=INFO, get_model=None, store=Store(tmp_path / "store"))
+    found = embed_images(cards, info=INFO, get_model=None, store=store)
     np.testing.assert_array_equal(found.matrix, expected)
-    assert not list((tmp_path / "store").rglob("*.tmp"))
+    assert found.opened == 0
+    assert not list(store.root.rglob("*.tmp"))
+    assert [path.name for path in store.root.rglob("*.damaged*")] == [shard.name + ".damaged"]
 
 
 # -- disks -----------------------------------------------------------------------------------------
