@@ -376,14 +376,14 @@ def _plain(value):
 def _plan(
     missing: np.ndarray, batch_size: int, shard_size: int, part: tuple[int, int] = (1, 1)
 ) -> list[list[np.ndarray]]:
-    """Shards of batches of positions; borders lie at fixed positions, not where a run stopped."""
+    """Shards of batches of positions; all borders lie at fixed positions, whatever is there already."""
     step = batch_size * max(1, shard_size // batch_size)
     i, n = part
     shards = []
     for start in range((i - 1) * step, len(missing), n * step):
         todo = start + np.flatnonzero(missing[start : start + step])
         if len(todo):
-            shards.append([todo[i : i + batch_size] for i in range(0, len(todo), batch_size)])
+            shards.append(np.split(todo, np.flatnonzero(np.diff(todo // batch_size)) + 1))
     return shards
 
 
