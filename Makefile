@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help report test thorough mutants lab bench calibration docs lint lock clean
+.PHONY: help report released test thorough mutants lab bench calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,9 @@ $(READY): requirements.lock pyproject.toml
 
 report: $(READY) ## Run every study on test cards, offline, into reports/demo
 	$(BIN)/clipeval run --profile demo --out reports/demo
+
+released: $(READY) ## Count what released weights answered, from the published answers in ORIGINALS=FOLDER
+	$(BIN)/python -m clipeval.runs.released $(ORIGINALS)
 
 test: $(READY) ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not thorough"
