@@ -21,7 +21,7 @@ COLUMNS = (
     "fine_truth",
 )
 MIN_OPTIONS = 6  # captions to choose from in the published study, at least
-_CAPTIONS = ("caption", "close_caption", "present_caption", "absent_caption", "fine_truth")
+CAPTIONS = ("caption", "close_caption", "present_caption", "absent_caption", "fine_truth")
 _HOLDS = "the folder with frames.csv (file, caption, ...) and the frames (or the path of that CSV)"
 
 
@@ -59,7 +59,7 @@ def load(
         raise DataError(problems[0] + more * (len(problems) > 1), problems)
     table = frames.drop(columns=["file"])
     table["file"] = base.need_images(path.parent, frames["file"], path)
-    for column in ("main_caption", *_CAPTIONS):
+    for column in ("main_caption", *CAPTIONS):
         table[column] = table[column].astype("string").replace("", pd.NA)
     if (table["frame"].str.fullmatch(r"\d+")).all():
         table["frame"] = table["frame"].astype(int)

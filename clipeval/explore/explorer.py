@@ -11,6 +11,8 @@ from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, Templates, class_set_of, prompts_for
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.explore import keep, view
+from clipeval.session.parameters import refuse_cards
+from clipeval.session.run_folder import check_out
 from clipeval.stats import group_rates
 
 _LINE = re.compile(r"(?P<name>[^\[\]]+?)(?::\s+(?P<text>[^\[\]]+?))?\s*(?:\[(?P<of>[^\[\]]*)\])?")
@@ -108,8 +110,11 @@ def start(values: Mapping) -> "Explorer":
 
     empty = {name for name in ("class_set", "templates") if not values.get(name)}
     given = {name: value for name, value in values.items() if name not in empty}
-    opened = studies.start(values.get("study") or "denigration", given)
-    return Explorer(opened, task=values.get("task") or None)
+    # any words may be explored, also such as the study itself would refuse
+    session = studies.opened(values.get("study") or "denigration", given)
+    refuse_cards(session.parameters)
+    check_out(session.parameters)
+    return Explorer(session, task=values.get("task") or None)
 
 
 class Explorer:

@@ -165,7 +165,8 @@ class Inputs:
     # -- predictions -----------------------------------------------------------------------------
 
     def predict(self) -> pd.DataFrame:
-        """The study's answers; see `Study.predict`."""
+        """The study's answers; see `Study.predict`. What its `check` refuses is refused first."""
+        self.study.check(self)
         self.refuse_one_text(self.study.rivals(self))
         return self.study.predict(self)
 

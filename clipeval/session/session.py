@@ -21,15 +21,24 @@ from clipeval.session.record import StudyRecord, write_run, write_study
 work_before: dict = {}
 
 
-def injected(values: dict) -> list[str]:
-    """Names in the cell that papermill puts after a notebook's own parameters."""
+def injected(values: dict) -> dict:
+    """What stands in the cell that papermill puts into a notebook: name -> value.
+
+    A value that is no literal (papermill writes nan as a call) is what the name has now.
+    """
     import ast
 
-    cells = [cell for cell in values.get("In", ()) if str(cell).startswith("# Parameters\n")]
-    found = [
-        line for cell in cells for line in ast.parse(cell).body if isinstance(line, ast.Assign)
-    ]
-    return [target.id for line in found for target in line.targets]
+    found = {}
+    for cell in values.get("In", ()):
+        if str(cell).startswith("# Parameters\n"):
+            for line in ast.parse(cell).body:
+                if isinstance(line, ast.Assign):
+                    name = line.targets[0].id
+                    try:
+                        found[name] = ast.literal_eval(line.value)
+                    except ValueError:
+                        found[name] = values.get(name)
+    return found
 
 
 class Session(Inputs):
@@ -120,8 +129,6 @@ class Session(Inputs):
         """
         from IPython.display import Markdown
 
-        # what does not fit is refused before hours of embedding
-        self.study.check(self)
         embeddings = self.source.embed(self.images)
         lost = embeddings.unreadable
         path = self.folder / "unreadable.csv"

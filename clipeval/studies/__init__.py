@@ -18,8 +18,8 @@ from pathlib import Path
 import clipeval.testcards  # noqa: F401  (the data set and the model that studies start with)
 from clipeval.classify.word_files import search_also
 from clipeval.errors import ParameterError
-from clipeval.session.parameters import parse, refuse_cards
-from clipeval.session.run_folder import check_out
+from clipeval.session.look_ahead import refuse
+from clipeval.session.parameters import parse
 from clipeval.session.session import Session, injected
 from clipeval.session.study import Study
 
@@ -132,7 +132,7 @@ def get_study(name: str) -> Study:
 
 
 def start(study: str | Study, values: Mapping, *, progress: bool = True) -> Session:
-    """Open a session with the parameters that stand in `values`.
+    """Open a session with the parameters that stand in `values`, and refuse what would fail later.
 
     Parameters
     ----------
@@ -146,13 +146,27 @@ def start(study: str | Study, values: Mapping, *, progress: bool = True) -> Sess
     Raises
     ------
     ParameterError
-        If a value is not accepted, papermill was given a name that is not a parameter, a real model is
-        to read test cards, or the run folder cannot be written.
+        If a value is not accepted, papermill was given a name that is not a parameter or a value that
+        the notebook does not use, a real model is to read test cards, or the run folder cannot be
+        written.
+    ClipevalError
+        The first that `clipeval check` would say of it.
     """
+    session = opened(study, values, progress=progress)
+    refuse(session)
+    return session
+
+
+def opened(study: str | Study, values: Mapping, *, progress: bool = True) -> Session:
+    """A session as from `start`, of which only the values of its parameters were looked at."""
     study = study if isinstance(study, Study) else get_study(study)
-    names = dict.fromkeys([*study.Parameters.model_fields, *injected(values)])
+    told = injected(values)
+    names = dict.fromkeys([*study.Parameters.model_fields, *told])
     given = {k: values[k] for k in names if k in values}
-    parameters = parse(study.Parameters, given, study=study.id)
-    refuse_cards(parameters)
-    check_out(parameters)
-    return study.open(parameters, progress=progress)
+    if lost := next((name for name in told if told[name] != values.get(name)), ""):
+        raise ParameterError(
+            f"papermill was given {lost}={told[lost]!r}, and the notebook sets {lost} to "
+            f"{values.get(lost)!r} after that; give its parameters cell the tag `parameters` again, "
+            "which some editors drop, and change parameters nowhere else."
+        )
+    return study.open(parse(study.Parameters, given, study=study.id), progress=progress)

@@ -245,6 +245,7 @@ def test_a_store_that_cannot_be_made(out, tmp_path):
 )
 def test_a_model_that_would_fail(out, given, sentence):
     found = problems(given, out)
+    found.pop("cards", None)  # a backbone is asked to read test cards here
     assert list(found) == ["model"] and sentence in found["model"]
 
 
@@ -262,6 +263,7 @@ def test_a_model_that_would_fail(out, given, sentence):
 def test_weights_that_cannot_be_had(out, offline, given, repository):
     """Exit code 2 before anything starts, and not a run that fails at its first image."""
     found = problems(given, out)
+    found.pop("cards", None)  # a backbone is asked to read test cards here
     assert list(found) == ["model"] and found["model"].endswith("as local-dir:PATH.")
     assert f"the hub cannot be reached for {repository}; download it" in found["model"]
 

@@ -87,6 +87,16 @@ def test_a_name_that_papermill_was_given_and_no_study_knows_is_refused(given):
     assert session.parameters.limit == 5
 
 
+def test_a_value_that_papermill_was_given_and_the_notebook_does_not_use_is_refused(given):
+    """As in a notebook whose cell tags were lost: papermill's cell comes first, its own last."""
+    cells = ["", "# Parameters\nlimit = 5\nseed = -3\n", "limit = 0\nseed = -3\n"]
+    with pytest.raises(ParameterError, match="given limit=5, and the notebook sets limit to 0 "):
+        start("fairface", given | {"limit": 0, "seed": -3, "In": cells})
+    again = [*cells[:2], "# Parameters\nlimit = 7\n"]  # run anew in the same kernel, as edited
+    session = start("fairface", given | {"limit": 7, "seed": -3, "In": again})
+    assert (session.parameters.limit, session.parameters.seed) == (7, -3)
+
+
 def test_a_real_model_reads_no_test_cards(given):
     with pytest.raises(ParameterError, match="model=ViT-B-32 is asked to read test cards"):
         start("fairface", given | {"dataset": "testcards", "data": "", "model": "ViT-B-32"})

@@ -301,9 +301,8 @@ def test_a_caption_that_would_be_truncated_is_refused(real, tiny_face_clip, tmp_
     table["file"] = [str(real / "cctv" / name) for name in table["file"]]
     table.loc[table["sequence"] == "classroom", "caption"] = "a very long room " * 20
     table.to_csv(path / "frames.csv", index=False)
-    session = start(real, tiny_face_clip, tmp_path, data=str(path))
     with pytest.raises(ClassSetError, match="very long room"):
-        cctv.study.predict(session)
+        start(real, tiny_face_clip, tmp_path, data=str(path))
 
 
 # -- test cards -----------------------------------------------------------------------------------

@@ -284,7 +284,7 @@ def test_real_run_is_repeatable_and_seeded(run, real, tiny_face_clip, tmp_path):
 def test_a_sample_of_images_keeps_all_names_on_offer(run, real, tiny_face_clip, tmp_path):
     session, predictions = run
     how = {"seed": 4, "limit": 60, "store": str(session.store.root)}
-    some = celebrities.study.predict(start(real, tiny_face_clip, tmp_path, **how))
+    some = start(real, tiny_face_clip, tmp_path, **how)
     assert some["image_id"].nunique() == 60
     keys = ["image_id", "task", "rank"]
     both = some.merge(predictions, on=keys, how="left", validate="one_to_one")
@@ -310,7 +310,7 @@ def test_numbers_left_out_are_said(real, tiny_face_clip, tmp_path):
         "Left out: 1,000, 2,000 names, more than there are people.",
     ]
     with pytest.raises(ParameterError, match="asks for 500 names"):
-        celebrities.study.check(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
+        start(real, tiny_face_clip, tmp_path, n_names="10,500")
 
 
 def test_captions_name_protocol_and_seed_and_no_single_n(real, tiny_face_clip, tmp_path):
@@ -330,7 +330,7 @@ def test_captions_name_protocol_and_seed_and_no_single_n(real, tiny_face_clip, t
 
 def test_refusals(real, tiny_face_clip, tmp_path):
     with pytest.raises(ParameterError, match="asks for 500 names"):
-        celebrities.study.predict(start(real, tiny_face_clip, tmp_path, n_names="10,500"))
+        start(real, tiny_face_clip, tmp_path, n_names="10,500")
     members = pd.read_csv(real / "congress_portraits" / "two_photos_per_member.csv", dtype="str")
     members = members[["name", "file_2017"]].head(12).rename(columns={"file_2017": "file"})
     members["file"] = [str(real / file) for file in members["file"]]
@@ -338,9 +338,9 @@ def test_refusals(real, tiny_face_clip, tmp_path):
     members.to_csv(tmp_path / "people.csv", index=False)
     how = {"data": str(tmp_path / "people.csv"), "n_names": "10"}
     with pytest.raises(ClassSetError, match="Maria Maria"):
-        celebrities.study.predict(start(real, tiny_face_clip, tmp_path, **how))
+        start(real, tiny_face_clip, tmp_path, **how)
     with pytest.raises(DataError, match="says of no image whose it is"):
-        celebrities.study.predict(start(real, tiny_face_clip, tmp_path, dataset="manifest", **how))
+        start(real, tiny_face_clip, tmp_path, dataset="manifest", **how)
 
 
 # -- test cards -----------------------------------------------------------------------------------

@@ -359,15 +359,13 @@ def test_an_image_with_one_answer_only_is_refused():
 
 
 def test_one_class_set_is_no_comparison(cards):
-    session = session_of("class_design", other="denigration")
     with pytest.raises(ParameterError, match="both denigration; name two"):
-        class_design.study.predict(session)
+        session_of("class_design", other="denigration")
 
 
 def test_a_class_set_without_categories_is_refused(cards):
-    session = session_of("class_design", other="fairface")
     with pytest.raises(ClassSetError, match="fairface names no categories"):
-        class_design.study.predict(session)
+        session_of("class_design", other="fairface")
 
 
 # -- test cards ----------------------------------------------------------------------------------

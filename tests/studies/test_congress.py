@@ -376,10 +376,10 @@ def test_other_groups_are_refused(tmp_path):
     with pytest.raises(
         ClassSetError, match="offers Male, Female, but the images are labelled m, f"
     ):
-        congress.study.predict(session)
+        congress.study.check(session)
     images.attrs["groups"] = []
     with pytest.raises(DataError, match="mine has no group column gender"):
-        congress.study.predict(session)
+        congress.study.check(session)
 
 
 def test_members_without_labels_are_refused_with_the_way_out(real, tmp_path):

@@ -7,7 +7,8 @@ each frame is asked, and everything else follows from that table.
 import numpy as np
 import pandas as pd
 
-from clipeval.datasets.cctv import MIN_OPTIONS
+from clipeval.datasets.cctv import CAPTIONS, MIN_OPTIONS
+from clipeval.errors import DataError
 from clipeval.output.numbers import number
 from clipeval.published import load_published, with_published
 from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
@@ -27,8 +28,18 @@ INTERVALS = ("frame (Wilson)", "sequence (bootstrap)")
 
 
 def session_questions(session) -> pd.DataFrame:
-    """`questions` for a session's frames; with a `limit`, captions of all frames stay on offer."""
+    """`questions` for a session's frames; with a `limit`, captions of all frames stay on offer.
+
+    Raises
+    ------
+    DataError  as `questions` does, and if the images are no frames with captions
+    """
     pool = session.load_images(limit=0) if session.parameters.limit else session.images
+    if not {"sequence", "main_caption", *CAPTIONS} <= set(pool):
+        raise DataError(
+            f"{pool.attrs['name']} holds no captions; use dataset cctv, whose frames.csv gives each "
+            "frame its own."
+        )
     return questions(session.images, pool, options=session.parameters.options)
 
 

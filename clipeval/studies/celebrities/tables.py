@@ -67,7 +67,7 @@ def setup(session):
     """People in order, numbers of names and protocols, before any image is opened."""
     p = session.parameters
     pool = session.load_images(limit=0) if p.limit else session.images
-    if "person" not in pool:
+    if "person" not in pool or "person" in pool.attrs["groups"]:
         raise DataError(
             f"{pool.attrs['name']} says of no image whose it is; use dataset celebrities, whose "
             "data name a person for each image."

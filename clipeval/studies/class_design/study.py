@@ -5,7 +5,7 @@ from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.errors import ParameterError
-from clipeval.published.denigration import published_rates
+from clipeval.published.denigration import age_groups, published_rates
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
@@ -57,17 +57,19 @@ class ClassDesign(Study):
         return {"choices": (f"other {other.label}", f"candidates {added.label}")}
 
     def check(self, session) -> None:
-        """Errors of `need_groups`, `harm_categories` and `candidate_classes`, before any image is embedded.
+        """Errors of `need_groups`, `age_groups`, `harm_categories` and `candidate_classes`.
 
         Raises
         ------
         ParameterError  if both class sets are the same
         """
         need_groups(session.images, GROUPS, session.study.id)
+        age_groups(session.images["age"])
         pair = pair_of(session)
-        if pair[0].label == pair[1].label:
+        if pair[0].spec == pair[1].spec:
             raise ParameterError(
-                f"class_set and other are both {pair[0].spec}; name two class sets to compare."
+                f"class_set and other are both {pair[0].spec}; name two class sets to compare, by "
+                "different names."
             )
         for class_set in pair:
             harm_categories(class_set)
@@ -81,8 +83,7 @@ class ClassDesign(Study):
         return pair + [(name, prompts | {label: texts}) for label, texts in added.items()]
 
     def predict(self, session) -> pd.DataFrame:
-        """Zero-shot predictions of both class sets on the same embeddings; errors as in `check`."""
-        self.check(session)
+        """Zero-shot predictions of both class sets on the same embeddings."""
         pair = pair_of(session)
         parts = [session.classify(class_set=class_set, top=5) for class_set in pair]
         predictions = pd.concat(parts, ignore_index=True)

@@ -146,7 +146,9 @@ def compare(
         )
         parts.append(_three_rows(frame, category, by, class_set, other, confidence))
     table = pd.concat(parts).sort_index(kind="stable") if by else pd.concat(parts)
-    table = table.reset_index(drop=True).assign(p_adjusted=np.nan)
+    # of a set with one category, that one and all together are the same row
+    table = table.drop_duplicates([*by, "class_set", "metric"], ignore_index=True)
+    table = table.assign(p_adjusted=np.nan)
     tested = table["p"].notna()
     table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
     first = [*by, "class_set", "n", "count", "metric", "percent", "ci_low", "ci_high"]

@@ -23,6 +23,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _label_set_names(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if "gender" in names:
+        raise ValueError("gender is asked in any case, by itself; name multi-label tasks")
+    return names
+
+
 def _percents(text: str) -> tuple[float, ...]:
     """Thresholds of a parameter: percents above 0 and below 100, separated by commas."""
     found = tuple(float(name) for name in _names(text))
@@ -58,7 +65,7 @@ class Parameters(parameters.Parameters):
         "bh", description="multiple-testing correction over labels: bh (Benjamini-Hochberg) or holm"
     )
 
-    _check_names = field_validator("label_sets")(lambda text: text if _names(text) else text)
+    _check_names = field_validator("label_sets")(lambda text: _label_set_names(text) and text)
     _check_percents = field_validator("thresholds", "sweep")(
         lambda text: text if _percents(text) else text
     )
@@ -121,8 +128,7 @@ class Congress(Study):
         return [o for t, c in asked.items() for o in task_prompts(c, session.templates, [t])]
 
     def predict(self, session) -> pd.DataFrame:
-        """Gender (top 1), and the probability of every label of each label set; errors as in `check`."""
-        self.check(session)
+        """Gender (top 1), and the probability of every label of each label set."""
         parts = [session.classify("gender", top=1)]
         for task, words in _label_sets(session).items():
             parts.append(session.classify(task, class_set=words, top=None))

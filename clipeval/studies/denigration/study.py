@@ -3,7 +3,7 @@
 import pandas as pd
 from pydantic import Field
 
-from clipeval.published.denigration import published_rates
+from clipeval.published.denigration import age_groups, published_rates
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
@@ -40,13 +40,13 @@ class Denigration(Study):
     card = CARD
 
     def check(self, session) -> None:
-        """Errors of `need_groups` and `harm_categories`, before any image is embedded."""
+        """Errors of `need_groups`, `age_groups` and `harm_categories`, before any image is embedded."""
         need_groups(session.images, GROUPS, session.study.id)
+        age_groups(session.images["age"])
         harm_categories(session.class_set)
 
     def predict(self, session) -> pd.DataFrame:
         """Zero-shot predictions of the class set, the five best classes of each image."""
-        self.check(session)
         return session.classify(top=5)
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:

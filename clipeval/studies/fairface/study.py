@@ -128,7 +128,6 @@ class FairFace(Study):
 
         Tasks are race (7 classes), gender, age, and race_binary where a rule asks for two classes.
         """
-        self.check(session)
         p = session.parameters
         parts = []
         if p.methods != "linear probe" and session.info.has_text:

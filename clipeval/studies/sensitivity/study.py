@@ -1,15 +1,15 @@
 """Sensitivity: how much headline numbers move with choices that nobody published."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.errors import ModelError
 from clipeval.session import parameters
 from clipeval.session.study import Study
-from clipeval.studies.sensitivity.variation import check_studies, vary
+from clipeval.studies.sensitivity.variation import check_studies, every_wording, vary
 
 
 class Parameters(parameters.Parameters):
@@ -34,6 +34,23 @@ class Parameters(parameters.Parameters):
         "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
     )
 
+    @field_validator("studies")
+    @classmethod
+    def _check_studies(cls, text: str) -> str:
+        if not _list(text):
+            raise ValueError("name a study or several, comma-separated")
+        return text
+
+    @field_validator("vary_precision", "vary_resize")
+    @classmethod
+    def _check_levels(cls, text: str, about) -> str:
+        known = get_args(
+            parameters.Parameters.model_fields[about.field_name[len("vary_") :]].annotation
+        )
+        if strange := [name for name in _list(text) if name not in known]:
+            raise ValueError(f"{strange[0]} is unknown; there are {', '.join(known)}")
+        return text
+
 
 class Sensitivity(Study):
     """Sensitivity: how much headline numbers move with choices that nobody published."""
@@ -46,7 +63,7 @@ class Sensitivity(Study):
     deck = "fairface"
 
     def check(self, session) -> str:
-        """Studies and templates are known; says how many choices there are."""
+        """Each study's own check, under every choice of words; says which choices there are."""
         p, known = session.parameters, session.source.known
         if known and not known.is_known:
             raise ModelError(
@@ -56,17 +73,25 @@ class Sensitivity(Study):
         check_studies(p, _list(p.studies))
         for name in _list(p.vary_templates):
             load_templates(name)
+        for study, variant in self._asked(session):
+            study.check(variant)
         return f"{p.studies}; templates {p.vary_templates}"
+
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """Those of each study, under every choice of words."""
+        return [offer for study, variant in self._asked(session) for offer in study.rivals(variant)]
+
+    def _asked(self, session):
+        p = session.parameters
+        return every_wording(session, _list(p.studies), _class_sets(p), _list(p.vary_templates))
 
     def predict(self, session) -> pd.DataFrame:
         """Headline numbers of the studies under every combination of choices; see `vary`."""
         p = session.parameters
-        studies = _list(p.studies)
-        only = {study: [] for study in studies} if p.vary_class_sets == "none" else None
         table = vary(
             session,
-            studies,
-            class_sets=only,
+            _list(p.studies),
+            class_sets=_class_sets(p),
             templates=_list(p.vary_templates),
             precisions=_list(p.vary_precision),
             resizes=_list(p.vary_resize),
@@ -78,6 +103,10 @@ class Sensitivity(Study):
                 words = load_class_set(class_set), load_templates(templates)
                 session.note_prompts(task, *words, prompts_for(*words, task))
         return table
+
+
+def _class_sets(p: Parameters) -> dict[str, list[str]] | None:
+    return {study: [] for study in _list(p.studies)} if p.vary_class_sets == "none" else None
 
 
 def _list(text: str) -> list[str]:

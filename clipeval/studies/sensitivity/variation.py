@@ -7,11 +7,17 @@ stored embeddings, and the spread is split up by choice.
 
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pandas as pd
 
-from clipeval.classify.class_sets import list_class_sets, load_class_set, load_templates
-from clipeval.errors import NotStoredError, ParameterError
+from clipeval.classify.class_sets import (
+    flat_prompts,
+    list_class_sets,
+    load_class_set,
+    load_templates,
+)
+from clipeval.errors import ClipevalError, NotStoredError, ParameterError
 from clipeval.session.parameters import Parameters, parse
 from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
@@ -109,8 +115,7 @@ def vary(
     for base, study in itertools.product(bases, studies):
         study = get_study(study)
         point = _point(p, study)
-        more = (class_sets or {}).get(study.id, variants_of(point[0]))
-        sets, said = (list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *templates]))
+        sets, said = _choices(p, study, class_sets, templates)
 
         def tried(base=base, study=study, sets=sets, said=said) -> pd.DataFrame:
             base.encode(
@@ -131,6 +136,23 @@ def vary(
     table = table[[*GROUPS, *numbers, "reference", "task"]]
     table.attrs["left_out"] = left_out
     return table
+
+
+def _choices(p: Parameters, study: Study, class_sets, templates) -> tuple[list[str], list[str]]:
+    """Class sets and templates to try for a study, its own first; parameters as for `vary`."""
+    point = _point(p, study)
+    more = (class_sets or {}).get(study.id, variants_of(point[0]))
+    return tuple(list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *templates]))
+
+
+def every_wording(session: Session, studies: Sequence[str], class_sets=None, templates=()):
+    """Each study with a session for every choice of words that `vary` would try; nothing is asked yet."""
+    for name in studies:
+        study = get_study(name)
+        choices = _choices(session.parameters, study, class_sets, templates)
+        for class_set, wording in itertools.product(*choices):
+            words = {"class_set": class_set, "templates": wording}
+            yield study, _variant(session, study, **words)
 
 
 def check_studies(p: Parameters, studies: Sequence[str]) -> None:
@@ -250,13 +272,42 @@ def ranges(session: Session) -> pd.DataFrame:
     Returns
     -------
     DataFrame, as `range_of` returns it, over the class set's wordings and `TEMPLATES`; without rows
-    where the study puts no words to the model (a probe alone, an image-only model)
+    where the study puts no words to the model (a probe alone, an image-only model). Those that its
+    classes do not fit, which the study itself does not ask, are named in `attrs["left_out"]`.
     """
     study = session.study
     asked = study.varies and study.words(session.parameters) != "none"
     if not (asked and session.info.has_text and session.info.is_known):
         return pd.DataFrame()
-    return range_of(vary(session, [study.varies], templates=TEMPLATES))
+    sets, said, left_out = _that_fit(session, get_study(study.varies))
+    found = range_of(vary(session, [study.varies], class_sets={study.varies: sets}, templates=said))
+    found.attrs["left_out"] = left_out
+    return found
+
+
+def _that_fit(session: Session, study: Study) -> tuple[list[str], list[str], list[str]]:
+    """Class sets and templates of `ranges` that a study could ask in every combination; why others not."""
+    sets, said = _choices(session.parameters, study, None, TEMPLATES)
+    left_out = []
+
+    def fits(kind, name, combinations):
+        try:
+            for class_set, wording in combinations:
+                variant = _variant(session, study, class_set=class_set, templates=wording)
+                study.check(variant)
+                offers = study.rivals(variant)
+                variant.encode(flat_prompts(offers))
+                variant.refuse_one_text(offers)
+        except ClipevalError as error:
+            left_out.append(f"{kind} {name} is left out: {error}")
+            return False
+        return True
+
+    with suppress(ClipevalError):  # at once: the store is read, the model called only once
+        session.encode(_prompts(sets, said))
+    sets = [sets[0], *(x for x in sets[1:] if fits("Class set", x, [(x, said[0])]))]
+    said = [said[0], *(y for y in said[1:] if fits("Template set", y, [(x, y) for x in sets]))]
+    return sets, said, left_out
 
 
 def show_ranges(session: Session):
@@ -271,6 +322,7 @@ def show_ranges(session: Session):
     text = "Headline numbers of this run, and their range over class sets and templates."
     if session.images.attrs.get("planted"):
         text += " Cards were drawn for the default words: how far others move them means nothing."
+    text = " ".join([text, *found.attrs["left_out"]])
     return session.table(
         "range",
         found,
