@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from clipeval import __version__
-from clipeval.errors import ClipevalError, ParameterError
+from clipeval.errors import ClipevalError, ParameterError, sentence
 from clipeval.files import listen
+from clipeval.runs.signals import Terminated, sigterm_raises
 
 app = typer.Typer(
     help="Characterize CLIP-like models: the studies of arXiv 2108.02818, with uncertainty.",
@@ -35,32 +36,42 @@ Given = Annotated[
 Out = Annotated[str, typer.Option(help="Run folder.")]
 
 
+_STOPPED = "what was embedded or fetched is kept, and the same command goes on from there."
+
+
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2."""
-    listen(lambda sentence: print(f"clipeval: {sentence}", file=sys.stderr))
+    """Run the command line; whatever the user can mend is one sentence.
+
+    Exit codes: 0 done, 1 something failed on the way, 2 bad arguments or a failed check, 130 Ctrl-C,
+    143 SIGTERM.
+    """
+    arguments = sys.argv[1:] or ["--help"]
+    listen(lambda said: print(f"clipeval: {said}", file=sys.stderr))
     try:
-        arguments = sys.argv[1:] or ["--help"]
-        # returns the code of a typer.Exit, and None otherwise
-        code = app(arguments, prog_name="clipeval", standalone_mode=False)
+        with sigterm_raises():
+            # returns the code of a typer.Exit, and None otherwise
+            code = app(arguments, prog_name="clipeval", standalone_mode=False) or 0
+        said = f"\nstopped; {_STOPPED}" if code == 130 else ""  # of some releases of typer
+    except Terminated:
+        code, said = 143, f"\nterminated; {_STOPPED}"
+    except KeyboardInterrupt:
+        code, said = 130, f"\nstopped; {_STOPPED}"
+    except typer.Abort as error:  # which typer makes of Ctrl-C, and of any EOFError
+        ended = error.__cause__ if isinstance(error.__cause__, EOFError) else None
+        code = 1 if ended else 130
+        said = f"clipeval: {sentence(ended)}" if ended else f"\nstopped; {_STOPPED}"
     except ClipevalError as error:
-        _fail(str(error))
-    except (typer.Abort, KeyboardInterrupt):
-        code = 130
-    except Exception as error:  # click's usage errors, whatever library carries them
-        if not hasattr(error, "format_message"):
+        code, said = 2, f"clipeval: {error}"
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's usage errors, whatever library carries them
+            code, said = 2, f"clipeval: {error.format_message()}"
+        elif sentence(error):
+            code, said = 1, f"clipeval: {sentence(error)}"
+        else:
             raise
-        _fail(error.format_message())
-    if code == 130:  # some releases of typer make an Exit of Ctrl-C, others an Abort
-        print(
-            "\nstopped; what was embedded or fetched is kept, and the same command goes on from there.",
-            file=sys.stderr,
-        )
-    sys.exit(code or 0)
-
-
-def _fail(sentence: str) -> None:
-    print(f"clipeval: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    if said:
+        print(said, file=sys.stderr)
+    sys.exit(code)
 
 
 def _version(wanted: bool) -> None:

@@ -1,6 +1,13 @@
 """Errors a user can mend: each message names the thing, the reason and the mend in one sentence."""
 
+import errno
+import re
 from collections.abc import Iterable
+
+#: characters of an error's line, at most; what is longer loses its middle, so that the mend stays
+MOST = 500
+#: what would break a line, turn its direction, or not be printable: escaped
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def first_line(error: Exception) -> str:
@@ -16,6 +23,56 @@ def one_line(error: Exception, most: int = 200) -> str:
     return _short(" ".join(str(error).split()) or type(error).__name__, most)
 
 
+def _as_line(text: str) -> str:
+    """A text on one line of at most `MOST` characters, whatever names and values stand in it."""
+    text = _ODD.sub(_escaped, _without_middle(str(text)))
+    return _without_middle(text)
+
+
+def _escaped(match: re.Match) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def _without_middle(text: str) -> str:
+    return text if len(text) <= MOST else f"{text[: MOST - 205]} ... {text[-200:]}"
+
+
+_MENDS = {
+    errno.ENOSPC: "make room on that disk, or name another folder, and repeat the same command",
+    errno.EDQUOT: "make room within the quota, or name another folder, and repeat the same command",
+    errno.EROFS: "name a folder that can be written",
+    errno.EACCES: "allow it, or name another",
+    errno.EPERM: "allow it, or name another",
+    errno.EMFILE: "allow more open files (ulimit -n), or use fewer workers",
+}
+#: how libraries say that memory ran out, where they raise no MemoryError
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|malloc of size|Cannot allocate memory"
+)
+
+
+def sentence(error: BaseException) -> str:
+    """What a command or a study failed with, as one line; "" for what only a traceback explains.
+
+    Errors of this package, of the system (a full disk, a folder that may only be read) and of memory
+    are the user's to mend, whichever library raised them.
+    """
+    if isinstance(error, ClipevalError):
+        return str(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return _as_line(
+            f"memory ran out ({first_line(error)}); use a smaller batch_size, fewer workers or --jobs "
+            "1, or a machine with more of it."
+        )
+    if isinstance(error, OSError) and error.errno:
+        named = error.filename if error.filename is not None else "a file"
+        mend = _MENDS.get(error.errno, "look at it, and repeat the same command")
+        return _as_line(f"{named}: {error.strerror or one_line(error)}; {mend}.")
+    if isinstance(error, EOFError):
+        return "a process or file ended before its time; repeat the same command, which goes on."
+    return ""
+
+
 def _short(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -27,8 +84,8 @@ class ClipevalError(Exception):
     """
 
     def __init__(self, message: str = "", problems: Iterable[str] = ()):
-        super().__init__(message)
-        self.problems = list(problems) or [message]
+        super().__init__(_as_line(message))
+        self.problems = [_as_line(problem) for problem in problems] or [str(self)]
 
     def _render_traceback_(self) -> list[str]:  # asked for by IPython
         return [f"{type(self).__name__}: {self}"]

@@ -133,6 +133,10 @@ def whole_file(path: str | Path, *, durable: bool = False):
         os.replace(beside, path)
         if durable and os.name == "posix":
             _sync(path.parent, os.O_RDONLY)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(beside), beside):
+            error.filename = str(path)  # a full disk does not say what did not fit
+        raise
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)

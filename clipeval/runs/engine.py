@@ -103,6 +103,7 @@ class Shell(InteractiveShell):
     displayhook_class = Type(_Hook)
     outputs = Any()
     shown = Any()
+    failure = Any()  # what the last cell that ran raised, or None
 
     def put(self, output) -> None:
         """Append an output to the running cell."""
@@ -159,7 +160,7 @@ class InProcessEngine(Engine):
                     shell.outputs = cell.outputs
                     cell.execution_count = shell.execution_count
                     done = shell.run_cell(cell.source, store_history=True)
-                    failure = done.error_before_exec or done.error_in_exec
+                    failure = shell.failure = done.error_before_exec or done.error_in_exec
                     if failure is not None:
                         nb_man.cell_exception(cell, index, exception=failure)
                 nb_man.cell_complete(cell, index)

@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -19,9 +18,11 @@ from multiprocessing import connection
 from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.errors import ClipevalError, one_line, sentence
 from clipeval.files import SetAside, keep, kept, listen, sha256, write_json
 from clipeval.output.provenance import HOW, deciding
 from clipeval.runs import changes
+from clipeval.runs.signals import lead_group, without_interrupts
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, read_study, write_run
 from clipeval.session.run_folder import only_writer
@@ -239,25 +240,12 @@ def process_context(jobs: int = 0):
     # read once, when numpy is loaded there; this process keeps all its threads for embedding
     os.environ[threads] = given or str(max(1, (os.cpu_count() or 1) // jobs))
     try:
-        with _without_interrupts():  # Ctrl-C is for this process, which ends the other
+        with without_interrupts():  # Ctrl-C is for this process, which ends the other
             forkserver.ensure_running()
     finally:
         if given is None:
             del os.environ[threads]
     return context
-
-
-@contextlib.contextmanager
-def _without_interrupts():
-    """What starts here ignores Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
@@ -270,7 +258,13 @@ def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
             if not waiting and not running:
                 waiting, last = last, []
             while waiting and len(running) < jobs:
-                one = _Running.start(waiting.pop(0), plan, work, out, context)
+                study = waiting.pop(0)
+                try:
+                    one = _Running.start(study, plan, work, out, context)
+                except (EOFError, OSError) as failure:
+                    tell(study, "failed", 1.0)
+                    yield Outcome(study, 0.0, f"its process could not start: {_said(failure)}")
+                    continue
                 running[one.pipe] = one
                 tell(one.study, "running", 0.0)
             for pipe in connection.wait(list(running)):
@@ -305,13 +299,21 @@ class _Running:
     @classmethod
     def start(cls, study: str, plan, work: dict, out: Path, context) -> "_Running":
         values = plan[study].model_dump() | {"out": str(out)}
-        pipe, theirs = context.Pipe(duplex=False)
         source = STUDIES[study].notebook_path
-        arguments = (source, out / study, values, work.get(study, {}), dict(os.environ), theirs)
-        process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
-        process.start()
-        theirs.close()
-        return cls(study, out / study, process, pipe, time.perf_counter())
+        for again in (True, False):
+            pipe, theirs = context.Pipe(duplex=False)
+            arguments = (source, out / study, values, work.get(study, {}), dict(os.environ), theirs)
+            process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
+            try:
+                process.start()
+            except (EOFError, OSError):  # what it is forked from has died, and is started again
+                pipe.close()
+                if not again:
+                    raise
+                continue
+            finally:
+                theirs.close()
+            return cls(study, out / study, process, pipe, time.perf_counter())
 
     def heard(self) -> tuple[float | None, str] | str:
         """Share done, or None and how it ended; a sentence where a damaged file was set aside."""
@@ -337,14 +339,13 @@ class _Running:
 
 def _execute(source: Path, folder: Path, values: dict, work: dict, environment: dict, pipe) -> None:
     """Run one notebook, in a process of its own, and write its page."""
-    _lead_group()
+    lead_group()
     os.environ.clear()  # the process this one is forked from may have started in another
     os.environ.update(environment, MPLBACKEND="agg")
     import logging
 
     import papermill
 
-    from clipeval import errors
     from clipeval.runs import engine, pages
     from clipeval.session import session
 
@@ -363,28 +364,21 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
             progress_bar=False,
             tell=lambda share: pipe.send((share, "")),
         )
-    except papermill.PapermillExecutionError as failure:
-        users = hasattr(errors, failure.ename)
-        error = failure.evalue if users else f"{failure.ename}: {failure.evalue}"
+    except papermill.PapermillExecutionError:
+        error = _said(engine.Shell.instance().failure)
     except Exception as failure:  # whatever happens to one study, the others finish
-        error = f"{type(failure).__name__}: {failure}"
+        error = _said(failure)
+    if not error and not (folder / "study.json").is_file():
+        error = "its notebook ended without results; let its last cell be session.finish()"
     try:
         pages.write_study(folder, error=error)
     except Exception as failure:
-        error = error or f"its page could not be written: {type(failure).__name__}: {failure}"
+        error = error or f"its page could not be written: {_said(failure)}"
     pipe.send((None, error))
 
 
-def _lead_group() -> None:
-    """Lead a process group, so that Ctrl-C is the runner's alone; end, all of it, when the runner does."""
-    if hasattr(os, "setsid"):
-        os.setsid()
-    runner = multiprocessing.parent_process()
-
-    def watch():
-        connection.wait([runner.sentinel])
-        if hasattr(os, "killpg"):
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _said(failure: BaseException) -> str:
+    """What a study failed with, as one line."""
+    return sentence(failure) or one_line(
+        ClipevalError(f"{type(failure).__name__}: {failure}"), most=500
+    )

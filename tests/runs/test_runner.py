@@ -89,6 +89,28 @@ def test_what_fails_is_kept_and_the_others_finish(tmp_path, manifest, notebooks)
     assert "Traceback" not in page and "Traceback" in (out / "denigration/report.html").read_text()
 
 
+def test_a_notebook_that_ignores_its_parameters_or_has_no_results_is_not_done(
+    tmp_path, manifest, notebooks
+):
+    """Its cell tags were lost, as some editors save it; or its last cell was."""
+    notebooks(fairface=tiny.STUDY, denigration=tiny.STUDY[:-1])
+    file = tmp_path / "notebooks" / "01_fairface.ipynb"
+    stripped = json.loads(file.read_text("utf-8"))
+    for cell in stripped["cells"]:
+        cell["metadata"].pop("tags", None)
+    file.write_text(json.dumps(stripped), "utf-8")
+    out = tmp_path / "out"
+    plan = tiny.plan(["fairface", "denigration"], manifest, out)
+    errors = {outcome.study: outcome.error for outcome in run_studies(plan, out, jobs=2)}
+    assert errors["fairface"].startswith(
+        "papermill was given dataset='manifest', and the notebook "
+    )
+    assert "sets dataset to 'testcards' after that; give its parameters cell" in errors["fairface"]
+    assert errors["denigration"].startswith("its notebook ended without results; ")
+    assert json.loads((out / "run.json").read_text())["failed"] == errors
+    assert not (out / "fairface" / "study.json").exists()
+
+
 def test_a_failed_study_is_exit_code_1(tmp_path, manifest, notebooks, monkeypatch, capsys):
     notebooks(fairface=[*tiny.STUDY[:3], MISTAKE])
     given = ["-p", "dataset=manifest", "-p", f"data={manifest}", "-p", "methods=zero-shot"]
