@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+# every file that is downloaded must have one of the hashes in the lock file
+LOCKED := $(BIN)/python -m pip install --quiet --no-deps --require-hashes
+PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: help report released test thorough mutants lab bench calibration docs lint lock clean
 
@@ -11,9 +14,8 @@ help: ## Say what there is
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(LOCKED) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 report: $(READY) ## Run every study on test cards, offline, into reports/demo
@@ -35,21 +37,23 @@ lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb
 
 bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loop and CLIP_benchmark
-	$(BIN)/python -m pip install --quiet --no-deps clip-benchmark
+	$(LOCKED) -r requirements-bench.lock
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 calibration: $(READY) ## Simulate every interval and test at the published sizes, into docs/calibration.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/support/calibration.py
 
 docs: $(READY) ## Build the documentation into site/
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(LOCKED) -r requirements-docs.lock
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 lock: $(READY) ## Resolve the exact pins again, keeping those that still fit
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(PINNED) --extra dev --extra build pyproject.toml -o requirements.lock
+	$(PINNED) --group docs --constraint requirements.lock -o requirements-docs.lock
+	$(PINNED) --group bench --no-deps --constraint requirements.lock -o requirements-bench.lock
 
 clean: ## Remove the environment and caches of this checkout
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist

@@ -14,11 +14,17 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = [
-    Requirement(line)
-    for line in (ROOT / "requirements.lock").read_text().splitlines()
-    if line and line[0] != "#"
-]
+LOCKS = ("requirements.lock", "requirements-docs.lock", "requirements-bench.lock")
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """Requirement of each pin of a lock file -> the hashes that its files may have."""
+    text = (ROOT / name).read_text().replace("\\\n", " ")
+    found = [line.split(" --hash=") for line in text.splitlines() if line and line[0] != "#"]
+    return {wanted.strip(): [text.strip() for text in hashes] for wanted, *hashes in found}
+
+
+LOCK = [Requirement(text) for text in locked("requirements.lock")]
 
 
 def pins(name):
@@ -28,7 +34,11 @@ def pins(name):
 
 @pytest.mark.parametrize(
     "wanted",
-    PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"],
+    [
+        *PROJECT["dependencies"],
+        *PROJECT["optional-dependencies"]["dev"],
+        *PROJECT["optional-dependencies"]["build"],
+    ],
     ids=lambda text: text.split(">")[0],
 )
 def test_every_dependency_is_pinned_within_its_bounds(wanted):
@@ -59,10 +69,33 @@ def test_every_dependency_is_imported_and_every_import_declared():
     assert imported == declared - UNSEEN
 
 
-def test_pins_are_exact():
-    assert all(
-        len(pin.specifier) == 1 and next(iter(pin.specifier)).operator == "==" for pin in LOCK
-    )
+@pytest.mark.parametrize("name", LOCKS)
+def test_pins_are_exact_and_every_file_that_may_be_fetched_has_a_hash(name):
+    for wanted, hashes in locked(name).items():
+        (pin,) = Requirement(wanted).specifier
+        assert pin.operator == "==" and "*" not in pin.version
+        assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in hashes)
+
+
+def test_lock_files_agree():
+    """What a second file pins too is the same version, so that no install undoes another."""
+    first = {canonicalize_name(pin.name): str(pin.specifier) for pin in LOCK}
+    for name in LOCKS[1:]:
+        for pin in map(Requirement, locked(name)):
+            wanted = canonicalize_name(pin.name)
+            assert first.get(wanted, str(pin.specifier)) == str(pin.specifier)
+
+
+def test_make_installs_nothing_that_is_not_pinned():
+    """By a lock file whose hashes are checked; the package itself without fetching what builds it."""
+    text = (ROOT / "Makefile").read_text()
+    (checked,) = re.findall(r"^LOCKED := .* -m pip install (.*)$", text, re.M)
+    assert "--require-hashes" in checked and "--no-deps" in checked
+    files = [file for file in re.findall(r"^\t\$\(LOCKED\) -r (\S+)$", text, re.M)]
+    assert sorted(files) == sorted(LOCKS)
+    others = re.findall(r"^\t.* -m pip install (.*)$", text, re.M)
+    assert others == ["--quiet --no-deps --no-build-isolation --editable ."]
+    assert text.count("pip install") == 2 and "uv pip sync" not in text
 
 
 def test_torch_and_torchvision_are_a_pair():
@@ -73,7 +106,7 @@ def test_torch_and_torchvision_are_a_pair():
 def test_conda_and_docker_install_the_same_pins():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
-    assert pip == ["-r requirements.lock", "-e ."]
+    assert pip == ["-r requirements.lock"]  # pip takes no folder beside files with hashes
     python = next(part for part in environment["dependencies"] if str(part).startswith("python="))
     lowest = re.search(r">=\s*([\d.]+)", PROJECT["requires-python"])[1]
     assert python == f"python={lowest}"
@@ -82,7 +115,7 @@ def test_conda_and_docker_install_the_same_pins():
 
 
 def test_no_file_names_an_index_or_a_path_of_a_machine():
-    for name in ("requirements.lock", "environment.yml", "pyproject.toml", "Makefile"):
+    for name in (*LOCKS, "environment.yml", "pyproject.toml", "Makefile"):
         text = (ROOT / name).read_text()
         assert "file://" not in text and "--find-links" not in text and "--index-url" not in text
 

@@ -85,10 +85,33 @@ def find(spec: str, folder: str, what: str) -> tuple[Path, str]:
     return path, variant
 
 
+#: lists and mappings within one another, at most: those of a class set's variants are five
+DEPTH = 20
+
+
+def _refuse_excess(text: str) -> None:
+    """Refuse what a few bytes can make endless: aliases of aliases, and brackets in brackets."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise ClassSetError(
+                f"line {line} has *{event.anchor}, an alias; write its content out."
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            raise ClassSetError(
+                f"line {line} is nested more than {DEPTH} deep; no file of words is."
+            )
+
+
 def read(path: Path, *keys: str) -> dict:
     """Content of a file that may have these keys, and name, version and source."""
     try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_StrictLoader)
+        text = path.read_text("utf-8")
+        _refuse_excess(text)
+        content = yaml.load(text, Loader=_StrictLoader)
     except ClassSetError as error:
         raise ClassSetError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

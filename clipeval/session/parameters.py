@@ -48,7 +48,7 @@ class Parameters(BaseModel):
     limit: int = Field(
         0, ge=0, description="use a seeded random sample of this many images; 0 for all"
     )
-    seed: int = Field(0, description="seed of every random choice")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of every random choice")
     weights: Literal["", "raw", "ema"] = Field(
         "", description="raw or ema (averaged), where a checkpoint holds both; else empty"
     )

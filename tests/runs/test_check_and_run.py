@@ -100,7 +100,11 @@ REFUSED = {
         lambda t: good(t) | ZERO_SHOT | {"model": "local-dir:/nowhere"},
         "/nowhere does not exist",
     ),
-    "a model without weights": ("fairface", lambda t: {"model": "ViT-B-32"}, "random weights"),
+    "a model without weights": (
+        "fairface",
+        lambda t: good(t) | ZERO_SHOT | {"model": "ViT-B-32"},
+        "random weights",
+    ),
     "a store that is a file": (
         "fairface",
         lambda t: {"store": write(t, "")},
@@ -159,6 +163,8 @@ def test_what_the_check_accepts_runs(demo_cache, tmp_path, name):
         ("sensitivity", {"vary_precision": "fp17"}),
         ("sensitivity", {"vary_resize": "crop"}),
         ("congress", {"label_sets": "gender"}),
+        ("fairface", {"seed": "-1"}),
+        ("fairface", {"seed": str(2**32)}),
     ],
 )
 def test_values_that_no_study_accepts_end_the_plan(tmp_path, study, given):

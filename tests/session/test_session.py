@@ -15,11 +15,12 @@ import clipeval
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
 from clipeval.files import SetAside, write_json
+from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_study
 from clipeval.session.run_folder import check_out
 from clipeval.session.session import Session
-from clipeval.studies import fairface, start
+from clipeval.studies import fairface, opened, start
 
 PEOPLE = pd.DataFrame(
     {
@@ -89,12 +90,12 @@ def test_a_name_that_papermill_was_given_and_no_study_knows_is_refused(given):
 
 def test_a_value_that_papermill_was_given_and_the_notebook_does_not_use_is_refused(given):
     """As in a notebook whose cell tags were lost: papermill's cell comes first, its own last."""
-    cells = ["", "# Parameters\nlimit = 5\nseed = -3\n", "limit = 0\nseed = -3\n"]
+    cells = ["", "# Parameters\nlimit = 5\nworkers = -1\n", "limit = 0\nworkers = -1\n"]
     with pytest.raises(ParameterError, match="given limit=5, and the notebook sets limit to 0 "):
-        start("fairface", given | {"limit": 0, "seed": -3, "In": cells})
+        start("fairface", given | {"limit": 0, "workers": -1, "In": cells})
     again = [*cells[:2], "# Parameters\nlimit = 7\n"]  # run anew in the same kernel, as edited
-    session = start("fairface", given | {"limit": 7, "seed": -3, "In": again})
-    assert (session.parameters.limit, session.parameters.seed) == (7, -3)
+    session = start("fairface", given | {"limit": 7, "workers": -1, "In": again})
+    assert (session.parameters.limit, session.parameters.workers) == (7, -1)
 
 
 def test_a_real_model_reads_no_test_cards(given):
@@ -191,7 +192,10 @@ def test_an_image_that_cannot_be_read_is_listed_and_not_counted(given, manifest)
 
 
 def test_a_probe_for_an_image_only_model(given):
-    session = session_with(given, model="timm:resnet10t")
+    asked = opened("fairface", given | {"model": "timm:resnet10t"})
+    with pytest.raises(ModelError, match="use it for fairface with methods=linear probe"):
+        refuse(asked)
+    session = session_with(given)
     session.source.info = type("Info", (), {"has_text": False, "model": "timm:resnet10t"})
     with pytest.raises(ModelError, match="timm:resnet10t has no text encoder"):
         session.encode(["a cat"])

@@ -284,7 +284,7 @@ def test_real_run_is_repeatable_and_seeded(run, real, tiny_face_clip, tmp_path):
 def test_a_sample_of_images_keeps_all_names_on_offer(run, real, tiny_face_clip, tmp_path):
     session, predictions = run
     how = {"seed": 4, "limit": 60, "store": str(session.store.root)}
-    some = start(real, tiny_face_clip, tmp_path, **how)
+    some = start(real, tiny_face_clip, tmp_path, **how).predict()
     assert some["image_id"].nunique() == 60
     keys = ["image_id", "task", "rank"]
     both = some.merge(predictions, on=keys, how="left", validate="one_to_one")
