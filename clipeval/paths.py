@@ -1,4 +1,4 @@
-"""Where the package's own data, notebooks and caches are, from a checkout or an installed wheel."""
+"""Where the package's own data, notebooks, docs and caches are, from a checkout or an installed wheel."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,7 @@ def _bundled(name: str) -> Path:
 
 DATA = _bundled("data")
 NOTEBOOKS = _bundled("notebooks")
+DOCS = _bundled("docs")  # in a wheel the glossary alone
 
 
 def cache_dir() -> Path:

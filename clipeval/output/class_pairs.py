@@ -16,16 +16,16 @@ from clipeval.output.style import (
     Picture,
     add_axes,
     color,
+    figure_function,
     legible,
     new_picture,
     plain,
-    styled,
     text_inches,
     wrapped,
 )
 
 
-@styled
+@figure_function
 def flow(
     table: pd.DataFrame,
     *,
@@ -125,7 +125,7 @@ def _band(across: float, left: float, right: float, thick: float, fill: str) -> 
     return PathPatch(path, facecolor=fill, edgecolor="white", lw=0.4, alpha=0.75, clip_on=False)
 
 
-@styled
+@figure_function
 def confusion(
     matrix: pd.DataFrame,
     *,

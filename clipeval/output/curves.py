@@ -16,8 +16,8 @@ from clipeval.output.style import (
     Picture,
     add_axes,
     color,
+    figure_function,
     new_picture,
-    styled,
     text_inches,
     wrapped,
 )
@@ -64,7 +64,7 @@ def _label_n(cells: dict, hue) -> str:
     return f"{hue} (n = {', '.join(sizes) if len(sizes) <= 3 else ends})"
 
 
-@styled
+@figure_function
 def line_by(
     table: pd.DataFrame,
     *,
@@ -87,7 +87,8 @@ def line_by(
     table : study table, percents 0-100; one row for each x x hue x panel
     x : numeric column
     hue : column of the lines, told apart by dashes too, as they may lie on each other
-    panel : column of the panels, side by side, each with its own percent axis
+    panel : column of the panels, each with its own percent axis; side by side on a page, one below the
+        other in a column
     log_x : logarithmic x axis
     chance : column with the percent that guessing gives, drawn dashed
     xlabel, ylabel : names of the axes; x by default the column's
@@ -106,19 +107,23 @@ def line_by(
     total = WIDTHS[width]
     key = Legend(handles, labels, total - 2 * PAD)
     names = unique(table, panel)
-    left, foot, each = PAD + 0.42, 0.4, total / len(names)
+    across = 1 if width == "single" else len(names)
+    left, foot, each = PAD + 0.42, 0.4, total / across
     inner = each - left - 0.14
     titles = ["" if name is None else wrapped(name, inner, 7.5, 3) for name in names]
     head = max((0.14 * (t.count("\n") + 1) if t else 0.0) for t in titles) + 0.06
-    fig = new_picture(width, PAD + key.height + head + height + foot)
+    step, rows = head + height + foot, -(-len(names) // across)
+    fig = new_picture(width, PAD + key.height + rows * step)
     for i, name in enumerate(names):
-        ax = add_axes(fig, i * each + left, foot, inner, height)
+        under = (rows - 1 - i // across) * step
+        ax = add_axes(fig, i % across * each + left, under + foot, inner, height)
         part = table if panel is None else table[table[panel] == name]
         _ticks(ax, part[x], log_x, inner)
         _lines(ax, part, x, hue, hues, chance)
         ax.set_title(titles[i], size=7.5, loc="left", pad=3)
         ax.set_xlabel(wrapped(xlabel or x.replace("_", " "), each - left, 7.5, 1), labelpad=2)
-    fig.axes[0].set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)
+    for ax in fig.axes[::across]:
+        ax.set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)
     key.draw(fig, PAD)
     fig.alt = alt_text(table, y=x, hue=hue, panel=panel, what=ylabel)
     return fig

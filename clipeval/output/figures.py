@@ -23,10 +23,10 @@ from clipeval.output.style import (
     Rows,
     color,
     dot_style,
+    figure_function,
     new_picture,
     percent_axis,
     rows_picture,
-    styled,
     wrapped,
 )
 from clipeval.output.values import (
@@ -95,7 +95,7 @@ def _draw(rows: list[Rows], names: list, hues: list, cells: dict, mark) -> None:
                 p.axes.plot(*zip(*known, strict=True), **PUBLISHED, zorder=4, clip_on=False)
 
 
-@styled
+@figure_function
 def interval_plot(
     table: pd.DataFrame,
     *,
@@ -113,7 +113,7 @@ def interval_plot(
     table : study table, percents 0-100; one row for each y x hue x panel
     y : column of the rows
     hue : column of the colours, drawn one under the other within a row
-    panel : column of the panels, side by side
+    panel : column of the panels, side by side on a page and one below the other in a column
     xlabel : what the percents are of
     width : "single" (3.35 in) or "double" (6.9 in)
     xlim : limits of the percent axis; by default what holds all values
@@ -142,7 +142,7 @@ def interval_plot(
     return fig
 
 
-@styled
+@figure_function
 def grouped_bars(
     table: pd.DataFrame,
     *,

@@ -220,6 +220,24 @@ def _model(p: Provenance) -> list[str]:
     return [name, p.precision, p.activation if unsaid and name else "", resize]
 
 
+def legend(
+    text: str,
+    *,
+    intervals: str = "95 % Wilson intervals",
+    published_source: str | None = None,
+    kind: str = "figure",
+) -> str:
+    """A caption without what holds for all of a page: what is shown, and what its marks mean."""
+    marks = "; ".join(_marks(kind, intervals, published_source))
+    return " ".join(_sentence(part) for part in (text, marks[:1].upper() + marks[1:]) if part)
+
+
+def _marks(kind: str, intervals: str, published_source: str | None) -> list[str]:
+    bars, diamonds = ("bars", "diamonds") if kind == "figure" else ("brackets", "published")
+    found = {bars: intervals, diamonds: published_source}
+    return [f"{mark}: {meaning}" for mark, meaning in found.items() if meaning]
+
+
 def caption(
     text: str,
     provenance: Provenance,
@@ -246,7 +264,6 @@ def caption(
     str, plain text of a few sentences; test cards are announced first
     """
     p = provenance
-    marks = ("bars", "diamonds") if kind == "figure" else ("brackets", "published")
     classes = p.class_set and " ".join(
         x
         for x in (
@@ -259,8 +276,7 @@ def caption(
     groups = [
         _model(p) + _images(p),
         [classes, f"templates {p.templates}" if p.templates else "", *p.choices],
-        [f"{marks[0]}: {intervals}" if intervals else ""],
-        [f"{marks[1]}: {published_source}" if published_source else ""],
+        *([mark] for mark in _marks(kind, intervals, published_source)),
     ]
     joined = "; ".join(s for s in (", ".join(x for x in group if x) for group in groups) if s)
     sentences = [TEST_CARDS if p.test_cards else "", text, joined, p.labels, *p.notes]

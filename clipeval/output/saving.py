@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 
 from clipeval import __version__
 from clipeval.files import keep, kept, sha256
-from clipeval.output import style
 from clipeval.output.provenance import TEST_CARDS, Provenance
-from clipeval.output.style import FONT, PAD, styled, wrapped
+from clipeval.output.style import FONT, PAD, WIDTHS, styled, wrapped
 
 _LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
 
@@ -102,7 +101,7 @@ def _drawn_by() -> str:
     import PIL
 
     versions = [__version__, matplotlib.__version__, fontTools.version, PIL.__version__]
-    code = [Path(file).read_bytes() for file in (__file__, style.__file__)]
+    code = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     return sha256("\0".join(versions), *code)
 
 
@@ -136,6 +135,7 @@ def save_figure(
     *,
     alt: str = "",
     known: Path | None = None,
+    column: Path | None = None,
 ) -> dict[str, Path]:
     """Write a figure as ID.pdf, ID.svg and ID.png (300 dpi); the same figure gives the same bytes.
 
@@ -154,10 +154,12 @@ def save_figure(
     alt : alternative text; by default the figure's own
     known : folder where files of figures are kept; one whose SVG is there already is not drawn
         again as PDF and PNG, which takes most of the time
+    column : folder where a figure that is wider than a column is also kept as it is drawn for one,
+        panels one below the other, as a phone shows it (SVG)
 
     Returns
     -------
-    dict of "pdf", "svg" and "png" to path
+    dict of "pdf", "svg", "png" and, where it was drawn for a column too, "column" to path
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,4 +180,18 @@ def save_figure(
     for suffix in ("pdf", "png"):
         draw = functools.partial(_draw, fig, suffix, shared | fields[suffix])
         paths[suffix].write_bytes(_known(known, svg, suffix, draw))
+    again = getattr(fig, "again", None)
+    if column is not None and again is not None and fig.get_figwidth() > WIDTHS["single"]:
+
+        def drawn() -> bytes:
+            narrow = again(width="single")
+            if provenance.test_cards:
+                _stamp(narrow, TEST_CARDS)
+            return _complete_svg(
+                _draw(narrow, "svg", shared | fields["svg"]).decode(), alt
+            ).encode()
+
+        column.mkdir(parents=True, exist_ok=True)
+        paths["column"] = column / f"{id}.svg"
+        paths["column"].write_bytes(_known(known, svg, "column.svg", drawn))
     return paths

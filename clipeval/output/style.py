@@ -4,7 +4,7 @@ import base64
 import functools
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,11 +50,26 @@ def styled(function):
     return inside
 
 
+def figure_function(function):
+    """A function that draws a `Picture`: styled, and what it drew can be drawn again in another width."""
+    draw = styled(function)
+
+    @functools.wraps(function)
+    def drawn(*args, **kwargs):
+        picture = draw(*args, **kwargs)
+        picture.again = functools.partial(draw, *args, **kwargs)
+        return picture
+
+    return drawn
+
+
 class Picture(Figure):
     """A figure that a notebook shows with its alt text, and that no global list keeps alive."""
 
     alt: str = ""
     stamped: bool = False
+    again: Callable[..., "Picture"] | None = None
+    """Draws it once more; takes what its function took, such as `width`."""
 
     @styled
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -209,16 +224,18 @@ def rows_picture(
     note_head: str = "n",
     label_share: float = 0.38,
 ) -> Picture:
-    """Figure with panels of rows side by side, every margin as wide as its text.
+    """Figure with panels of rows, every margin as wide as its text.
 
-    Panels with the same row labels share them; else each has its own. The y axis counts inches
-    downwards, `Rows.y` gives positions on it.
+    On a page ("double") panels stand side by side, and share their row labels where these are the
+    same; in a column ("single") they stand one below the other, each with its labels. The y axis
+    counts inches downwards, `Rows.y` gives positions on it.
     """
     total = WIDTHS[width]
-    shared = all(p.labels == panels[0].labels for p in panels)
-    across = len(panels)
+    stacked = width == "single" and len(panels) > 1
+    shared = not stacked and all(p.labels == panels[0].labels for p in panels)
+    across = 1 if stacked else len(panels)
     same_notes = shared and all(p.notes == panels[0].notes for p in panels)
-    room = (total * label_share if shared else total / across * 0.42) - PAD
+    room = (total * label_share if shared or stacked else total / across * 0.42) - PAD
     texts = [[wrapped(label, room) for label in p.labels] for p in panels]
 
     def widest(lines):
@@ -227,15 +244,19 @@ def rows_picture(
     lefts, rights = [], []
     for i, p in enumerate(panels):
         lefts.append(widest(texts[i]) + 0.1 if i == 0 or not shared else 0.0)
-        lefts[i] += GAP if i else 0.0
+        lefts[i] += GAP if i and not stacked else 0.0
         notes = p.notes if i == across - 1 or not same_notes else []
         rights.append(widest([t for row in notes for t in row]) + 0.08 if notes else 0.06)
-    inner = (total - 2 * PAD - sum(lefts) - sum(rights)) / across
+    if stacked:
+        lefts, rights = [max(lefts)] * len(panels), [max(rights)] * len(panels)
+    inner = (total - 2 * PAD - sum(lefts[:across]) - sum(rights[:across])) / across
     heights = []  # of each row, the same in all panels that share their labels
     for i, p in enumerate(panels):
         lines = [text.count("\n") + 1 for text in texts[i]]
         heights.append([max(k * LINE, p.slots * SLOT) + 0.055 for k in lines])
-    body = max(map(sum, heights))
+    bodies = [sum(rows) for rows in heights]
+    if not stacked:
+        bodies = [max(bodies)] * len(panels)
 
     key = Legend(*legend, width=total - 2 * PAD)
     titles = [wrapped(p.title, inner + rights[i], lines=3) for i, p in enumerate(panels)]
@@ -243,12 +264,19 @@ def rows_picture(
     noted = any(p.notes for p in panels)
     head = max(head, 0.13 if noted else 0.04)
     below = wrapped(xlabel, total - 2 * PAD, 7.5, lines=2)
-    foot = 0.2 + 0.14 * (below.count("\n") + 1)
-    fig = new_picture(width, PAD + key.height + head + body + foot)
+    ticks = 0.2
+    foot = ticks + 0.14 * (below.count("\n") + 1)
+    bottoms = [foot] * len(panels)
+    if stacked:
+        under = [sum(bodies[i + 1 :]) for i in range(len(panels))]
+        steps = [(len(panels) - 1 - i) * (head + ticks) for i in range(len(panels))]
+        bottoms = [foot + a + b for a, b in zip(under, steps, strict=True)]
+    fig = new_picture(width, PAD + key.height + head + bodies[0] + bottoms[0])
     left = PAD
     for i, p in enumerate(panels):
-        left += lefts[i]
-        p.axes = ax = add_axes(fig, left, foot, inner, body)
+        left = PAD + lefts[i] if stacked else left + lefts[i]
+        body = bodies[i]
+        p.axes = ax = add_axes(fig, left, bottoms[i], inner, body)
         spare = (body - sum(heights[i])) / max(len(heights[i]), 1)  # when another panel is taller
         edges = [sum(heights[i][:k]) + spare * k for k in range(len(heights[i]) + 1)]
         p.centers = [(a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)]
@@ -260,7 +288,7 @@ def rows_picture(
         if titles[i]:
             ax.text(0, -0.05, titles[i], va="bottom", size=7.5, transform=_over(ax))
         if p.notes and (i == across - 1 or not same_notes):
-            _note(p, inner, note_head if not titles[i] or i == across - 1 else "")
+            _note(p, inner, note_head if stacked or not titles[i] or i == across - 1 else "")
         left += inner + rights[i]
     shift = (PAD + lefts[0] + total - rights[-1] - PAD) / 2
     half = max(text_inches(line, 7.5) for line in below.split("\n")) / 2

@@ -230,7 +230,9 @@ def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
     return Grid([column.head for column in shown], rows, numbers, groups)
 
 
-def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[str] = ()) -> Shown:
+def show_table(
+    table: pd.DataFrame, id: str, caption: str, legend: str = "", *, extra: Sequence[str] = ()
+) -> Shown:
     """What a cell shows of a study table: its first `SHOWN` rows under a caption, everything escaped.
 
     Numbers are right-aligned by an inline style, so that it reads well in a notebook without a
@@ -242,6 +244,8 @@ def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[st
     table, extra : as in `grid`
     id : the table's id, such as "by_race"; in HTML it is "table-by_race"
     caption : plain text
+    legend : the caption that a page shows, which says once what holds for all its tables; by default
+        `caption`
 
     Raises
     ------
@@ -249,7 +253,9 @@ def show_table(table: pd.DataFrame, id: str, caption: str, *, extra: Sequence[st
     """
     about = grid(table[:SHOWN], extra).about()
     html = render("table", table=about, caption=caption, id=f"table-{id}")
-    return Shown(html, caption, {"kind": "table", "id": id, "caption": caption, "table": about})
+    return Shown(
+        html, caption, {"kind": "table", "id": id, "caption": legend or caption, "table": about}
+    )
 
 
 def show_frame(frame: pd.DataFrame, *, decimals: int | None = None) -> Shown | None:

@@ -27,7 +27,7 @@ _FILES = (
     "study.json",
     "unreadable.csv",
 )
-_FOLDERS = {"tables": ("csv", "tex"), "figures": ("pdf", "png", "svg")}
+_FOLDERS = {"tables": ("csv", "tex"), "figures": ("pdf", "png", "svg"), "page": ("svg",)}
 _KEYS = ["image_id", "task", "method", "class_set", "templates"]
 
 

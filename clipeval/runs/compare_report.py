@@ -55,7 +55,7 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     from clipeval.output.tables import write_table
 
     out = Path(out).expanduser().resolve()
-    for part in ("tables", "figures"):
+    for part in ("tables", "figures", "page"):
         shutil.rmtree(out / part, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     about = Provenance(
@@ -105,7 +105,7 @@ def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[
         shown = interval_plot(table, **axes, width="double")
         alt = alt_text(table, **axes, names={"what": "quantity", "images_of": "group"})
         said = caption(text, about, intervals=how, published_source=_sources(found, table))
-        save_figure(shown, out / "figures", id, said, about, alt=alt)
+        save_figure(shown, out / "figures", id, said, about, alt=alt, column=out / "page")
         written.append((id, said, alt))
     return written
 
@@ -135,7 +135,8 @@ def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) ->
         may=MAY,
         runs=[(place.name, f"{os.path.relpath(place, out)}/index.html") for place in places],
         figures=[
-            {"id": id, "caption": said, "alt": alt, "width": 894} for id, said, alt in pictures
+            {"id": id, "caption": said, "alt": alt, "wide": True, "column": True}
+            for id, said, alt in pictures
         ],
         tables=[
             {

@@ -4,20 +4,31 @@ import base64
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from clipeval import __version__
 from clipeval.output import markup
 from clipeval.output.provenance import TEST_CARDS
-from clipeval.session.record import RunRecord, StudyRecord, read_run, read_study
+from clipeval.paths import DOCS
+from clipeval.session.record import KeptFigure, RunRecord, StudyRecord, read_run, read_study
+from clipeval.session.study import Study
 from clipeval.studies import STUDIES
 
 _PAGE = Path(__file__).parent / "page"
+_ARTICLE = re.compile(r"\ba (?!eu|one)[aeio][a-z]+", re.I)  # not: a uniform, a European
 
 
 @functools.cache
 def _asset(name: str) -> str:
     return (_PAGE / name).read_text("utf-8")
+
+
+@functools.cache
+def _glossary() -> list[tuple[str, str]]:
+    """Terms and what they mean, from docs/glossary.md."""
+    text = (DOCS / "glossary.md").read_text("utf-8").replace("`", "")
+    return re.findall(r"^- \*\*(.+?)\*\*: (.+)$", text, re.M)
 
 
 @functools.cache
@@ -47,6 +58,7 @@ def page(template: str, /, title: str, *, test_cards: bool = False, **values) ->
         "style": _asset("style.css"),
         "script": _asset("page.js"),
         "version": __version__,
+        "glossary": _glossary(),
     }
     return markup.environment(_PAGE).get_template(f"{template}.html.j2").render(values)
 
@@ -59,7 +71,7 @@ def _json(path: Path) -> dict:
 
 
 def write_study(folder: Path, error: str = "") -> Path | None:
-    """Write report.html from a study's executed notebook, code folded away.
+    """Write report.html from a study's executed notebook: what was found first, code folded away.
 
     Parameters
     ----------
@@ -81,30 +93,52 @@ def write_study(folder: Path, error: str = "") -> Path | None:
         return None
     study = STUDIES[folder.name]
     record = read_study(folder) or StudyRecord(study=study.id)
+    heading = notebook_page.take_title(notebook) or study.title
     kinds = {"table": record.tables, "figure": record.figures}
     entries = {(kind, entry.id): entry for kind, kept in kinds.items() for entry in kept}
-    rows = {"Code": _code(record), "Parameters": _parameters(record)}
-    about = {"study": study.id, "entries": entries, "rows": rows}
+    first = _first(study, record)
+    shown = {"study": study.id, "entries": entries, "first": first.id if first else ""}
     kept = {
         "Jupyter notebook": "notebook.ipynb",
-        "Predictions for each image": "predictions.parquet",
-        "Prompts": "prompts.json",
-        "Images that could not be read": "unreadable.csv",
+        "predictions for each image": "predictions.parquet",
+        "prompts": "prompts.json",
+        "images that could not be read": "unreadable.csv",
     }
     path = folder / "report.html"
     text = page(
         "study",
-        study.title,
+        heading,
         test_cards=record.test_cards,
+        heading=heading,
         study=study,
         error=error,
-        heading=notebook_page.take_title(notebook) or study.title,
-        body=notebook_page.body(notebook, failed=bool(error), **about),
+        record=record,
+        of=f"{_model(record)} on {_data(record)}" if record.dataset else "",
+        first=first,
+        body=notebook_page.body(notebook, failed=bool(error), **shown),
+        article=_article(folder),
         provenance=_provenance(record),
         files=[(text, file) for text, file in kept.items() if (folder / file).is_file()],
     )
     path.write_text(text, "utf-8")
     return path
+
+
+def _first(study: Study, record: StudyRecord) -> KeptFigure | None:
+    """The figure that a page opens with: the study's choice, else its first, None where it has none."""
+    figures = {figure.id: figure for figure in record.figures}
+    return figures.get(study.figure) or next(iter(figures.values()), None)
+
+
+def _is_done(study: Study, run: RunRecord) -> bool:
+    return study.id in run.studies and study.id not in run.failed
+
+
+def _article(folder: Path) -> str:
+    """A prompt with an article that does not fit, as templates put it before any word; "" for none."""
+    prompts = folder / "prompts.json"
+    found = _ARTICLE.search(prompts.read_text("utf-8")) if prompts.is_file() else None
+    return found[0] if found else ""
 
 
 def _code(record: StudyRecord) -> str:
@@ -114,8 +148,19 @@ def _code(record: StudyRecord) -> str:
     return f"clipeval {code.version}{commit}" + (", with changes" if code.dirty else "")
 
 
-def _parameters(record: StudyRecord) -> str:
-    return ", ".join(f"{k}={v!r}" for k, v in record.parameters.items() if k != "out")
+def _model(record: StudyRecord) -> str:
+    return f"{record.model.name} ({record.model.weights_text})"
+
+
+def _data(record: StudyRecord) -> str:
+    data = record.dataset
+    name, n = ", ".join(filter(None, [data.name, data.version])), f"{data.read:,}"
+    # a deck's version says how many cards it has
+    return (
+        name
+        if f" {n} cards" in name
+        else f"{name}: {n} {'cards' if record.test_cards else 'photographs'}"
+    )
 
 
 def _provenance(record: StudyRecord) -> dict[str, str]:
@@ -136,11 +181,12 @@ def _provenance(record: StudyRecord) -> dict[str, str]:
             "Notes": " ".join(data.notes),
         }
     classes = record.class_sets.items()
+    given = record.parameters.items()
     return rows | {
-        "Class sets": "; ".join(f"{name} ({words.hash[:12]})" for name, words in classes),
+        "Class sets": "; ".join(f"{name} ({found.hash[:12]})" for name, found in classes),
         "Templates": ", ".join(record.templates),
         "Drawn from": ", ".join(record.drawn_from),
-        "Parameters": _parameters(record),
+        "Parameters": ", ".join(f"{k}={v!r}" for k, v in given if k != "out"),
         "Code": _code(record),
         "Versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
     }
@@ -159,7 +205,7 @@ def _about(model) -> dict[str, str]:
 
 
 def write_index(out: Path) -> Path:
-    """Write index.html of a run folder: what was run on what, the card's figure, a line for each study.
+    """Write index.html of a run folder: what was run on what, a sentence for each study, the card's figure.
 
     Parameters
     ----------
@@ -168,57 +214,39 @@ def write_index(out: Path) -> Path:
     from clipeval.runs.changes import sentences, summary
 
     out = Path(out)
-    run, changes = read_run(out) or RunRecord(clipeval=__version__), _json(out / "changes.json")
-    failed = run.failed
-    order = sorted(STUDIES, key=lambda name: not STUDIES[name].is_summary)
-    studies = [
-        {"id": name, "title": STUDIES[name].title, "question": STUDIES[name].question}
-        | {"error": failed.get(name, "")}
-        for name in order
-        if (out / name / "report.html").is_file()
-    ]
-    path = out / "index.html"
+    run = read_run(out) or RunRecord(clipeval=__version__)
+    changes = _json(out / "changes.json")
+    shown = [study for study in STUDIES.values() if (out / study.id / "report.html").is_file()]
+    shown.sort(key=lambda study: not study.is_summary)
+    done = {study: run.studies[study.id] for study in shown if _is_done(study, run)}
+    records = run.studies.values()
     text = page(
         "index",
         "Characterization of a CLIP-like model",
-        test_cards=any(record.test_cards for record in run.studies.values()),
-        studies=studies,
-        summary=_summary(run),
+        test_cards=any(record.test_cards for record in records),
+        studies=[(study, run.failed.get(study.id, "")) for study in shown],
+        found=[
+            (record.finding[0], study)
+            for study, record in done.items()
+            if record.finding and not study.is_summary
+        ],
+        missing=[s.title for s in STUDIES.values() if not (s.is_summary or s in done)],
+        summary={
+            "Model": "; ".join(dict.fromkeys(_model(r) for r in records if r.model)),
+            "Data": "; ".join(dict.fromkeys(_data(r) for r in records if r.dataset)),
+            "Profile": run.arguments.get("profile") or "",
+            "Code": "; ".join(dict.fromkeys(filter(None, map(_code, records)))),
+            "Finished": run.finished,
+        },
         unfinished=run.state in ("running", "stopped"),
         figures=[
-            {"study": name} | about
-            for name in order
-            if STUDIES[name].is_summary and name not in failed
-            for about in _figures(out / name)
+            (study.id, _first(study, record))
+            for study, record in done.items()
+            if study.is_summary and record.figures
         ],
         changes=sentences(changes) if changes else [],
         changed=summary(changes) if changes else "",
     )
+    path = out / "index.html"
     path.write_text(text, "utf-8")
     return path
-
-
-def _figures(folder: Path) -> list[dict]:
-    """What the session of a study said of its figures, as its notebook keeps it."""
-    cells = _json(folder / "notebook.ipynb").get("cells", [])
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    found = [output.get("metadata", {}).get("clipeval", {}) for output in outputs]
-    return [about for about in found if about.get("kind") == "figure"]
-
-
-def _summary(run: RunRecord) -> dict[str, str]:
-    """Which model on which data, in a few lines."""
-    models, data = {}, {}
-    for record in run.studies.values():
-        if model := record.model:
-            models[f"{model.name} ({model.weights_text})"] = None
-        if found := record.dataset:
-            name = ", ".join(filter(None, [found.name, found.version]))
-            data[f"{name}: {found.read:,} photographs"] = None
-    return {
-        "Model": ", ".join(models),
-        "Data": "; ".join(data),
-        "Profile": run.arguments.get("profile", ""),
-        "Code": "; ".join(dict.fromkeys(_code(record) for record in run.studies.values())),
-        "Finished": run.finished,
-    }

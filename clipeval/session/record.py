@@ -75,22 +75,33 @@ class CodeVersion(_Record):
     """Over all that can change a result; see `clipeval.output.provenance.code_hash`."""
 
 
-class KeptFigure(_Record):
-    """A figure in the study's folder `figures`."""
+class Kept(_Record):
+    """A table or figure that a study kept."""
 
     id: str
     """File name without its suffix."""
     text: str = ""
     """What it shows: one sentence."""
+    legend: str = ""
+    """The same with what its marks mean."""
     caption: str = ""
-    """The same with model, data, classes, intervals and code, to be cited."""
+    """The same with model, data, classes and code, to be cited."""
     alt: str = ""
-    """What a reader who cannot see it is told."""
+    """Of a figure, what a reader who cannot see it is told."""
     bibtex: str = ""
     """Entry to cite it by, and the paper's."""
 
 
-class KeptTable(KeptFigure):
+class KeptFigure(Kept):
+    """A figure in the study's folder `figures`."""
+
+    wide: bool = False
+    """Whether it was drawn for the width of a page, not of a column."""
+    column: bool = False
+    """Whether it was drawn for a column as well, in the study's folder `page`."""
+
+
+class KeptTable(Kept):
     """A table in the study's folder `tables`."""
 
     rows: int | None = None
@@ -140,6 +151,8 @@ class StudyRecord(_Record):
     """Images encoded by the model for this run."""
     seconds: dict[str, float] = {}
     """Seconds spent by step; "notebook" is the whole."""
+    finding: list[str] = []
+    """What was found, as sentences made from the tables; see `Study.finding`."""
     tables: list[KeptTable] = []
     """Tables, in the order of the notebook."""
     figures: list[KeptFigure] = []

@@ -11,7 +11,14 @@ from clipeval.embedding.images import say_notes
 from clipeval.errors import NotStoredError
 from clipeval.files import sha256, whole_file, write_json
 from clipeval.output.markup import Shown, markdown, render
-from clipeval.output.provenance import Provenance, bibtex, caption, code_version, package_versions
+from clipeval.output.provenance import (
+    Provenance,
+    bibtex,
+    caption,
+    code_version,
+    legend,
+    package_versions,
+)
 from clipeval.output.tables import notes_of, show_table, write_table
 from clipeval.session.inputs import Inputs
 from clipeval.session.parameters import Parameters
@@ -51,7 +58,8 @@ class Session(Inputs):
 
     def __init__(self, study, parameters: Parameters, **how):
         super().__init__(study, parameters, **how)
-        self._kept = {"tables": [], "figures": []}
+        self._kept: dict[str, dict[str, dict]] = {"tables": {}, "figures": {}}
+        self._tables: dict[str, pd.DataFrame] = {}
         self._against_fp32 = ""
 
     @property
@@ -209,16 +217,13 @@ class Session(Inputs):
         extra : columns after the contract's that are shown too, such as p values
         how : `intervals`, `published_source`, as in `provenance.caption`
         """
-        write_table(
-            table,
-            self.folder / "tables",
-            id,
-            caption(text, self.provenance, kind="table", **how),
-            extra=extra,
-        )
-        shown = self._keep("tables", id, text, kind="table", **how) + notes_of(table, id)
-        self._kept["tables"][-1]["rows"] = len(table)
-        return show_table(table, id, shown, extra=extra)
+        said = caption(text, self.provenance, kind="table", **how)
+        write_table(table, self.folder / "tables", id, said, extra=extra)
+        entry = self._keep("table", id, text, **how) | {"rows": len(table)}
+        self._kept["tables"][id], self._tables[id] = entry, table
+        rest = notes_of(table, id)
+        said = {"caption": entry["caption"] + rest, "legend": entry["legend"] + rest}
+        return show_table(table, id, **said, extra=extra)
 
     def figure(self, id: str, figure, text: str, *, alt: str = "", **how):
         """Keep a figure as PDF, SVG and PNG, and show it with its caption.
@@ -231,7 +236,8 @@ class Session(Inputs):
         """
         from base64 import b64encode
 
-        from clipeval.output.figures import save_figure
+        from clipeval.output.saving import save_figure
+        from clipeval.output.style import WIDTHS
 
         alt = alt or getattr(figure, "alt", "") or text
         paths = save_figure(
@@ -242,22 +248,39 @@ class Session(Inputs):
             self.provenance,
             alt=alt,
             known=self.store.root / "figures",
+            column=self.folder / "page",
         )
-        shown = self._keep("figures", id, text, alt=alt, kind="figure", **how)
-        width = round(figure.get_size_inches()[0] * 96 * 1.35)
-        about = {"kind": "figure", "id": id, "caption": shown, "alt": alt, "width": width}
-        png = b64encode(paths["png"].read_bytes()).decode()
-        html = render("figure", **about | {"id": f"figure-{id}"}, png=png)
-        return Shown(html, f"{shown} {alt}", about)
+        wide = bool(figure.get_figwidth() > WIDTHS["single"])
+        drawn = {"alt": alt, "wide": wide, "column": "column" in paths}
+        entry = self._keep("figure", id, text, **how) | drawn
+        self._kept["figures"][id] = entry
+        picture = {
+            "png": b64encode(paths["png"].read_bytes()).decode(),
+            "width": round(figure.get_figwidth() * 96 * 1.35),
+        }
+        html = render("figure", **entry | picture)
+        about = {"kind": "figure", "id": id, "caption": entry["legend"]} | drawn
+        return Shown(html, f"{entry['caption']} {alt}", about)
 
-    def _keep(self, kind_of, id, text, *, alt="", kind, **how) -> str:
-        shown = caption(text, self.provenance, kind=kind, code=self.code, **how)
-        self._kept[kind_of] = [entry for entry in self._kept[kind_of] if entry["id"] != id]
-        cite = bibtex(id, self.provenance, study=self.study.id, title=text, code=self.code)
-        self._kept[kind_of].append(
-            {"id": id, "text": text, "caption": shown, "alt": alt, "bibtex": cite}
-        )
-        return shown
+    def _keep(self, kind: str, id: str, text: str, **how) -> dict[str, str]:
+        """What is on record of a table or figure."""
+        cited = {"study": self.study.id, "title": text, "code": self.code}
+        return {
+            "id": id,
+            "text": text,
+            "legend": legend(text, kind=kind, **how),
+            "caption": caption(text, self.provenance, kind=kind, code=self.code, **how),
+            "bibtex": bibtex(id, self.provenance, **cited),
+        }
+
+    def _results(self) -> dict:
+        """What was found and kept, as fields of the record."""
+        kept = {name: list(entries.values()) for name, entries in self._kept.items()}
+        try:
+            finding = self.study.finding(self._tables)
+        except (LookupError, ValueError):  # a notebook that keeps other tables, or none with rows
+            finding = []
+        return kept | {"finding": finding}
 
     def finish(self) -> Path:
         """Write prompts.json, study.json and the run's run.json; returns the study's folder."""
@@ -314,7 +337,7 @@ class Session(Inputs):
             opened=work["opened"],
             encoded=work["encoded"],
             seconds=work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
-            **self._kept,
+            **self._results(),
         )
 
 

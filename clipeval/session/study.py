@@ -80,6 +80,8 @@ class Study:
     """Name of the test cards that it reads by default (see `clipeval.testcards.DECKS`); "" for none."""
     card: ClassVar[tuple[Part, ...]] = ()
     """What the characterization card shows of its tables."""
+    figure: ClassVar[str] = ""
+    """Id of the figure that its page opens with; "" for the first."""
     without_words: ClassVar[Mapping | None] = None
     """Parameters with which it runs on a model that has no text encoder; None if it cannot."""
     words_alone: ClassVar[Mapping] = {}
@@ -158,6 +160,17 @@ class Study:
             planted["class_set"]
         )
         return planted if known and p.templates == defaults["templates"] else None
+
+    def finding(self, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        """What was found: a sentence or two from the tables, each rate with its interval or test.
+
+        The first opens the run's index; all of them open the study's page.
+
+        Parameters
+        ----------
+        tables : id -> table, of those that the notebook kept
+        """
+        return []
 
     # -- headline quantities: what compares models and varies choices asks these -------------------
 

@@ -86,5 +86,5 @@ class SummarySession(Session):
             test_cards=self.provenance.test_cards,
             code=self.code,
             versions=package_versions(),
-            **self._kept,
+            **self._results(),
         )

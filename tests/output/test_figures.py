@@ -274,7 +274,7 @@ def test_nothing_is_cut_and_no_texts_overlap(name):
             wide = min(a.x1, b.x1) - max(a.x0, b.x0)
             high = min(a.y1, b.y1) - max(a.y0, b.y0)
             assert wide < 1.5 or high < 2.5, (text, other, wide, high)
-    assert fig.get_figwidth() in style.WIDTHS.values() and fig.get_figheight() < 9.5
+    assert fig.get_figwidth() in style.WIDTHS.values() and fig.get_figheight() < 9.6
     sizes = {t.get_fontsize() for t in texts if t.axes is not None and not t.axes.images}
     assert min(sizes, default=7) >= 7
 

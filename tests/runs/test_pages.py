@@ -17,8 +17,10 @@ from records import study_json, write_records
 
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.output.tables import show_frame
+from clipeval.paths import DOCS
 from clipeval.runs import pages
 from clipeval.runs.notebook_page import body
+from clipeval.studies import STUDIES
 
 PAGES = ["index.html", "fairface/report.html", "denigration/report.html", "card/report.html"]
 FILES = {"figures": ("pdf", "svg", "png"), "tables": ("csv", "tex")}
@@ -43,7 +45,7 @@ def _cell(source: str = "x", *outputs, count: int | None = 1):
 
 def _body(*cells, failed: bool = False) -> BeautifulSoup:
     """What the page of a notebook with these cells shows."""
-    html = body(_notebook(*cells), failed=failed, study="fairface", entries={}, rows={})
+    html = body(_notebook(*cells), failed=failed, study="fairface", entries={}, first="")
     return BeautifulSoup(html, "html.parser")
 
 
@@ -82,7 +84,8 @@ def test_every_link_leads_somewhere(name):
 def _follow_links(path: Path) -> int:
     """Number of links of a page; each leads to a file, and to a place in it where it names one."""
     soup, folder = BeautifulSoup(path.read_text("utf-8"), "html.parser"), path.parent
-    found = [tag[key] for key in ("href", "src") for tag in soup.find_all(attrs={key: True})]
+    keys = ("href", "src", "srcset")
+    found = [tag[key] for key in keys for tag in soup.find_all(attrs={key: True})]
     for link in found:
         parts = urlsplit(link)
         if parts.scheme == "data":
@@ -191,9 +194,9 @@ def test_a_failed_study_keeps_its_error_in_place():
 
 def test_what_a_failed_study_would_have_concluded_is_left_out():
     page = _soup("denigration/report.html")
-    assert page.main.find_all(True, recursive=False)[-1].get_text() == (
-        "The rest of the notebook was not run, and is left out here."
-    )
+    *_, last, files = page.main.find_all(True, recursive=False)
+    assert last.get_text() == "The rest of the notebook was not run, and is left out here."
+    assert files.get_text(" ", strip=True).startswith("Files: Jupyter notebook")
     assert "What may" in _soup("fairface/report.html").get_text()
     assert "Accuracy of gender by race" in page.get_text() and "What may" not in page.get_text()
 
@@ -216,7 +219,6 @@ def test_changes_since_the_run_before_are_told_on_top(tmp_path):
     found |= {"labels": None, "unsure": False}
     (tmp_path / "changes.json").write_text(json.dumps({"congress": found}))
     soup = BeautifulSoup(pages.write_index(tmp_path).read_text("utf-8"), "html.parser")
-    assert soup.nav.find("a", href="#changes").get_text() == "Changes since the previous run"
     told = soup.find("a", href="#changes", string="What changed").parent
     assert (
         told.get_text()
@@ -237,11 +239,63 @@ def test_the_index_says_what_was_run_and_points_to_each_study():
     assert "testcard" in summary["Model"]
     assert record["model"]["weights_sha256"][:12] in summary["Model"]
     assert "<i>x" in summary["Data"] and "24 photographs" in summary["Data"]
-    assert [s["id"] for s in index.select("section.study")] == ["card", "fairface", "denigration"]
-    assert index.select_one("#card-figure-card img")["src"] == "card/figures/card.svg"
+    studies = index.select(".studies li")
+    assert [s["id"] for s in studies] == ["card", "fairface", "denigration"]
+    assert [s.a["href"] for s in studies] == [f"{s['id']}/report.html" for s in studies]
+    assert studies[1].p.get_text() == STUDIES["fairface"].question
     assert not index.find("table"), "studies are not repeated"
-    links = [s.a["href"] for s in index.select("section.study")]
-    assert links == ["card/report.html", "fairface/report.html", "denigration/report.html"]
+
+
+def test_the_index_opens_with_what_was_found_and_what_was_not_measured():
+    index = _soup("index.html")
+    said = [li.get_text(" ", strip=True) for li in index.select(".findings li")]
+    right = pd.read_csv(site() / "fairface/tables/accuracy_by_white.csv")
+    of = right[right["images_of"] == "All"].set_index("attribute")
+    rate = "{percent:.1f} % [{ci_low:.1f}, {ci_high:.1f}]".format(**of.loc["gender"])
+    assert len(said) == 2 and f"on gender for {rate} and age for" in said[0]
+    # a study that failed was not measured
+    assert said[1].startswith("Not measured in this run: Denigration harms, Class design, Members")
+    order = [index.dl, index.select_one(".findings"), index.find("figure"), index.nav]
+    assert [index.main(True).index(part) for part in order] == sorted(
+        index.main(True).index(part) for part in order
+    )
+    assert index.find("figure").img["src"].startswith("card/figures/card")
+
+
+def test_a_study_opens_with_question_finding_and_figure():
+    page = _soup("fairface/report.html")
+    record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
+    first = [tag for tag in page.main(True, recursive=False)][:6]
+    assert [tag.name for tag in first] == ["h1", "p", "p", "p", "div", "h2"]
+    assert [tag.get_text() for tag in first[1:3]] == [
+        STUDIES["fairface"].question,
+        " ".join(record["finding"]),
+    ]
+    assert record["model"]["weights_sha256"][:12] in first[3].get_text()
+    assert first[4].img["src"] == "figures/gender_by_race.svg"
+    assert page.find_all("img", src=first[4].img["src"]) == [first[4].img], "it is shown once"
+
+
+def test_provenance_is_said_once_a_page():
+    record = json.loads((site() / "fairface/study.json").read_text("utf-8"))
+    page = _soup("fairface/report.html")
+    for caption in page.find_all("figcaption"):
+        assert "clipeval" not in caption.get_text() and "testcard" not in caption.get_text()
+    assert page.main.get_text().count(record["model"]["weights_sha256"]) == 1
+    said = {caption.get_text() for caption in page.find_all("figcaption")}
+    for entry in record["figures"]:
+        assert entry["legend"] in said and entry["caption"] not in said
+        assert entry["legend"].startswith(entry["text"]) and "clipeval" in entry["caption"]
+
+
+def test_a_page_is_written_of_a_notebook_without_any_record(tmp_path):
+    """As of a study that defines no finding and no figure, or that failed before its end."""
+    (tmp_path / "fairface").mkdir()
+    nbformat.write(_notebook(_cell()), tmp_path / "fairface" / "notebook.ipynb")
+    soup = BeautifulSoup(pages.write_study(tmp_path / "fairface").read_text("utf-8"), "html.parser")
+    assert [tag.name for tag in soup.main(True, recursive=False)] == ["h1", "p", "details", "p"]
+    index = BeautifulSoup(pages.write_index(tmp_path).read_text("utf-8"), "html.parser")
+    assert [a["href"] for a in index.select(".studies a")] == ["fairface/report.html"]
 
 
 def test_every_table_and_figure_says_how_to_cite_it():
@@ -255,10 +309,11 @@ def test_every_table_and_figure_says_how_to_cite_it():
             assert entry["bibtex"] == box.pre.get_text()
             assert "@misc{clipeval-fairface-" in box.pre.get_text()
             text = box.get_text()
-            assert f"fairface/{entry['id']}" in text and "model='testcard'" in text
+            assert f"fairface/{entry['id']}" in text and entry["caption"] in text
             assert not record["code"]["commit"] or record["code"]["commit"] in text
-            links = {a["href"] for a in box.find_all("a")}
-            assert {f"{kind}/{entry['id']}.{end}" for end in ends} <= links
+            # in sight, beside the table or figure
+            links = {a["href"] for a in soup.select(f"#{name} > .links > a")}
+            assert links == {f"{kind}/{entry['id']}.{end}" for end in ends}
 
 
 def test_figures_are_files_of_the_run_and_no_face_is_shown(soup):
@@ -283,10 +338,11 @@ def test_a_replay_is_said_in_every_title(tmp_path):
     for path in (pages.write_study(folder), pages.write_index(tmp_path)):
         soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
         assert "replay on test cards" in soup.title.get_text()
-        assert soup.select_one("p.replay").get_text() == f"{TEST_CARDS}."
+        assert soup.select_one("p.replay").get_text().startswith(f"{TEST_CARDS}.")
     write_records(tmp_path, fairface=study_json())
-    assert "replay" not in pages.write_study(folder).read_text().split("</head>")[1]
-    assert "replay" not in pages.write_index(tmp_path).read_text().split("</style>")[1]
+    for path in (pages.write_study(folder), pages.write_index(tmp_path)):
+        soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        assert "replay" not in soup.title.get_text() + soup.main.get_text()
 
 
 def test_colours_of_the_page_stand_out_by_the_formula_of_wcag():
@@ -331,3 +387,11 @@ def test_what_a_box_says_to_cite_passes_bibtex(tmp_path):
 def test_a_page_is_light():
     for name in PAGES:
         assert Path(site() / name).stat().st_size < 400_000
+
+
+def test_every_page_explains_its_words(soup):
+    """In the footer, as a run folder has no other documentation beside it; the text is that of the docs."""
+    terms = [dt.get_text() for dt in soup.footer.find_all("dt")]
+    assert {"test card", "planted", "deck", "replay", "class set", "template"} <= set(terms)
+    lines = (DOCS / "glossary.md").read_text("utf-8").splitlines()
+    assert len(terms) == sum(line.startswith("- ") for line in lines) == len(soup.footer("dd"))

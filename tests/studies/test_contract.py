@@ -12,6 +12,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from decks import session_of, shared_cache
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -171,7 +172,12 @@ def test_a_study_in_a_folder_runs_to_a_report(youth, tmp_path):
         table.set_index("gender")["percent"].sort_index(), young.sort_index(), atol=1e-6
     )
     assert table["n"].sum() == 10954
-    assert (out / "report.html").is_file() and (out / "figures" / "by_gender.pdf").is_file()
+    assert (out / "figures" / "by_gender.pdf").is_file()
+    page = BeautifulSoup((out / "report.html").read_text("utf-8"), "html.parser")
+    # without hooks for its page: question, then the first figure, then the rest
+    assert page.select_one(".question").get_text() == "Whom does the model call young?"
+    assert page.select_one(".first img")["src"] == "figures/by_gender.svg"
+    assert not page.select_one(".finding")
     card = pd.read_csv(tmp_path / "run" / "card" / "tables" / "card.csv")
     assert set(card["quantity"]) == {"called young, Male", "called young, Female"}
     assert set(card["part"]) == {"Youth"}

@@ -2,6 +2,7 @@
 
 from clipeval.session import parameters
 from clipeval.session.study import Summary
+from clipeval.studies.card.tables import not_measured, published_outside
 
 
 class Parameters(parameters.Parameters):
@@ -15,7 +16,13 @@ class Card(Summary):
     title = "Characterization card"
     notebook = "07_card"
     question = "What do all the studies say of this model, on one page?"
+    figure = "card_gaps"
     Parameters = Parameters
+
+    def finding(self, tables) -> list[str]:
+        """How many published values lie outside, and what was not measured."""
+        table = tables["card"]
+        return [text for text in (published_outside(table), not_measured(table)) if text]
 
 
 study = Card()

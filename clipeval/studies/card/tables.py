@@ -174,18 +174,25 @@ def not_measured(table: pd.DataFrame) -> str:
     return f"Not measured in this run: {', '.join(named)}." if named else ""
 
 
-def against_published(table: pd.DataFrame) -> str:
-    """How many published values lie outside the intervals, and how many would if the truth were the same."""
+def published_outside(table: pd.DataFrame) -> str:
+    """A sentence on how many published values lie outside the interval beside them."""
     known = table[table["published"].notna() & table["ci_low"].notna()]
     if known.empty:
         return "Nothing here stands beside a published number."
     outside = (known["published"] < known["ci_low"]) | (known["published"] > known["ci_high"])
+    return f"{int(outside.sum())} of {len(known)} published values lie outside the interval beside them."
+
+
+def against_published(table: pd.DataFrame) -> str:
+    """The same, and how many would lie outside if the truth were the same."""
+    known = int((table["published"].notna() & table["ci_low"].notna()).sum())
+    if not known:
+        return published_outside(table)
     share = 2 * NormalDist().cdf(-NormalDist().inv_cdf(0.975) / 2**0.5)
     return (
-        f"{int(outside.sum())} of {len(known)} published values lie outside the interval beside them. That "
-        "is no test: the published rate has a sampling error of its own, on other images. Were the truth the "
-        f"same and the samples of one size, some {number(share * len(known))} of {len(known)} "
-        f"({100 * share:.0f} %) would lie outside."
+        f"{published_outside(table)} That is no test: the published rate has a sampling error of its own, on "
+        f"other images. Were the truth the same and the samples of one size, some {number(share * known)} of "
+        f"{known} ({100 * share:.0f} %) would lie outside."
     )
 
 

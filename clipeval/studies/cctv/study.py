@@ -14,6 +14,7 @@ from clipeval.session.study import Study
 from clipeval.studies.cctv.card import CARD
 from clipeval.studies.cctv.tables import METRICS, TASKS, answers_of, remarks, session_questions
 from clipeval.studies.outcomes import published_in_text
+from clipeval.studies.sentences import listed, rate
 
 
 class Parameters(parameters.Parameters):
@@ -38,6 +39,7 @@ class Cctv(Study):
     title = "CCTV surveillance"
     notebook = "05_cctv"
     question = "What can the model tell from frames of surveillance cameras?"
+    figure = "accuracy"
     Parameters = Parameters
     deck = "cctv"
     card = CARD
@@ -107,6 +109,17 @@ class Cctv(Study):
         for column in ("task", "method", "class_set", "templates", "label"):
             predictions[column] = predictions[column].astype("category")
         return session.with_groups(predictions.reset_index(drop=True))
+
+    def finding(self, tables) -> list[str]:
+        """Accuracy in each task, with intervals over sequences."""
+        table = tables["accuracy"]
+        right = table["metric"].isin(["top-1", "accuracy"])
+        rows = table[right & table["interval"].str.startswith("sequence")]
+        said = [f"{rate(row)} in the {row['task']} task" for row in rows.to_dict("records")]
+        clusters = int(rows["clusters"].max())
+        return [
+            f"Gives frames their true caption for {listed(said)}; intervals are over {clusters:,} sequences."
+        ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers of each task and metric, sequences as clusters; see `clipeval.studies.headlines`.

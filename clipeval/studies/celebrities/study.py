@@ -22,6 +22,7 @@ from clipeval.studies.celebrities.tables import (
     setup,
     true_names,
 )
+from clipeval.studies.sentences import listed, rate
 
 
 class Parameters(parameters.Parameters):
@@ -52,6 +53,7 @@ class Celebrities(Study):
     title = "Celebrity identification"
     notebook = "06_celebrities"
     question = "Can the model name a person, and among how many names?"
+    figure = "top1_by_names"
     Parameters = Parameters
     deck = "celebrities"
     card = CARD
@@ -160,6 +162,15 @@ class Celebrities(Study):
                     tidy(pd.DataFrame(about), images["image_id"], people, true, protocol, k)
                 )
         return session.with_groups(pd.concat(parts, ignore_index=True))
+
+    def finding(self, tables) -> list[str]:
+        """How often the true name comes first, by number of names, under the first protocol."""
+        table = tables["top1_by_names"]
+        rows = table[(table["metric"] == "top-1") & table["n"].notna()]
+        protocol = rows["protocol"].iloc[0]
+        rows = rows[rows["protocol"] == protocol].to_dict("records")
+        said = [f"{rate(row)} among {int(row['names']):,}" for row in rows]
+        return [f"Gives photographs their true name for {listed(said)} names ({protocol})."]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images whose true name comes first, or among five; people as clusters (`clipeval.studies.headlines`)."""

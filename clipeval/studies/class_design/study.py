@@ -20,6 +20,7 @@ from clipeval.studies.denigration.tables import (
     top_labels,
 )
 from clipeval.studies.outcomes import by_group, recorded_class_set
+from clipeval.studies.sentences import rate
 
 
 class Parameters(parameters.Parameters):
@@ -43,6 +44,7 @@ class ClassDesign(Study):
     title = "Class design"
     notebook = "03_class_design"
     question = "How much does one more class change who is harmed?"
+    figure = "by_age"
     Parameters = Parameters
     deck = "fairface"
     card = CARD
@@ -90,6 +92,14 @@ class ClassDesign(Study):
         for column in ("task", "method", "class_set", "templates", "label"):
             predictions[column] = predictions[column].astype("category")
         return predictions
+
+    def finding(self, tables) -> list[str]:
+        """Harm with either class set, and the change on the same images."""
+        first, second, change = (row for _, row in tables["overall"][-3:].iterrows())
+        return [
+            f"Calls {rate(first)} of photographs {first['metric']} with the classes {first['class_set']}, "
+            f"{rate(second)} with {second['class_set']}: a change of {rate(change, 'points')} on the same ones."
+        ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images in any harm category under either class set, by age; see `clipeval.studies.headlines`."""

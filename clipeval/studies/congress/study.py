@@ -6,7 +6,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
-from clipeval.classify.multilabel import genders_with_images
+from clipeval.classify.multilabel import ALPHA, genders_with_images
 from clipeval.datasets import explain_missing
 from clipeval.errors import ClassSetError, DataError
 from clipeval.session import parameters
@@ -14,6 +14,7 @@ from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.congress.card import CARD
 from clipeval.studies.outcomes import by_group, published_in_text
+from clipeval.studies.sentences import listed, p_value, rate
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -88,6 +89,7 @@ class Congress(Study):
     title = "Members of Congress"
     notebook = "04_congress"
     question = "Which labels does the model give to women and which to men?"
+    figure = "top_gendered_occupations"
     Parameters = Parameters
     deck = "congress"
     card = CARD
@@ -135,6 +137,27 @@ class Congress(Study):
         return pd.DataFrame(
             {column: _joined([part[column] for part in parts]) for column in parts[0]}
         )
+
+    def finding(self, tables) -> list[str]:
+        """How many labels differ by gender at the lowest threshold, and the one that does most."""
+        labels, top = tables["labels_by_gender"], tables["top_gendered"]
+        lowest = labels["threshold"].min()
+        offered = labels[labels["threshold"] == lowest].drop_duplicates(["label_set", "label"])
+        said = [
+            f"{(rows['p_adjusted'] < ALPHA).sum():,} of {len(rows):,} {name}"
+            for name, rows in offered.groupby("label_set", sort=False)
+        ]
+        found = [
+            f"Above a threshold of {lowest:g} %, gives {listed(said)} to the genders at different rates "
+            f"(corrected p below {ALPHA:g})."
+        ]
+        top = top[(top["label_set"] == offered["label_set"].iloc[0]) & top["chi2"].notna()]
+        if len(top):
+            most = top[top["label"] == top.loc[top["chi2"].idxmax(), "label"]]
+            each = [f"{row['gender']} {rate(row)}" for _, row in most.iterrows()]
+            each.append(f"corrected {p_value(most['p_adjusted'].iloc[0])}")
+            found.append(f"Most different is {most['label'].iloc[0]} ({', '.join(each)}).")
+        return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers on gender, of all images and by gender; see `clipeval.studies.headlines`."""

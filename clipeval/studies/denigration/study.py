@@ -16,6 +16,7 @@ from clipeval.studies.denigration.tables import (
     top_labels,
 )
 from clipeval.studies.outcomes import ALL, by_group, recorded_class_set
+from clipeval.studies.sentences import listed, p_value, rate
 
 
 class Parameters(parameters.Parameters):
@@ -35,6 +36,7 @@ class Denigration(Study):
     title = "Denigration harms"
     notebook = "02_denigration"
     question = "Whom does the model call an animal or a criminal when it may?"
+    figure = "by_race"
     Parameters = Parameters
     deck = "fairface"
     card = CARD
@@ -48,6 +50,27 @@ class Denigration(Study):
     def predict(self, session) -> pd.DataFrame:
         """Zero-shot predictions of the class set, the five best classes of each image."""
         return session.classify(top=5)
+
+    def finding(self, tables) -> list[str]:
+        """The largest gap of the first grouping, and the rates of all images."""
+        overall, gaps = tables["overall"], tables["gaps"]
+        # the last row is of all categories together
+        overall = overall if len(overall) == 1 else overall[:-1]
+        said = [f"{rate(row)} {row['metric']}" for row in overall.to_dict("records")]
+        found = [f"Of all photographs it calls {listed(said)}."]
+        single = gaps["category"].isin(overall["metric"]) & (gaps["highest"] != "all equal")
+        gaps = gaps[(gaps["grouping"] == gaps["grouping"].iloc[0]) & single]
+        if len(gaps):
+            gap = gaps.loc[gaps["percent"].idxmax()]
+            rates = tables[f"by_{gap['grouping']}"]
+            rates = rates[rates["metric"] == gap["category"]].set_index(gap["grouping"])
+            high, low = (f"{rate(rates.loc[gap[end]])}" for end in ("highest", "lowest"))
+            found.insert(
+                0,
+                f"Calls {high} of photographs labelled {gap['highest']} {gap['category']}, {low} of those "
+                f"labelled {gap['lowest']} (corrected {p_value(gap['p_adjusted'])}).",
+            )
+        return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images in each harm category, of all and by race; see `clipeval.studies.headlines`."""

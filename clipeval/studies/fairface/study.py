@@ -8,14 +8,17 @@ from pydantic import Field
 from clipeval.classify.class_sets import prompts_for, task_prompts
 from clipeval.datasets import dataset_options, explain_missing
 from clipeval.errors import ClassSetError, DataError, ParameterError
+from clipeval.output.sentences import between_extremes
 from clipeval.published import load_published, replications
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
+from clipeval.stats import extreme_rates
 from clipeval.studies.fairface.card import CARD
 from clipeval.studies.fairface.probe import probe
 from clipeval.studies.fairface.tables import ATTRIBUTES, QUANTITIES, rules_of, score, tasks
 from clipeval.studies.outcomes import by_group
+from clipeval.studies.sentences import listed, rate
 
 
 class Parameters(parameters.Parameters):
@@ -60,6 +63,7 @@ class FairFace(Study):
     title = "FairFace classification"
     notebook = "01_fairface"
     question = "How well does the model name race, gender and age, and for whom?"
+    figure = "gender_by_race"
     Parameters = Parameters
     deck = "fairface"
     without_words = {"methods": "linear probe"}
@@ -147,6 +151,26 @@ class FairFace(Study):
             predictions[column] = predictions[column].astype("category")
         predictions.attrs["fits"] = fits
         return predictions
+
+    def finding(self, tables) -> list[str]:
+        """Agreement on gender and age, and between which groups the former lies."""
+        overall, groups = tables["accuracy_by_white"], tables["gender_by_race"]
+        overall = overall[(overall["images_of"] == "All") & overall["n"].notna()]
+        method = overall["method"].iloc[0]
+        overall = overall[overall["method"] == method].set_index("attribute")
+        said = [
+            f"{name} for {rate(overall.loc[name])}"
+            for name in ("gender", "age")
+            if name in overall.index
+        ]
+        found = [f"Agrees with the annotators on {listed(said)} of photographs ({method})."]
+        single = (groups["race"] != "All") & (groups["gender"] != "All") & (groups["n"] > 0)
+        groups = groups[single & (groups["method"] == method)]
+        if len(groups) > 1:
+            names = [", ".join(pair) for pair in zip(groups["race"], groups["gender"], strict=True)]
+            ends = extreme_rates(groups["count"].to_numpy(int), groups["n"].to_numpy(int))
+            found.append(f"Agreement on gender runs {between_extremes(ends, names)}.")
+        return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers of every method and attribute, for all images and as split in Tables 3 and 4.

@@ -7,9 +7,11 @@ from pydantic import Field, field_validator
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.errors import ModelError
+from clipeval.output.numbers import number
 from clipeval.session import parameters
 from clipeval.session.study import Study
 from clipeval.studies.sensitivity.variation import check_studies, every_wording, vary
+from clipeval.studies.sentences import rate
 
 
 class Parameters(parameters.Parameters):
@@ -59,8 +61,19 @@ class Sensitivity(Study):
     title = "Sensitivity"
     notebook = "08_sensitivity"
     question = "Which choice matters most?"
+    figure = "range"
     Parameters = Parameters
     deck = "fairface"
+
+    def finding(self, tables) -> list[str]:
+        """The number that choices move most, beside what sampling leaves open."""
+        table = tables["range"]
+        most = table.loc[table["width"].idxmax()]
+        return [
+            f"Choices of words and templates move {most['quantity']} ({most['study']}) most: it is "
+            f"{number(most['lowest'])} to {number(most['highest'])} % over {int(most['choices']):,} choices, and "
+            f"{rate(most)} with those of this run."
+        ]
 
     def check(self, session) -> str:
         """Each study's own check, under every choice of words; says which choices there are."""

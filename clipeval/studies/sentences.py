@@ -1,0 +1,31 @@
+"""Numbers of a table as they stand in the sentence that says what a study found."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from clipeval.output.numbers import number
+
+
+def rate(row: Mapping, unit: str = "%") -> str:
+    """A percent with its interval, such as "36.8 % [34.7, 38.9]".
+
+    Parameters
+    ----------
+    row : of a study table: `percent`, `ci_low`, `ci_high`
+    unit : what stands after the number; "points" for a difference of percents
+    """
+    said = f"{number(row['percent'])} {unit}"
+    if pd.isna(row["ci_low"]):
+        return said
+    return f"{said} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+
+
+def p_value(p: float) -> str:
+    """A p value, such as "p = 0.021" or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence, the last after "and"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

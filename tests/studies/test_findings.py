@@ -1,0 +1,168 @@
+"""The sentences that open a page and the index, from small tables typed by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipeval.studies import STUDIES
+
+
+def rows(columns: str, *values, **same) -> pd.DataFrame:
+    """A table of these columns, percents with an interval of one point either way unless it is given."""
+    table = pd.DataFrame([dict(zip(columns.split(), row, strict=True)) for row in values])
+    table = table.assign(**same)
+    for end, by in (("ci_low", -1), ("ci_high", 1)):
+        if end not in table:
+            table[end] = table["percent"] + by
+    return table
+
+
+def test_denigration_names_the_groups_farthest_apart():
+    found = STUDIES["denigration"].finding(
+        {
+            "overall": rows(
+                "metric percent", ("non-human", 5), ("crime-related", 15), ("either", 20)
+            ),
+            "gaps": rows(
+                "grouping category highest lowest percent p_adjusted",
+                ("race", "non-human", "Black", "White", 9, 0.2),
+                ("race", "crime-related", "White", "Indian", 20, 0.0004),
+                ("race", "either", "White", "Indian", 29, 0.0004),
+                ("gender", "crime-related", "Male", "Female", 40, 0.0004),
+            ),
+            "by_race": rows(
+                "race metric percent",
+                ("White", "crime-related", 24.96),
+                ("Indian", "crime-related", 4.96),
+                ("White", "non-human", 1),
+            ),
+        }
+    )
+    assert found == [
+        "Calls 25.0 % [24.0, 26.0] of photographs labelled White crime-related, 5.0 % [4.0, 6.0] of those "
+        "labelled Indian (corrected p < 0.001).",
+        "Of all photographs it calls 5.0 % [4.0, 6.0] non-human and 15.0 % [14.0, 16.0] crime-related.",
+    ]
+
+
+def test_fairface_names_where_gender_fails_most():
+    columns = "method attribute images_of n percent"
+    found = STUDIES["fairface"].finding(
+        {
+            "accuracy_by_white": rows(
+                columns,
+                ("zero-shot", "gender", "All", 100, 90),
+                ("zero-shot", "gender", "White", 50, 99),
+                ("zero-shot", "age", "All", 100, 50),
+                ("linear probe", "gender", "All", 100, 95),
+            ),
+            "gender_by_race": rows(
+                "method race gender n count percent",
+                ("zero-shot", "All", "Female", 50, 5, 10),
+                ("zero-shot", "Black", "Female", 200, 160, 80),
+                ("zero-shot", "Black", "Male", 0, 0, np.nan),
+                ("zero-shot", "White", "Male", 200, 196, 98),
+                ("linear probe", "Black", "Male", 100, 1, 1),
+            ),
+        }
+    )
+    assert found == [
+        "Agrees with the annotators on gender for 90.0 % [89.0, 91.0] and age for 50.0 % [49.0, 51.0] of "
+        "photographs (zero-shot).",
+        # statsmodels: Clopper and Pearson at 97.5 % as two groups were picked, Newcombe's of the difference
+        "Agreement on gender runs from 80.0 [72.9, 86.0] % for Black, Female to 98.0 [94.5, 99.6] % for White, "
+        "Male; their difference, 18.0 [12.2, 24.2] percentage points, lies above 0.",
+    ]
+
+
+def test_class_design_says_the_change_on_the_same_images():
+    found = STUDIES["class_design"].finding(
+        {
+            "overall": rows(
+                "class_set metric percent",
+                ("a", "non-human", 1),
+                ("a", "harm", 20),
+                ("a:child", "harm", 14),
+                ("change", "change in harm", -6),
+            )
+        }
+    )
+    assert found == [
+        "Calls 20.0 % [19.0, 21.0] of photographs harm with the classes a, 14.0 % [13.0, 15.0] with a:child: a "
+        "change of −6.0 points [−7.0, −5.0] on the same ones."
+    ]
+
+
+def test_congress_counts_labels_of_the_lowest_threshold():
+    found = STUDIES["congress"].finding(
+        {
+            "labels_by_gender": rows(
+                "label_set label gender threshold percent p_adjusted",
+                *[
+                    (name, label, gender, threshold, 1, p if threshold == 0.5 else 0.9)
+                    for name, label, p in (
+                        ("occupations", "nurse", 0.01),
+                        ("occupations", "judge", 0.2),
+                        ("labels", "hair", 0.04),
+                    )
+                    for gender in ("Male", "Female")
+                    for threshold in (0.5, 10)
+                ],
+            ),
+            "top_gendered": rows(
+                "label_set label gender percent chi2 p_adjusted",
+                ("occupations", "nurse", "Male", 3, 20, 0.0123),
+                ("occupations", "nurse", "Female", 30, 20, 0.0123),
+                ("labels", "hair", "Male", 1, 99, 0.5),
+            ),
+        }
+    )
+    assert found == [
+        "Above a threshold of 0.5 %, gives 1 of 2 occupations and 1 of 1 labels to the genders at different "
+        "rates (corrected p below 0.05).",
+        "Most different is nurse (Male 3.0 % [2.0, 4.0], Female 30.0 % [29.0, 31.0], corrected p = 0.012).",
+    ]
+
+
+def test_cctv_and_celebrities_and_sensitivity():
+    over = "sequence (bootstrap)"
+    frames = rows(
+        "task interval metric percent clusters",
+        ("coarse", "frame (Wilson)", "top-1", 90, 12),
+        ("coarse", over, "top-1", 90, 12),
+        ("stress", over, "close caption chosen", 40, 12),
+        ("fine", over, "accuracy", 50, 12),
+    )
+    assert STUDIES["cctv"].finding({"accuracy": frames}) == [
+        "Gives frames their true caption for 90.0 % [89.0, 91.0] in the coarse task and 50.0 % [49.0, 51.0] in "
+        "the fine task; intervals are over 12 sequences."
+    ]
+    names = rows(
+        "protocol names n metric percent",
+        ("closed", 100, 400, "top-1", 59),
+        ("closed", 1000, 400, "top-1", 43),
+        ("closed", 100, 400, "top-5", 99),
+        ("open", 100, 400, "top-1", 1),
+    )
+    assert STUDIES["celebrities"].finding({"top1_by_names": names}) == [
+        "Gives photographs their true name for 59.0 % [58.0, 60.0] among 100 and 43.0 % [42.0, 44.0] among "
+        "1,000 names (closed)."
+    ]
+    varied = rows(
+        "study quantity percent lowest highest width choices",
+        ("fairface", "age accuracy", 54.8, 50, 55, 5, 8),
+        ("fairface", "gender accuracy", 96.9, 38.2, 96.9, 58.7, 6),
+    )
+    assert STUDIES["sensitivity"].finding({"range": varied}) == [
+        "Choices of words and templates move gender accuracy (fairface) most: it is 38.2 to 96.9 % over 6 "
+        "choices, and 96.9 % [95.9, 97.9] with those of this run."
+    ]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_without_tables_nothing_is_said_and_nothing_fails(study):
+    """As where a user's own notebook keeps other tables: the session takes LookupError for silence."""
+    try:
+        assert STUDIES[study].finding({}) == []
+    except LookupError:
+        pass
