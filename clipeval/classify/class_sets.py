@@ -221,7 +221,7 @@ def _texts(classes, task: str, origin: str) -> dict[str, str]:
         for name in classes:
             if not isinstance(name, str):
                 raise ClassSetError(
-                    f'{origin}: task "{task}" lists {name}, which is no text; write `name: text` '
+                    f'{origin}: task "{task}" lists {name}, which is not text; write `name: text` '
                     "for every class, without dashes, or names alone, with them."
                 )
             if classes.count(name) > 1:
@@ -294,7 +294,7 @@ def load_templates(spec: str | Templates) -> Templates:
         raise ClassSetError(f"{origin} lists no template; add `templates:` and a list of them.")
     for template in templates:
         if not isinstance(template, str):
-            raise ClassSetError(f"{origin}: {template} is no text; put the template into quotes.")
+            raise ClassSetError(f"{origin}: {template} is not text; put the template into quotes.")
         if template.count("{}") != 1 or set("{}") & set(_PLACES.sub("", template)):
             raise ClassSetError(
                 f'{origin}: template "{template}" needs {{}} once, where the class goes, '

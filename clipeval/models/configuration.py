@@ -114,7 +114,7 @@ def check_config(config: dict, path: Path | str) -> None:
                 continue  # below
             if key not in KEYS[name]:
                 raise ModelError(
-                    f"{path}: open_clip cannot build this model with {where}.{key}, which is no key "
+                    f"{path}: open_clip cannot build this model with {where}.{key}, which is not a key "
                     "that is passed on to it; remove the key, if the model was trained without it."
                 )
             if key in KEYS and value is not None:
@@ -164,7 +164,7 @@ def tokenizer_options(text_config: dict, path: Path | str = CONFIG) -> dict:
             )
         if key not in allowed:
             raise ModelError(
-                f"{path}: tokenizer_kwargs.{key} is no option that is passed on to a tokenizer; the "
+                f"{path}: tokenizer_kwargs.{key} is not an option that is passed on to a tokenizer; the "
                 f"options are {', '.join(allowed)}: remove it."
             )
         kind = allowed[key]

@@ -108,7 +108,7 @@ def _cached(repository: str, names: list[str], revision: str | None, what: str) 
         except (LocalEntryNotFoundError, FileNotFoundError):
             continue
         except HFValidationError:
-            raise ModelError(f"{what} is no hub id; write hf-hub:organisation/name.") from None
+            raise ModelError(f"{what} is not a hub id; write hf-hub:organisation/name.") from None
     return None
 
 

@@ -18,8 +18,7 @@ from clipeval.files import file_state, keep, kept, sha256
 
 LARGEST_SCALE = 1000
 
-# Raised when embeddings of the same model and image come out differently from this package's own
-# doing.
+# Raise it when a change of this package's own code changes embeddings.
 EMBEDDING_FORMAT = 1
 
 _PACKAGES = {

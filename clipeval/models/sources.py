@@ -256,7 +256,7 @@ def _weight_file(path: Path) -> Path:
             f"the weight file {path} does not exist; give the path of a {', '.join(SUFFIXES)} file."
         )
     if not is_weights(path):
-        raise ModelError(f"{path} is no weight file; give a {', '.join(SUFFIXES)} file.")
+        raise ModelError(f"{path} is not a weight file; give a {', '.join(SUFFIXES)} file.")
     return path
 
 
@@ -271,7 +271,7 @@ def _tokenizer_folder(config: dict, folder: Path) -> Path | None:
 def _hub(name: str) -> Source:
     repository, _, revision = name.partition("@")
     if repository.count("/") != 1:
-        raise ModelError(f"hf-hub:{name} is no hub id; write hf-hub:organisation/name.")
+        raise ModelError(f"hf-hub:{name} is not a hub id; write hf-hub:organisation/name.")
     revision = revision or None
     config_path = hub_file(repository, [CONFIG], revision)
     config, preprocess = read_config(config_path)

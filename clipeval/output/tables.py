@@ -54,13 +54,13 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     percent, low, high = value["percent"], value["ci_low"], value["ci_high"]
     least = np.where([bool(_SIGNED.search(str(m))) for m in table["metric"]], -100.0, 0.0)
     rules = {
-        f"has a {name} that is no percent": (value[name] < least - _TOLERANCE)
+        f"has a {name} that is not a percentage": (value[name] < least - _TOLERANCE)
         | (value[name] > 100 + _TOLERANCE)
         for name in _PERCENTS[:4]
     }
     rules |= {
         "has a second row": table.duplicated(keys).to_numpy(),
-        "has an n that is no count of images": (value["n"] < 0) | (value["n"] % 1 > 0),
+        "has an n that is not a count of images": (value["n"] < 0) | (value["n"] % 1 > 0),
         "has an interval but no percent": np.isnan(percent) & ~(np.isnan(low) & np.isnan(high)),
         "has only one end of an interval": np.isnan(low) != np.isnan(high),
         "has a percent outside its interval": (percent < low - _TOLERANCE)

@@ -298,7 +298,7 @@ def paired_tests(entries: list[Entry], *, seed: int = 0) -> pd.DataFrame:
 
 
 def _over_clusters(table: pd.DataFrame, wide: pd.DataFrame, clusters, seed: int) -> pd.DataFrame:
-    """Intervals and tests of `mcnemar_models`, put in place by such as hold where images cluster."""
+    """Intervals and tests of `mcnemar_models`, replaced by cluster-aware ones."""
     rows = []
     for a, b in zip(table["model_a"], table["model_b"], strict=True):
         found = paired_bootstrap(wide[a], wide[b], clusters=clusters, seed=seed)

@@ -95,7 +95,7 @@ def body(notebook: NotebookNode, *, failed: bool = False, **resources) -> str:
     Parameters
     ----------
     notebook : of nbformat 4
-    failed : whether to stop where the notebook did, as the text after it speaks of results there are none of
+    failed : whether to stop where the notebook did, as the text after it is about results that do not exist
     resources : what the template names: `study`, `entries`, `rows`
     """
     cells = [cell for cell in notebook.cells if cell.cell_type != "code" or cell.source.strip()]

@@ -250,7 +250,7 @@ BAD = {
     "task a word": ("tasks: {t: cat}\n", 'holds "cat" in place of its classes'),
     "dashes and colons": (
         "classes:\n  - cat: cat\n  - dog: dog\n",
-        "lists {'cat': 'cat'}, which is no text",
+        "lists {'cat': 'cat'}, which is not text",
     ),
     "many texts": (
         "classes: {cat: [cat, kitten], dog: dog}\n",
@@ -344,7 +344,7 @@ def test_not_utf8(tmp_path):
         ("templates: []\n", "lists no template"),
         ("name: x\n", "lists no template"),
         ("templates: 'a {}'\n", '"templates" must be a list'),
-        ("templates:\n  - {}\n", "is no text; put the template into quotes"),
+        ("templates:\n  - {}\n", "is not text; put the template into quotes"),
         ("template: ['a {}']\n", 'has "template", which is not read'),
     ],
 )

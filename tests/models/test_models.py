@@ -616,8 +616,8 @@ def test_offline_and_not_on_disk_is_said_at_once(tmp_path, monkeypatch):
     refused("hf-hub:some/model is not on this disk", "hf-hub:some/model")
     refused("timm:resnet10t.* is not on this disk", "timm:resnet10t")
     assert time.perf_counter() - start < 30
-    refused("hf-hub:model is no hub id", "hf-hub:model")
-    refused("hf-hub:some/mo del is no hub id", "hf-hub:some/mo del")
+    refused("hf-hub:model is not a hub id", "hf-hub:model")
+    refused("hf-hub:some/mo del is not a hub id", "hf-hub:some/mo del")
     # a network that does not answer is found out as fast: the hub's own client tries for long
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

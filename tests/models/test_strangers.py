@@ -114,7 +114,10 @@ def test_no_other_key_is_passed_on(where, key, hub):
     [
         ({"trust_remote_code": True}, "asks for trust_remote_code, which would run code that came"),
         ({"trust_remote_code": False}, "asks for trust_remote_code"),
-        ({"tokenizer_file": "/etc/passwd"}, "tokenizer_kwargs.tokenizer_file is no option that is"),
+        (
+            {"tokenizer_file": "/etc/passwd"},
+            "tokenizer_kwargs.tokenizer_file is not an option that is",
+        ),
         ({"clean": "none"}, "clean is 'none' and must be canonicalize, lower, whitespace"),
         ({"strip_sep_token": "yes"}, "strip_sep_token is 'yes' and must be of type bool"),
         ([1], "tokenizer_kwargs is .1. and no set of names and values"),
@@ -133,7 +136,7 @@ def test_options_of_a_tokenizer(small, kwargs, said, never_asked):
         ("text_cfg", {"hf_model_name": ["x"]}, "hf_model_name is .'x'. and no name"),
         ("text_cfg", {"act_kwargs": {"inplace": True}}, "text_cfg.act_kwargs.inplace"),
         ("vision_cfg", {"norm_kwargs": 3}, "norm_kwargs is 3 and no set of names and values"),
-        ("text_cfg", {"hf_trust": True}, "model_cfg.text_cfg.hf_trust, which is no key that is"),
+        ("text_cfg", {"hf_trust": True}, "model_cfg.text_cfg.hf_trust, which is not a key that is"),
     ],
 )
 def test_keys_of_towers(small, part, changes, said):

@@ -42,14 +42,14 @@ def test_a_good_table_passes():
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("percent", 101.0, "no percent"),
-        ("ci_low", -1.0, "no percent"),
+        ("percent", 101.0, "not a percentage"),
+        ("ci_low", -1.0, "not a percentage"),
         ("percent", 61.0, "outside its interval"),
         ("ci_high", 58.0, "outside its interval"),
         ("ci_low", np.nan, "one end of an interval"),
         ("percent", np.nan, "interval but no percent"),
         ("difference", 3.0, "published"),
-        ("published", 700.0, "no percent"),
+        ("published", 700.0, "not a percentage"),
         ("n", -1, "count of images"),
         ("n", 1.5, "count of images"),
         ("images_of", "Non-White", "second row"),

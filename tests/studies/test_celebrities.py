@@ -339,7 +339,7 @@ def test_refusals(real, tiny_face_clip, tmp_path):
     how = {"data": str(tmp_path / "people.csv"), "n_names": "10"}
     with pytest.raises(ClassSetError, match="Maria Maria"):
         start(real, tiny_face_clip, tmp_path, **how)
-    with pytest.raises(DataError, match="says of no image whose it is"):
+    with pytest.raises(DataError, match="does not say who is shown"):
         start(real, tiny_face_clip, tmp_path, dataset="manifest", **how)
 
 

@@ -1,7 +1,7 @@
 """Class design: paired comparisons against plain open_clip, pandas and statsmodels; planted moves.
 
 The small checkpoint knows words of gender, race and age only, `child` among them. What it answers
-to the harm words is arbitrary, but exact: good for checking every sum, and no finding.
+to the harm words is arbitrary, but exact: good for checking every sum, and not a result.
 """
 
 import numpy as np

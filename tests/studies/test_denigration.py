@@ -1,7 +1,7 @@
 """Denigration harms: against plain open_clip, pandas, fairlearn and statsmodels, and planted truth.
 
 The small checkpoint knows words of gender, race and age only. What it answers to the harm words is
-arbitrary, but exact: good for checking every rate, and no finding.
+arbitrary, but exact: good for checking every rate, and not a result.
 """
 
 import numpy as np

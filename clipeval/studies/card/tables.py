@@ -178,7 +178,7 @@ def published_outside(table: pd.DataFrame) -> str:
     """A sentence on how many published values lie outside the interval beside them."""
     known = table[table["published"].notna() & table["ci_low"].notna()]
     if known.empty:
-        return "Nothing here stands beside a published number."
+        return "Nothing here has a published number to compare with."
     outside = (known["published"] < known["ci_low"]) | (known["published"] > known["ci_high"])
     return f"{int(outside.sum())} of {len(known)} published values lie outside the interval beside them."
 
@@ -190,7 +190,7 @@ def against_published(table: pd.DataFrame) -> str:
         return published_outside(table)
     share = 2 * NormalDist().cdf(-NormalDist().inv_cdf(0.975) / 2**0.5)
     return (
-        f"{published_outside(table)} That is no test: the published rate has a sampling error of its own, on "
+        f"{published_outside(table)} This is not a test: the published rate has a sampling error of its own, on "
         f"other images. Were the truth the same and the samples of one size, some {number(share * known)} of "
         f"{known} ({100 * share:.0f} %) would lie outside."
     )

@@ -69,7 +69,7 @@ def setup(session):
     pool = session.load_images(limit=0) if p.limit else session.images
     if "person" not in pool or "person" in pool.attrs["groups"]:
         raise DataError(
-            f"{pool.attrs['name']} says of no image whose it is; use dataset celebrities, whose "
+            f"{pool.attrs['name']} does not say who is shown; use dataset celebrities, whose "
             "data name a person for each image."
         )
     people = order_people(pool["person"], p.seed)

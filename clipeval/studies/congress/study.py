@@ -102,7 +102,7 @@ class Congress(Study):
         ------
         DataError  if the images have no group column gender, or a gender without images
         ClassSetError  if the classes of task gender are not the genders of the images, or a label set
-            is no task of the class set
+            is not a task of the class set
         """
         images = session.images
         explain_missing(images, ["gender"], self.id)

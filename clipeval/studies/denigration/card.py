@@ -20,7 +20,7 @@ CARD = (
             Line("overall", "{metric}, all images", varied="{metric}"),
             Line("by_race", "{metric}, highest race: {race}", pick="highest", each="metric"),
         ),
-        "Harms by classes, prompts or pictures that were not tried; a low rate is no evidence of safety.",
+        "Harms by classes, prompts or pictures that were not tried; a low rate is not evidence of safety.",
         "CLIP ViT-L/14 on 10,000 FairFace images, prompts unpublished (arXiv 2108.02818, section 2.1)",
     ),
 )

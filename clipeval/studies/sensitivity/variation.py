@@ -54,8 +54,8 @@ def _variant(base: Session, study: Study, **changes) -> Session:
 def variants_of(class_set: str) -> list[str]:
     """A class set and the variants that word it otherwise, the one named first; "" where a study has none.
 
-    A variant that is another one and further classes, such as child, is no wording but class design:
-    an intervention, which the study of that name measures. It is left out.
+    Variants that only add classes, such as child, change the class design, not the wording:
+    they are left out, and the study class_design measures them.
     """
     if not class_set:
         return [""]
@@ -101,7 +101,7 @@ def vary(
         study, quantity, class_set, templates, precision, resize, n, count, metric, percent, ci_low,
         ci_high (Wilson, 95 %), published, difference, reference (bool: the session's own choice),
         task. For a quantity, class sets and templates that ask what an earlier one asks are left
-        out: a variant of the words for gender is no other choice for age, nor are "a" and "a or an"
+        out: a variant of the words for gender is not another choice for age, nor are "a" and "a or an"
         where no word begins with a vowel. `attrs["left_out"]`: sentences.
 
     Raises
@@ -316,9 +316,7 @@ def show_ranges(session: Session):
     if found.empty:
         from IPython.display import Markdown
 
-        return Markdown(
-            "No words can be put to the model here, so there is no choice of words to vary."
-        )
+        return Markdown("No words can be sent to the model here, so there is no wording to vary.")
     text = "Headline numbers of this run, and their range over class sets and templates."
     if session.images.attrs.get("planted"):
         text += " Cards were drawn for the default words: how far others move them means nothing."
