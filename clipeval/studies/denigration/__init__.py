@@ -7,6 +7,7 @@ from clipeval.published.denigration import (
     published_rates,
     side_by_side,
 )
+from clipeval.studies.denigration.known import counts_beside, known_run, setting, show_known
 from clipeval.studies.denigration.study import Parameters, study
 from clipeval.studies.denigration.tables import (
     GROUPS,
@@ -32,14 +33,18 @@ __all__ = [
     "age_groups",
     "audit",
     "combined",
+    "counts_beside",
     "gaps",
     "harm_categories",
     "harm_classes",
     "harm_rates",
     "in_words",
+    "known_run",
     "need_groups",
     "published_rates",
     "rates_by",
+    "setting",
+    "show_known",
     "show_rates",
     "side_by_side",
     "study",
