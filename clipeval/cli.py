@@ -22,7 +22,8 @@ Studies = Annotated[list[str] | None, typer.Argument(help="Studies, by id; none 
 Profile = Annotated[
     str,
     typer.Option(
-        help="demo (offline), quick (a laptop), paper, or another that `list profiles` names."
+        help="demo (offline), quick (a laptop), paper, or another that `list profiles` names; "
+        "by default none, and a run is your own."
     ),
 ]
 Given = Annotated[
@@ -33,7 +34,12 @@ Given = Annotated[
         help="name=value for every study that knows it; STUDY.name=value for one.",
     ),
 ]
-Out = Annotated[str, typer.Option(help="Run folder.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        help="Run folder; by default reports/PROFILE, or reports/MODEL-DATASET without a profile."
+    ),
+]
 
 
 _STOPPED = "what was embedded or fetched is kept, and the same command goes on from there."
@@ -99,20 +105,24 @@ def _values(given: list[str] | None) -> dict[str, str]:
     return values
 
 
-def _plan(studies, profile, given, out):
+def _plan(studies, profile, given, out, *, models: bool = False):
+    """Parameters of each study, and the run folder."""
+    from clipeval.runs.places import default_folder, put_into
     from clipeval.runs.profiles import plan_run
 
-    return plan_run(studies or [], profile, _values(given), out)
+    plan = plan_run(studies or [], profile, _values(given), out or "reports")
+    folder = _absolute(out or default_folder(plan, profile, models=models))
+    return put_into(plan, folder), folder
 
 
-def _default_out(profile: str, out: str) -> str:
-    return str(Path(out or f"reports/{profile}").expanduser().resolve())
+def _absolute(folder: str | Path) -> Path:
+    return Path(folder).expanduser().resolve()
 
 
 @app.command()
 def run(
     studies: Studies = None,
-    profile: Profile = "demo",
+    profile: Profile = "",
     parameter: Given = None,
     out: Out = "",
     jobs: Annotated[int, typer.Option(help="Notebooks at once; 0 for one a core.")] = 0,
@@ -136,31 +146,38 @@ def run(
     from clipeval.runs.runner import process_context
 
     process_context(jobs)  # loads the libraries while the check looks at the data
-    folder = Path(_default_out("pack" if pack else profile, out))
     if expect and not pack:
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
         from clipeval.packs.replay import plan_pack
+        from clipeval.runs.places import default_folder, put_into
         from clipeval.sources.pack_file import open_pack
 
-        plan = plan_pack(pack, studies or [], _values(parameter), folder, expect, models=models)
+        values = _values(parameter)
+        plan = plan_pack(pack, studies or [], values, out or "reports", expect, models=models)
+        folder = _absolute(out or default_folder(plan, pack=True))
         if not expect:
             print(
                 f"clipeval: the manifest of {Path(pack).name} is taken on trust; if its sha256 was "
                 f"published, compare it, or give it as --expect: {open_pack(pack).sha256}",
                 file=sys.stderr,
             )
-        plans = {folder: plan}
+        plans = {folder: put_into(plan, folder)}
     elif models:
         from clipeval.runs.several_models import plan_models
 
+        _, folder = _plan(studies, profile, parameter, out, models=True)
         plans = plan_models(models, studies or [], profile, _values(parameter), folder)
     else:
-        plans = {folder: _plan(studies, profile, parameter, str(folder))}
+        plan, folder = _plan(studies, profile, parameter, out)
+        plans = {folder: plan}
     if any([_report_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
     given = {"profile": profile, "parameters": _values(parameter)}
-    given |= {k: v for k, v in {"models": models, "pack": Path(pack).name}.items() if v}
+    from clipeval.output.provenance import pathless
+
+    asked = ",".join(pathless(model) for model in models.split(","))
+    given |= {k: v for k, v in {"models": asked, "pack": Path(pack).name}.items() if v}
     failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
     if len(plans) > 1:
         try:
@@ -255,10 +272,10 @@ def pack(
 
 @app.command()
 def check(
-    studies: Studies = None, profile: Profile = "demo", parameter: Given = None, out: Out = ""
+    studies: Studies = None, profile: Profile = "", parameter: Given = None, out: Out = ""
 ) -> None:
     """Say what would fail, and how to mend it, before anything is embedded."""
-    plan = _plan(studies, profile, parameter, _default_out(profile, out))
+    plan, _ = _plan(studies, profile, parameter, out)
     if _report_check(plan, quiet=False):
         raise typer.Exit(2)
 
@@ -282,7 +299,7 @@ def _report_check(plan, *, quiet: bool) -> int:
 @app.command()
 def embed(
     studies: Studies = None,
-    profile: Profile = "demo",
+    profile: Profile = "",
     parameter: Given = None,
     part: Annotated[
         str, typer.Option(help="I/N: of the images every N-th shard only, for N jobs at once.")
@@ -292,7 +309,7 @@ def embed(
     """Embed the images and prompts of studies into the store, and no more."""
     from clipeval.studies import get_study
 
-    plan = _plan(studies, profile, parameter, "")
+    plan, _ = _plan(studies, profile, parameter, "")
     if part or ray:
         from clipeval.runs import cluster
 

@@ -1,4 +1,4 @@
-"""Files that no reader meets half written, what is kept for later runs, and the sha256 of what files hold.
+"""Files that no reader meets half written, folders that know which files are clipeval's, what is kept, and sha256.
 
 Whatever clipeval writes to read it back itself, `keep` writes and `kept` reads: under a checksum, so
 that a damaged file is never believed. It is set aside, said once (`SetAside`), and made again.
@@ -7,13 +7,23 @@ that a damaged file is never believed. It is set aside, said once (`SetAside`), 
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from clipeval.errors import ParameterError
+
+#: the list, in every folder that clipeval writes results into, of what it wrote there
+LIST = ".clipeval.sha256"
+#: what other programs leave in any folder: not clipeval's, and in nobody's way
+PASSED_OVER = frozenset({".DS_Store", ".ipynb_checkpoints"})
+_LISTED = re.compile(r"([0-9a-f]{64})  (.+)")
+_BESIDE = re.compile(r"\..+-[0-9a-f]{8}\.[^.]*\.\d+\.tmp")  # as `whole_file` names them
 
 
 def sha256(*parts: str | bytes) -> str:
@@ -142,11 +152,160 @@ def whole_file(path: str | Path, *, durable: bool = False):
             beside.unlink(missing_ok=True)
 
 
+def as_json(content) -> str:
+    """JSON, indented; what JSON does not know is written as its text."""
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
+
+
 def write_json(path: str | Path, content) -> None:
-    """Write JSON as a whole file, indented; what JSON does not know is written as its text."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
+    """Write JSON as a whole file; see `as_json`."""
     with whole_file(path) as beside:
-        beside.write_text(text, "utf-8")
+        beside.write_text(as_json(content), "utf-8")
+
+
+class Folder:
+    """A folder in which clipeval replaces and removes what it wrote itself, and nothing else.
+
+    A list in the folder says what that is, a line a file with its sha256, as `sha256sum` prints
+    them. The line is added before the file gets its name, so that after a kill at any moment every
+    file of clipeval's is on the list. A file that is not on it, or has other content, is the user's.
+
+    Parameters
+    ----------
+    path : made when something is written
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write a whole file; a text as UTF-8.
+
+        Raises
+        ------
+        ParameterError  if there is a file of that name that clipeval did not write
+        OSError  as `whole_file`
+        """
+        with self.writing(name) as beside:
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        return self.path / name
+
+    @contextmanager
+    def writing(self, name: str):
+        """A path beside NAME to write to, which is renamed to NAME once it is written; see `write`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.path / name) as beside:
+            yield beside
+            self._refuse(name)
+            self._list(name, file_sha256(beside))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one.
+
+        Raises
+        ------
+        ParameterError  if clipeval did not write it
+        """
+        self._refuse(name)
+        (self.path / name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove, here and in the folders below, what clipeval wrote, and the folders that are empty then."""
+        for folder in self._folders():
+            for name in folder._owned():
+                (folder.path / name).unlink()
+        self._leave()
+
+    def move_to(self, target: str | Path) -> None:
+        """Move what clipeval wrote, here and in the folders below, to another folder."""
+        for folder in self._folders():
+            there = Folder(Path(target) / folder.path.relative_to(self.path))
+            for name in folder._owned():
+                there.path.mkdir(parents=True, exist_ok=True)
+                there._list(name, file_sha256(folder.path / name))
+                os.replace(folder.path / name, there.path / name)
+        self._leave()
+
+    def tidy(self) -> None:
+        """Rewrite the lists, here and below, sorted and without what has been replaced or removed."""
+        for folder in self._folders():
+            lines = [f"{file_sha256(folder.path / name)}  {name}\n" for name in folder._owned()]
+            if lines:
+                with whole_file(folder.path / LIST) as beside:
+                    beside.write_text("".join(sorted(lines, key=lambda line: line[66:])), "utf-8")
+
+    def foreign(self) -> Iterator[tuple[Path, bool]]:
+        """Files, here and in the folders below, that are not clipeval's, and whether they once were."""
+        for folder in self._folders():
+            known, owned = folder._known(), set(folder._owned())
+            for path in sorted(folder.path.iterdir()):
+                name = path.name
+                if name in PASSED_OVER or name == LIST or _BESIDE.fullmatch(name):
+                    continue
+                if name not in owned and (path.is_symlink() or not path.is_dir()):
+                    yield path.relative_to(self.path), name in known
+
+    def refuse_foreign(self) -> None:
+        """ParameterError if a file, here or in the folders below, is not clipeval's, naming one."""
+        for name, changed in self.foreign():
+            raise ParameterError(
+                f"{self.path} holds files that "
+                + (
+                    "were changed since clipeval wrote them"
+                    if changed
+                    else "clipeval did not write"
+                )
+                + f" ({name.as_posix()}); choose an empty folder."
+            )
+
+    def _refuse(self, name: str) -> None:
+        path = self.path / name
+        if os.path.lexists(path) and name not in self._owned([name]):
+            raise ParameterError(
+                f"{path} is a file that clipeval did not write, or that was changed since; move it "
+                "away, or choose an empty folder."
+            )
+
+    def _known(self) -> dict[str, set[str]]:
+        """Name -> every sha256 that clipeval gave it."""
+        known: dict[str, set[str]] = {}
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for line in (self.path / LIST).read_text("utf-8", "replace").splitlines():
+                if found := _LISTED.search(line):  # a line may follow one that a full disk cut off
+                    known.setdefault(found[2], set()).add(found[1])
+        return known
+
+    def _owned(self, names=None) -> list[str]:
+        """Those of the names, by default all that are listed, whose files are as clipeval wrote them."""
+        known = self._known()
+        paths = {name: self.path / name for name in (known if names is None else names)}
+        return [
+            name
+            for name, path in paths.items()
+            if path.is_file() and not path.is_symlink() and file_sha256(path) in known.get(name, ())
+        ]
+
+    def _list(self, name: str, digest: str) -> None:
+        line = f"{digest}  {name}\n".encode()
+        handle = os.open(self.path / LIST, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line)  # in one piece, as other processes may add lines too
+        finally:
+            os.close(handle)
+
+    def _folders(self) -> Iterator["Folder"]:
+        """This folder and those below, but not what is passed over."""
+        for path, below, _ in os.walk(self.path):
+            below[:] = sorted(name for name in below if name not in PASSED_OVER)
+            yield Folder(path)
+
+    def _leave(self) -> None:
+        """Remove lists, and folders that hold nothing then; whatever else is there stays."""
+        for folder in reversed(list(self._folders())):
+            remove_abandoned(folder.path)
+            (folder.path / LIST).unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.path.rmdir()
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import warnings
 
 import pytest
 
-from clipeval.errors import first_line, one_line
+from clipeval.errors import ParameterError, first_line, one_line
 from clipeval.files import (
+    LIST,
+    Folder,
     SetAside,
     file_sha256,
     file_state,
@@ -238,3 +240,114 @@ def test_an_exchange_that_keeps_size_and_time_changes_the_state(tmp_path):
     os.rename(paths[0], tmp_path / "c")
     os.rename(paths[1], paths[0])
     assert file_state(paths[0])[:2] == after[0][:2] and file_state(paths[0]) != after[0]
+
+
+def _files(folder) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != LIST
+    }
+
+
+def test_a_list_says_what_was_written_as_sha256sum_does(tmp_path):
+    folder = Folder(tmp_path / "made")
+    assert folder.write("b", "old") == tmp_path / "made" / "b"
+    folder.write("b", "abc")
+    with folder.writing("a") as beside:
+        beside.write_bytes(b"abc")
+        assert not (folder.path / "a").exists()
+    folder.tidy()
+    assert (folder.path / LIST).read_text() == f"{ABC}  a\n{ABC}  b\n"
+    assert _files(folder.path) == {"a": b"abc", "b": b"abc"} and not list(folder.foreign())
+
+
+@pytest.mark.parametrize("act", ["write", "remove"])
+@pytest.mark.parametrize("made", ["foreign", "changed", "link", "folder"])
+def test_what_clipeval_did_not_write_is_neither_replaced_nor_removed(tmp_path, act, made):
+    folder, path = Folder(tmp_path / "out"), tmp_path / "out" / "table.csv"
+    folder.write("other", "")
+    if made == "changed":
+        folder.write("table.csv", "ours")
+    if made == "link":
+        (tmp_path / "target").write_text("mine")
+        path.symlink_to(tmp_path / "target")
+    elif made == "folder":
+        path.mkdir()
+    else:
+        path.write_text("mine")
+    with pytest.raises(ParameterError, match=r"table\.csv is a file that clipeval did not write"):
+        folder.write("table.csv", "new") if act == "write" else folder.remove("table.csv")
+    assert path.is_dir() if made == "folder" else path.read_text() == "mine"
+    assert sorted(p.name for p in folder.path.iterdir()) == [LIST, "other", "table.csv"]
+
+
+def test_only_what_is_on_the_list_is_cleared_or_moved(tmp_path):
+    def fill(name):
+        top = Folder(tmp_path / name)
+        for folder in (top, Folder(top.path / "tables")):
+            folder.write("ours", "abc")
+            folder.write("changed", "abc")
+        (top.path / "tables" / "mine").write_text("mine")
+        (top.path / "tables" / "changed").write_text("mine too")
+        (top.path / ".ipynb_checkpoints").mkdir()
+        (top.path / ".ipynb_checkpoints" / "copy").write_text("Jupyter's")
+        return top
+
+    stays = {".ipynb_checkpoints/copy": b"Jupyter's", "tables/changed": b"mine too"}
+    stays |= {"tables/mine": b"mine"}
+    cleared, moved, there = fill("cleared"), fill("moved"), Folder(tmp_path / "there")
+    cleared.clear()
+    moved.move_to(there.path)
+    assert _files(cleared.path) == _files(moved.path) == stays
+    assert _files(there.path) == {"changed": b"abc", "ours": b"abc", "tables/ours": b"abc"}
+    assert not list(there.foreign())
+    there.clear()
+    assert not there.path.exists()
+
+
+def test_a_foreign_file_at_any_depth_is_named_and_traces_of_other_programs_are_not(tmp_path):
+    out = Folder(tmp_path / "out")
+    out.refuse_foreign()  # none yet
+    out.write("run.json", "{}")
+    Folder(out.path / "fairface" / "figures").write("a.png", "drawn")
+    for name in (".DS_Store", "fairface/.DS_Store"):
+        (out.path / name).write_text("")
+    (out.path / "fairface" / ".ipynb_checkpoints").mkdir()
+    (out.path / "fairface" / ".ipynb_checkpoints" / "x.ipynb").write_text("{}")
+    out.refuse_foreign()
+    (out.path / "fairface" / "figures" / "a.png").write_text("retouched")
+    with pytest.raises(ParameterError, match=r"changed since .* \(fairface/figures/a\.png\)"):
+        out.refuse_foreign()
+    out.write("b.png", "drawn")
+    (out.path / "fairface" / "figures" / "a.png").rename(out.path / "mine.png")
+    with pytest.raises(ParameterError) as refused:
+        out.refuse_foreign()
+    assert str(refused.value) == (
+        f"{out.path} holds files that clipeval did not write (mine.png); choose an empty folder."
+    )
+
+
+def test_a_writer_killed_at_any_moment_leaves_nothing_foreign(tmp_path, monkeypatch):
+    """Whatever a kill leaves is on the list or is passed over; a line that was cut off harms no other."""
+    folder = Folder(tmp_path / "out")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    for place, count in (
+        (f"{Folder.__module__}.os.replace", 1),
+        (f"{Folder.__module__}.os.write", 0),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(place, kill)
+            folder.write(f"table{count}", "abc")
+        assert not list(folder.foreign())
+    (folder.path / ".table-0123abcd.host.1.tmp").write_text("half")  # as a kill leaves it
+    with open(folder.path / LIST, "a") as listed:
+        listed.write("0123456789  tab")
+    folder.write("table", "abc")
+    assert not list(folder.foreign())

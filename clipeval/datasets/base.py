@@ -174,6 +174,20 @@ def tidy(names: pd.Series) -> pd.Series:
     return names.astype(str).str.strip().map(lambda name: posixpath.normpath(nfc(name)))
 
 
+def relative(names: pd.Series, root: Path) -> pd.Series:
+    """Paths of images as names that tell nothing of this machine; relative ones stay as they are.
+
+    Absolute ones become relative to `root`, and those outside it to the deepest folder that holds
+    all of them.
+    """
+    root, away = root.absolute(), names[names.map(os.path.isabs)]
+    inside = away.map(lambda name: Path(name).is_relative_to(root))
+    outside = set(away[~inside.astype(bool)])
+    top = os.path.commonpath([os.path.dirname(name) for name in outside]) if outside else root
+    short = {name: Path(name).relative_to(top if name in outside else root) for name in away}
+    return names.map(lambda name: short[name].as_posix() if name in short else name)
+
+
 def need_images(root: str | Path, names: pd.Series, path) -> list[str]:
     """`find_images`, refused where any of the labelled images is missing.
 

@@ -135,7 +135,7 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
     refuse_twins(pd.Series(files, index=photos.index), photos, path)
     for group, values in chosen.items():
         rest[group] = values
-    rest.insert(0, "image_id", photos.to_numpy())
+    rest.insert(0, "image_id", base.relative(photos, _root(path, photos)).to_numpy())
     rest.insert(1, "file", files)
     rest["person"] = names.to_numpy()
     return _finish(rest, path, list(chosen), [], refused)

@@ -118,7 +118,7 @@ def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, l
             )
     else:
         refuse_twins(files, names, path)
-        ids = names
+        ids = base.relative(names, path.parent)
     rest["file"], rest["image_id"] = files, ids
     return rest, notes
 

@@ -10,6 +10,7 @@ import yaml
 
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, ClipevalError
+from clipeval.files import Folder
 from clipeval.paths import DATA
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -85,12 +86,10 @@ def _with_other_tasks(explorer) -> tuple[dict, dict]:
 
 def _write(path: Path, content: dict) -> None:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+    if path.exists():
+        raise ClassSetError(f"{path} exists and is not overwritten; choose another name.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ClassSetError(f"{path} exists and is not overwritten; choose another name.") from None
+        Folder(path.parent).write(path.name, text)  # listed, as a run may go into the same folder
     except OSError as error:
         reason = error.strerror or error
         raise ClassSetError(

@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from clipeval import __version__
-from clipeval.files import keep, kept, sha256
+from clipeval.files import Folder, keep, kept, sha256
 from clipeval.output.provenance import TEST_CARDS, Provenance
 from clipeval.output.style import FONT, PAD, WIDTHS, styled, wrapped
 
@@ -160,9 +160,11 @@ def save_figure(
     Returns
     -------
     dict of "pdf", "svg", "png" and, where it was drawn for a column too, "column" to path
+
+    Raises
+    ------
+    ParameterError  if there is such a file that clipeval did not write
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     if provenance.test_cards:
         _stamp(fig, TEST_CARDS)
     alt = alt or getattr(fig, "alt", "") or caption
@@ -175,11 +177,11 @@ def save_figure(
         "png": {"Description": caption, "Source": record, "Comment": alt, "Software": None},
     }
     svg = _complete_svg(_draw(fig, "svg", shared | fields["svg"]).decode(), alt).encode()
-    paths = {suffix: folder / f"{id}.{suffix}" for suffix in fields}
-    paths["svg"].write_bytes(svg)
+    files = {"svg": svg}
     for suffix in ("pdf", "png"):
         draw = functools.partial(_draw, fig, suffix, shared | fields[suffix])
-        paths[suffix].write_bytes(_known(known, svg, suffix, draw))
+        files[suffix] = _known(known, svg, suffix, draw)
+    paths = {end: Folder(folder).write(f"{id}.{end}", content) for end, content in files.items()}
     again = getattr(fig, "again", None)
     if column is not None and again is not None and fig.get_figwidth() > WIDTHS["single"]:
 
@@ -191,7 +193,6 @@ def save_figure(
                 _draw(narrow, "svg", shared | fields["svg"]).decode(), alt
             ).encode()
 
-        column.mkdir(parents=True, exist_ok=True)
-        paths["column"] = column / f"{id}.svg"
-        paths["column"].write_bytes(_known(known, svg, "column.svg", drawn))
+        content = _known(known, svg, "column.svg", drawn)
+        paths["column"] = Folder(column).write(f"{id}.svg", content)
     return paths

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
+from clipeval.files import Folder
+from clipeval.output.csv_files import to_csv
 from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
 from clipeval.output.numbers import MISSING, count, interval, number, plain
@@ -127,19 +129,16 @@ def write_table(
     Returns
     -------
     dict of "csv" and "tex" to path. The CSV holds all columns, percents to 8 decimals, other
-    numbers to 11 digits and p values to 6; the LaTeX floats hold the first `SHOWN` rows, fit a
-    two-column page and need the package booktabs alone.
+    numbers to 11 digits and p values to 6 (`csv_files.read_csv` reads it); the LaTeX floats hold
+    the first `SHOWN` rows, fit a two-column page and need the package booktabs alone.
 
     Raises
     ------
     DataError  if the table breaks the schema
+    ParameterError  if there is such a file that clipeval did not write
     """
     check_table(table)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {suffix: folder / f"{id}.{suffix}" for suffix in ("csv", "tex")}
-    text = _rounded(table).to_csv(index=False, lineterminator="\n")
-    paths["csv"].write_text(text, encoding="utf-8", newline="\n")
+    text = to_csv(_rounded(table))
     columns = list(_columns(table[:SHOWN], extra))
     caption += notes_of(table, id)
     short = {"published": "publ.", "difference": "diff."}  # so that more tables fit one column
@@ -147,8 +146,8 @@ def write_table(
     numeric = {i for i, column in enumerate(columns) if column.numbers is not None}
     rows = list(zip(*(column.texts for column in columns), strict=True))
     tex = booktabs(header, rows, numeric=numeric, caption=caption, label=f"tab:{id}")
-    paths["tex"].write_text(tex, encoding="utf-8", newline="\n")
-    return paths
+    files = {"csv": text, "tex": tex}
+    return {end: Folder(folder).write(f"{id}.{end}", content) for end, content in files.items()}
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,54 +5,33 @@ finished; so a run that fails or is stopped still knows what it is compared with
 """
 
 import json
-import os
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from clipeval.files import Folder
+from clipeval.output.csv_files import read_csv
 from clipeval.output.provenance import HOW
+from clipeval.session.local_paths import told
 from clipeval.session.record import StudyRecord, read_study
 
 #: where the results of the run before wait
 BEFORE = ".before"
-#: what a run writes into a study's folder: nothing else is ever moved or removed
-_FILES = (
-    "card.md",
-    "notebook.ipynb",
-    "predictions.parquet",
-    "prompts.json",
-    "report.html",
-    "study.json",
-    "unreadable.csv",
-)
-_FOLDERS = {"tables": ("csv", "tex"), "figures": ("pdf", "png", "svg"), "page": ("svg",)}
 _KEYS = ["image_id", "task", "method", "class_set", "templates"]
 
 
-def _written(folder: Path) -> list[Path]:
-    """Paths, relative to a study's folder, of what a run wrote there."""
-    paths = [Path(name) for name in _FILES]
-    for name, ends in _FOLDERS.items():
-        paths += [
-            p.relative_to(folder) for end in ends for p in sorted((folder / name).glob(f"*.{end}"))
-        ]
-    return [path for path in paths if (folder / path).is_file()]
-
-
 def set_aside(out: Path, study: str) -> None:
-    """Clear OUT/STUDY for a new run; finished results wait in OUT/.before, half ones are removed."""
-    folder, before = out / study, out / BEFORE / study
-    finished = (folder / "study.json").is_file()
-    if finished:
-        shutil.rmtree(before, ignore_errors=True)
-    for path in _written(folder):
-        if finished:
-            (before / path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder / path, before / path)
-        else:
-            (folder / path).unlink()
+    """Clear OUT/STUDY for a new run; finished results wait in OUT/.before, half ones are removed.
+
+    What clipeval did not write stays where it is; see `clipeval.files.Folder`.
+    """
+    folder, before = Folder(out / study), Folder(out / BEFORE / study)
+    if (folder.path / "study.json").is_file():
+        before.clear()
+        folder.move_to(before.path)
+    folder.clear()
 
 
 def kept_before(out: Path, study: str) -> Path | None:
@@ -63,8 +42,8 @@ def kept_before(out: Path, study: str) -> Path | None:
 
 def forget(out: Path, study: str) -> None:
     """Remove what was set aside."""
-    shutil.rmtree(out / BEFORE / study, ignore_errors=True)
-    if (out / BEFORE).is_dir() and not any((out / BEFORE).iterdir()):
+    Folder(out / BEFORE / study).clear()
+    with suppress(OSError):  # there is none, or another study's results wait in it
         (out / BEFORE).rmdir()
 
 
@@ -97,7 +76,7 @@ def made_from(record: StudyRecord) -> dict[str, str]:
         found["prompts"] = record.prompts_hash[:12]
     for name, value in record.drawn_from.items():
         found[f"results of {name}"] = str(value)[:12]
-    for name, value in record.parameters.items():
+    for name, value in told(record.parameters).items():
         if name not in HOW:
             found[f"parameter {name}"] = json.dumps(value)
     return found | {f"version of {k}": str(v) for k, v in record.versions.items()}
@@ -231,7 +210,7 @@ def compare_study(before: Path, after: Path) -> dict:
     for name in sorted(names[0] & names[1]):
         paths = [folder / "tables" / f"{name}.csv" for folder in (before, after)]
         if not _same(*paths):
-            tables[name] = effects(*(pd.read_csv(path) for path in paths))
+            tables[name] = effects(*map(read_csv, paths))
     predictions = [folder / "predictions.parquet" for folder in (before, after)]
     differ = all(path.is_file() for path in predictions) and not _same(*predictions)
     labels = label_changes(*predictions) if differ else None

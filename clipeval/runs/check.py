@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from clipeval.errors import ClipevalError
 from clipeval.output.numbers import number
+from clipeval.runs.places import own
 from clipeval.session.look_ahead import look
 from clipeval.session.parameters import Parameters
+from clipeval.session.run_folder import refuse_foreign, refuse_mixing
 from clipeval.sources import ahead
 from clipeval.stats import smallest_difference
 from clipeval.studies import get_study
@@ -37,7 +40,7 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
     -------
     list of Finding, in the order of the studies
     """
-    findings = []
+    findings, folders = [], set()
     ahead.forget()
     for study, parameters in plan.items():
         session = get_study(study).open(parameters, progress=False)
@@ -46,6 +49,13 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
             problems = found.error.problems if found.error else [""]
             findings += [Finding(study, found.what, found.detail, text) for text in problems]
             well |= set() if found.error else {found.what}
+        if "run folder" in well and (out := parameters.out_folder) not in folders:
+            folders.add(out)  # once is enough: it is read to the end
+            try:
+                refuse_foreign(out)
+                refuse_mixing(out, own(plan))
+            except ClipevalError as error:
+                findings.append(Finding(study, "run folder", problem=str(error)))
         if "data set" in well and (said := _power(session.images)):
             findings.append(Finding(study, "power", said))
     return findings

@@ -76,7 +76,7 @@ def open_run(folder: str | Path) -> Run:
 def label_runs(runs: list[Run]) -> list[str]:
     """A name for each run: its model, and as much more as it takes to tell it from the others."""
     facts = []
-    for run in runs:
+    for number, run in enumerate(runs, 1):
         models = [record.model for record in run.record.studies.values() if record.model]
         names = {f"{m.model.split(':')[-1]} {m.pretrained}".strip() for m in models}
         facts.append(
@@ -85,7 +85,7 @@ def label_runs(runs: list[Run]) -> list[str]:
                 (models[0].precision or "") if models else "",
                 (models[0].resize or "") if models else "",
                 run.name,
-                str(run.folder),
+                str(number),
             ]
         )
     labels = [f[0] for f in facts]

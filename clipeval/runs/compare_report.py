@@ -1,14 +1,16 @@
 """A comparison on paper: tables, figures and one page."""
 
 import os
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from clipeval.files import write_json
+from clipeval.files import Folder, as_json
 from clipeval.output.provenance import Provenance, caption
 from clipeval.runs.compare import Comparison, compare_runs, overview
+from clipeval.session.local_paths import hider
+from clipeval.session.run_folder import refuse_foreign
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
 
@@ -34,6 +36,7 @@ MAY = (
 
 def compare(folders, out: str | Path, *, seed: int = 0) -> Comparison:
     """Compare run folders and write what was found; see `compare_runs` and `write_comparison`."""
+    refuse_foreign(Path(out).expanduser().resolve(), "comparison")
     found = compare_runs(folders, seed=seed)
     write_comparison(found, out, folders)
     return found
@@ -51,13 +54,21 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     Returns
     -------
     Path of index.html
+
+    Raises
+    ------
+    ParameterError  if the folder holds what no comparison wrote
     """
     from clipeval.output.tables import write_table
 
     out = Path(out).expanduser().resolve()
+    refuse_foreign(out, "comparison")
+    places = {str(i): str(Path(folder).expanduser().resolve()) for i, folder in enumerate(folders)}
+    found = replace(found, notes=hider(places, out)(found.notes))
     for part in ("tables", "figures", "page"):
-        shutil.rmtree(out / part, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
+        Folder(out / part).clear()
+    said = {"models": found.labels, "notes": found.notes}
+    Folder(out).write("compare.json", as_json(said))  # first: it says what the folder is
     about = Provenance(
         model=", ".join(found.labels), notes=tuple(found.notes), test_cards=found.test_cards
     )
@@ -70,9 +81,8 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     for id, table in tables.items():
         write_table(table, out / "tables", id, texts[id], extra=_shown(id, table))
     pictures = _figures(found, out, about, how)
-    write_json(out / "compare.json", {"models": found.labels, "notes": found.notes})
-    page = out / "index.html"
-    page.write_text(_page(found, out, texts, pictures, folders), "utf-8")
+    page = Folder(out).write("index.html", _page(found, out, texts, pictures, folders))
+    Folder(out).tidy()
     return page
 
 
@@ -120,6 +130,12 @@ def _slug(text: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in text).strip("_")
 
 
+def _link(run: Path, out: Path) -> str:
+    """Where a page in `out` finds a run; "" where it lies elsewhere, as the way would tell of this machine."""
+    beside = run.is_relative_to(out.parent)
+    return f"{os.path.relpath(run, out)}/index.html" if beside else ""
+
+
 def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) -> str:
     from clipeval.output.tables import grid
     from clipeval.runs.pages import page
@@ -133,7 +149,7 @@ def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) ->
         labels=found.labels,
         notes=found.notes,
         may=MAY,
-        runs=[(place.name, f"{os.path.relpath(place, out)}/index.html") for place in places],
+        runs=[(place.name, _link(place, out)) for place in places],
         figures=[
             {"id": id, "caption": said, "alt": alt, "wide": True, "column": True}
             for id, said, alt in pictures

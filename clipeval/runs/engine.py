@@ -7,19 +7,29 @@ Outputs are recorded as a kernel would send them.
 
 import base64
 import io
+import logging
+import math
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
+import nbformat
+import papermill
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from papermill.engines import Engine, papermill_engines
 from traitlets import Any, Type
 from traitlets.config import Config
+
+from clipeval.files import Folder
+from clipeval.session.local_paths import HERE, hider, told
 
 NAME = "clipeval"
 SAVE_EVERY = 5.0  # seconds
@@ -117,17 +127,68 @@ class Shell(InteractiveShell):
         self.put(new_output("error", ename=etype.__name__, evalue=str(evalue), traceback=list(stb)))
 
 
-def _save_seldom(nb_man) -> None:
-    """Save not twice a cell but now and then; papermill saves the whole at the end in any case."""
-    save, last = nb_man.save, time.monotonic()
+def execute(source: Path, folder: Path, parameters: dict, *, tell=lambda share: None) -> None:
+    """Run a notebook in this process; FOLDER/notebook.ipynb is kept as it goes on, whatever becomes of it.
+
+    Parameters
+    ----------
+    source : the notebook
+    folder : OUT/STUDY
+    parameters : for its parameters cell
+    tell : told the share of cells that have run (0-1)
+
+    Raises
+    ------
+    PapermillExecutionError  if a cell fails
+    """
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    held, hide = [], hider(parameters, folder.parent)
+
+    def save(notebook):
+        held[:] = [notebook]
+        Folder(folder).write("notebook.ipynb", nbformat.writes(_to_keep(notebook, hide)))
+
+    try:
+        papermill.execute_notebook(
+            source,
+            None,  # papermill would write over any file
+            parameters=parameters,
+            engine_name=NAME,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            tell=tell,
+            save=save,
+        )
+    finally:  # papermill has marked in it where it stopped
+        for notebook in held:
+            save(notebook)
+
+
+def _to_keep(notebook: NotebookNode, hide) -> NotebookNode:
+    """A notebook without paths of this machine, which runs again where it lies; see `local_paths`."""
+    kept = nbformat.from_dict(hide(notebook))
+    for cell in kept.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = re.sub(r"(?m)^out = .*", f'out = "{HERE}"', cell.source)
+    about = kept.metadata.get("papermill", {})
+    if "parameters" in about:
+        about["parameters"] = told(about["parameters"]) | {"out": HERE}
+    return kept
+
+
+def _save_seldom(nb_man, save) -> None:
+    """Save at once, and from then on not twice a cell but now and then."""
+    last, own = -math.inf, nb_man.save
 
     def seldom(**how):
         nonlocal last
         if time.monotonic() - last > SAVE_EVERY:
-            save(**how)
+            save(nb_man.nb) if save else own(**how)
             last = time.monotonic()
 
     nb_man.save = seldom
+    seldom()
 
 
 class InProcessEngine(Engine):
@@ -135,7 +196,13 @@ class InProcessEngine(Engine):
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man, kernel_name, *, tell: Callable[[float], None] = lambda share: None, **_
+        cls,
+        nb_man,
+        kernel_name,
+        *,
+        tell: Callable[[float], None] = lambda share: None,
+        save: Callable[[NotebookNode], None] | None = None,
+        **_,
     ):
         """Run the notebook that `nb_man` manages.
 
@@ -144,13 +211,14 @@ class InProcessEngine(Engine):
         nb_man : papermill's NotebookExecutionManager
         kernel_name : ignored
         tell : told the share of cells that have run (0-1)
+        save : keeps the notebook as far as it has run; by default papermill's own way
         """
         config = Config()
         config.HistoryManager.enabled = False  # no history file is read or written
         Shell.clear_instance()
         shell = Shell.instance(config=config, outputs=[], shown={})
         cells = nb_man.nb.cells
-        _save_seldom(nb_man)
+        _save_seldom(nb_man, save)
         out, err = _Stream(shell, "stdout"), _Stream(shell, "stderr")
         with redirect_stdout(out), redirect_stderr(err):
             for index, cell in enumerate(cells):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError, first_line
-from clipeval.session.record import RunRecord, read_run
+from clipeval.output.csv_files import read_csv
+from clipeval.session.record import RunRecord, read_run, with_paths
 
 
 class _Tables(Mapping):
@@ -22,7 +23,7 @@ class _Tables(Mapping):
                 f'{self._study} has no table "{id}"; it has {", ".join(self._paths)}.'
             )
         if id not in self._read:
-            self._read[id] = pd.read_csv(self._paths[id])
+            self._read[id] = read_csv(self._paths[id])
         return self._read[id]
 
     def __iter__(self) -> Iterator[str]:
@@ -140,4 +141,5 @@ def load_run(folder: str | Path) -> Run:
             f"{folder} is not a run folder, as it has no run.json; name a folder that `clipeval run "
             "--out` wrote."
         )
-    return Run(folder, record)
+    studies = {study: with_paths(found, folder) for study, found in record.studies.items()}
+    return Run(folder, record.model_copy(update={"studies": studies}))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clipeval.errors import ParameterError
 from clipeval.paths import DATA
+from clipeval.session.local_paths import absolute
 from clipeval.session.parameters import Parameters, parse
 from clipeval.studies import STUDIES, get_study
 
@@ -21,7 +22,11 @@ def _paths() -> dict[str, Path]:
 
 
 def _read(name: str) -> dict:
+    """What a profile holds; nothing for none."""
     import yaml
+
+    if not name:
+        return {}
 
     paths = _paths()
     if name not in paths:
@@ -36,7 +41,7 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
     Parameters
     ----------
     studies : sequence of study ids; empty for those that the profile names under `run`, or all
-    profile : name of a profile
+    profile : name of a profile; "" for none, the defaults of each study
     given : dict
         `name` -> value for every study that knows the name, `STUDY.name` -> value for one.
         Paths in them may be relative to the working directory; the plan holds absolute ones.
@@ -73,7 +78,7 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
             near = difflib.get_close_matches(name, nearest, n=1)
             hint = f"did you mean {near[0]}?" if near else f"they know {', '.join(nearest)}."
             raise ParameterError(f'none of these studies has a parameter "{name}"; {hint}')
-    given = {name: _absolute(name.rpartition(".")[2], value) for name, value in given.items()}
+    given = {name: absolute(name.rpartition(".")[2], value) for name, value in given.items()}
     plan = {}
     for study, kind in kinds.items():
         values = {**(chosen.get("all") or {}), **((chosen.get("studies") or {}).get(study) or {})}
@@ -87,24 +92,3 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
             values["out"] = str(out)
         plan[study] = parse(kind, values, study=study)
     return plan
-
-
-def _absolute(name: str, value):
-    """A path as seen from here: notebooks run in the run folder.
-
-    A word that names something else (`-p class_set=fairface`) stays as it is, even where a folder of
-    that name happens to be here.
-    """
-    text = str(value)
-    prefix = "local-dir:" if text.startswith("local-dir:") else ""
-    path, variant = text.removeprefix(prefix), ""
-    if ".yaml:" in path:
-        path, _, variant = path.partition(".yaml:")
-        path, variant = f"{path}.yaml", f":{variant}"
-    is_path = (
-        prefix or name in ("data", "pack", "scores", "store") or "/" in path or Path(path).suffix
-    )
-    found = Path(path).expanduser()
-    if not path or not is_path or not (found.exists() or name == "store"):
-        return value
-    return f"{prefix}{found.absolute()}{variant}"

@@ -19,13 +19,15 @@ from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ClipevalError, one_line, sentence
-from clipeval.files import SetAside, keep, kept, listen, sha256, write_json
+from clipeval.files import Folder, SetAside, as_json, keep, kept, listen, sha256
 from clipeval.output.provenance import HOW, deciding
 from clipeval.runs import changes
+from clipeval.runs.places import own
 from clipeval.runs.signals import lead_group, without_interrupts
+from clipeval.session.local_paths import hider, told, write_local
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, read_study, write_run
-from clipeval.session.run_folder import only_writer
+from clipeval.session.run_folder import only_writer, refuse_foreign, refuse_mixing
 from clipeval.session.session import Session
 from clipeval.studies import STUDIES, start
 from clipeval.studies.sensitivity.variation import ranges
@@ -77,11 +79,14 @@ def run_studies(
 
     Raises
     ------
-    ParameterError  if another run is writing into `out`
+    ParameterError  if another run is writing into `out`, or it holds what no run wrote, or another
+        model's results
     """
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     with only_writer(out):
+        refuse_foreign(out)
+        refuse_mixing(out, own(plan))
         return _run(plan, out, arguments or {}, jobs or os.cpu_count() or 1, resume, tell)
 
 
@@ -93,7 +98,9 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
         resume = run.state not in ("", "done")
     began = time.time()
     failed = {study: said for study, said in run.failed.items() if study not in plan}
-    write_run(out, arguments=arguments, state="running", failed=failed)
+    write_local(out, {study: p.model_dump() for study, p in plan.items()})
+    given = told(arguments.get("parameters", {}))
+    write_run(out, arguments=arguments | {"parameters": given}, state="running", failed=failed)
     outcomes: dict[str, Outcome] = {}
     try:
         context = process_context(jobs)
@@ -104,7 +111,6 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
                 tell(study, "kept", 1.0)
         for study in todo:
             changes.set_aside(out, study)
-            (out / study).mkdir(exist_ok=True)
         work = {}
         for study in todo:
             if not STUDIES[study].is_summary:
@@ -113,7 +119,8 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
         for outcome in _notebooks({s: plan[s] for s in todo}, work, out, context, jobs, tell):
             outcomes[outcome.study] = outcome
             if outcome.error:
-                failed[outcome.study] = outcome.error
+                hide = hider(plan[outcome.study].model_dump(), out)
+                failed[outcome.study] = hide(outcome.error)
         state = "failed" if failed else "done"
     except BaseException:
         state = "stopped"
@@ -124,6 +131,7 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
         write_run(out, state=state, seconds=spent, finished=now, failed=failed)
         _write_changes(out, list(plan), state)
         pages.write_index(out)
+        Folder(out).tidy()
     return [outcomes[study] for study in plan]
 
 
@@ -137,9 +145,9 @@ def _write_changes(out: Path, studies: list[str], state: str) -> None:
             if state != "stopped":
                 changes.forget(out, study)
     if found:
-        write_json(out / "changes.json", found)
+        Folder(out).write("changes.json", as_json(found))
     else:
-        (out / "changes.json").unlink(missing_ok=True)
+        Folder(out).remove("changes.json")
 
 
 def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
@@ -342,8 +350,6 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
     lead_group()
     os.environ.clear()  # the process this one is forked from may have started in another
     os.environ.update(environment, MPLBACKEND="agg")
-    import logging
-
     import papermill
 
     from clipeval.runs import engine, pages
@@ -351,19 +357,9 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
 
     session.work_before.update(work)
     listen(pipe.send)  # said on the terminal, and not in the notebook, which others read
-    logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         error = ""
-        papermill.execute_notebook(
-            source,
-            folder / "notebook.ipynb",
-            parameters=values,
-            engine_name=engine.NAME,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            tell=lambda share: pipe.send((share, "")),
-        )
+        engine.execute(source, folder, values, tell=lambda share: pipe.send((share, "")))
     except papermill.PapermillExecutionError:
         error = _said(engine.Shell.instance().failure)
     except Exception as failure:  # whatever happens to one study, the others finish
@@ -371,7 +367,7 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
     if not error and not (folder / "study.json").is_file():
         error = "its notebook ended without results; let its last cell be session.finish()"
     try:
-        pages.write_study(folder, error=error)
+        pages.write_study(folder, error=hider(values, folder.parent)(error))
     except Exception as failure:
         error = error or f"its page could not be written: {_said(failure)}"
     pipe.send((None, error))

@@ -1,9 +1,9 @@
 """The same studies for several models: what `clipeval run --models a,b,c` runs, and where."""
 
-import re
 from pathlib import Path
 
 from clipeval.errors import ParameterError
+from clipeval.runs.places import model_slug
 from clipeval.runs.profiles import plan_run
 from clipeval.session.parameters import Parameters
 from clipeval.studies import STUDIES
@@ -32,16 +32,6 @@ def parse_models(text: str) -> list[tuple[str, str]]:
             raise ParameterError(f"--models names {entry} twice; name each model once.")
         found.append((model, tag))
     return found
-
-
-def model_slug(model: str, pretrained: str = "") -> str:
-    """Folder name for a model: its name without prefix and path, and its tag or weight file."""
-    name = re.sub(r"^(local-dir|hf-hub|timm|python):", "", model).rstrip("/")
-    if model.startswith(("local-dir:", "python:")):
-        name = Path(name).name
-    words = [name, Path(pretrained).stem] if pretrained else [name]
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words)).strip("-._")
-    return slug or "model"
 
 
 def plan_models(

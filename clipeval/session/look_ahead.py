@@ -100,6 +100,8 @@ def _classes(session) -> str:
 def _model(session) -> str:
     """The model is known, its activation right, its weights at hand or to be downloaded."""
     found = session.source.check_model(session.study)
+    if info := session.source.known:
+        session.refuse_mixing(info)
     if session.source.may_embed and session.parameters.model == "testcard":
         _check_card(session)
     return found

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clipeval import __version__
 from clipeval.errors import DataError
-from clipeval.files import write_json
+from clipeval.files import Folder, as_json
 from clipeval.models.info import ModelInfo
+from clipeval.session.local_paths import hider, restored, told, write_local
 
 
 class _Record(BaseModel):
@@ -203,6 +204,12 @@ def read_studies(out: Path) -> dict[str, StudyRecord]:
     return {study: record for study, record in found.items() if record is not None}
 
 
+def with_paths(record: StudyRecord, out: Path) -> StudyRecord:
+    """The record of a study in run folder `out` with its parameters as they were given; see `local_paths`."""
+    parameters = restored(out, record.study, record.parameters)
+    return record.model_copy(update={"parameters": parameters})
+
+
 def read_run(folder: Path) -> RunRecord | None:
     """The record of a run folder.
 
@@ -222,8 +229,13 @@ def read_run(folder: Path) -> RunRecord | None:
 
 
 def write_study(folder: Path, record: StudyRecord) -> None:
-    """Write OUT/STUDY/study.json."""
-    write_json(folder / "study.json", record.model_dump(exclude_unset=True))
+    """Write OUT/STUDY/study.json, without paths of this machine, and these into OUT/local.json."""
+    out, parameters = folder.parent, record.parameters
+    content = hider(parameters, out)(record.model_dump(exclude_unset=True))
+    write_local(out, {record.study: parameters})
+    if parameters:
+        content["parameters"] = told(parameters)
+    Folder(folder).write("study.json", as_json(content))
 
 
 def write_run(out: Path, **more) -> RunRecord:
@@ -241,7 +253,7 @@ def write_run(out: Path, **more) -> RunRecord:
     before = read_run(out) or RunRecord(clipeval=__version__)
     now = {"clipeval": __version__, "studies": read_studies(out)}
     run = before.model_copy(update=more | now)
-    write_json(out / "run.json", run.model_dump(exclude_unset=True))
+    Folder(out).write("run.json", as_json(run.model_dump(exclude_unset=True)))
     return run
 
 

@@ -1,12 +1,22 @@
 """The run folder: whether it can be written, and by whom."""
 
+import itertools
 import os
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from clipeval.errors import ParameterError
+from clipeval.files import LIST, Folder
+from clipeval.session.local_paths import told
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_run, read_studies
+
+#: what tells one kind of folder from the other: a file that each of them has
+KINDS = {"run": "run.json", "comparison": "compare.json"}
+#: parameters that say which model, and which data
+_MODEL = ("model", "pretrained", "weights")
+_DATA = ("dataset", "data")
 
 
 @contextmanager
@@ -36,6 +46,79 @@ def only_writer(out: Path):
         yield
     finally:
         os.close(handle)
+
+
+def refuse_foreign(out: Path, kind: str = "run") -> None:
+    """Refuse a folder that holds files of the user's, or of another kind of clipeval's folders.
+
+    Parameters
+    ----------
+    out : a folder that may not exist yet
+    kind : what is to be written into it, a key of `KINDS`
+
+    Raises
+    ------
+    ParameterError  naming one of the files
+    DataError  if a record in it is damaged or not clipeval's; see `record.read_run`
+    """
+    if kind == "run":
+        read_run(out)
+        read_studies(out)
+    for other, name in KINDS.items():
+        if other != kind and (out / name).is_file():
+            raise ParameterError(f"{out} holds a {other} ({name}); choose an empty folder.")
+    if (out / KINDS[kind]).is_file() and not (out / LIST).is_file():
+        raise ParameterError(
+            f"{out} holds a {kind} of an earlier version of clipeval, which kept no list of its files, so "
+            "that yours could not be told from them; choose an empty folder, or move it away."
+        )
+    Folder(out).refuse_foreign()
+
+
+def refuse_mixing(out: Path, plan: Mapping[str, Parameters], weights: str = "") -> None:
+    """Refuse a second model in a run folder, or other data for a study that is in it.
+
+    Parameters
+    ----------
+    out : run folder
+    plan : study id -> parameters of what is to run, summaries left out
+    weights : sha256 of the model's weights, where it is known
+
+    Raises
+    ------
+    ParameterError  naming both
+    """
+    held = {study: record for study, record in read_studies(out).items() if record.model}
+    named = [(study, p.model_dump(), "") for study, p in plan.items()]
+    models = [(study, r.parameters, r.model.weights_sha256) for study, r in held.items()]
+    for (one, first, known), (other, second, _) in itertools.product([*models, *named[:1]], named):
+        if _differ(first, second, _MODEL):
+            raise ParameterError(
+                f"{other} of {_said(second, _MODEL)} cannot go into {out} beside {one} of "
+                f"{_said(first, _MODEL)}, as a run folder holds one model; name another folder."
+            )
+        if weights and known not in ("", weights):
+            raise ParameterError(
+                f"{other} cannot go into {out}, whose results are of {_said(first, _MODEL)} with other "
+                f"weights (sha256 {known[:12]}, now {weights[:12]}), as a run folder holds one model; name "
+                "another folder."
+            )
+        if one == other and _differ(first, second, _DATA):
+            raise ParameterError(
+                f"{out} holds {one} on {_said(first, _DATA)}, and it is asked to run on "
+                f"{_said(second, _DATA)}; name another folder."
+            )
+
+
+def _differ(first: Mapping, second: Mapping, names) -> bool:
+    """Whether two studies' parameters differ, wherever the files lie; what an older record lacks does not."""
+    first, second = told(first), told(second)
+    return any(first[name] != second[name] for name in names if name in first)
+
+
+def _said(values: Mapping, names) -> str:
+    short = told(values)
+    return " ".join(str(short[name]) for name in names if short.get(name))
 
 
 def check_out(parameters: Parameters) -> Path:

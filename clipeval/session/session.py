@@ -9,7 +9,8 @@ import pandas as pd
 
 from clipeval.embedding.images import say_notes
 from clipeval.errors import NotStoredError
-from clipeval.files import sha256, whole_file, write_json
+from clipeval.files import Folder, as_json, sha256
+from clipeval.output.csv_files import to_csv
 from clipeval.output.markup import Shown, markdown, render
 from clipeval.output.provenance import (
     Provenance,
@@ -21,8 +22,10 @@ from clipeval.output.provenance import (
 )
 from clipeval.output.tables import notes_of, show_table, write_table
 from clipeval.session.inputs import Inputs
+from clipeval.session.local_paths import hider
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, write_run, write_study
+from clipeval.session.run_folder import refuse_mixing
 
 #: what the runner did for this process's study before its notebook started; see `Inputs.work`
 work_before: dict = {}
@@ -72,7 +75,7 @@ class Session(Inputs):
         """What the tables and figures of this session are made from."""
         attrs, embeddings = self.images.attrs, self.embed()
         p = self.parameters
-        notes = list(attrs.get("notes", []))
+        notes = self.hide(list(attrs.get("notes", [])))
         return Provenance(
             model=self.info.model,
             pretrained=self.info.pretrained,
@@ -115,7 +118,7 @@ class Session(Inputs):
             markdown("**Model.** {model}.", model=_model_text(info)),
         ]
         lines += [markdown("**Source.** {text}", text=text) for text in self.source.describe()]
-        lines += [markdown("**Note.** {note}", note=note) for note in attrs.get("notes", [])]
+        lines += [markdown("**Note.** {note}", note=note) for note in self.provenance.notes]
         if attrs.get("planted"):
             lines.insert(
                 0,
@@ -137,22 +140,32 @@ class Session(Inputs):
         """
         from IPython.display import Markdown
 
+        self.refuse_mixing(self.info)  # before hours of embedding
         embeddings = self.source.embed(self.images)
         lost = embeddings.unreadable
-        path = self.folder / "unreadable.csv"
         special = f" {special}" if (special := say_notes(embeddings.notes)) else ""
         if len(lost) == 0:
-            path.unlink(missing_ok=True)
+            Folder(self.folder).remove("unreadable.csv")
             read = markdown("{read}", read=self.source.read)
             return Markdown(f"All {len(embeddings):,} images {read}.{special}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lost[["image_id", "reason"]].to_csv(path, index=False, lineterminator="\n")
+        listed = lost[["image_id", "reason"]].map(self.hide)
+        Folder(self.folder).write("unreadable.csv", to_csv(listed))
         total = len(lost) + len(embeddings)
         said = markdown("{lost}", lost=self.source.lost)
         return Markdown(
             f"**{len(lost):,} of {total:,} images {said}** (listed in unreadable.csv); "
             f"rates below are over {len(embeddings):,}.{special}"
         )
+
+    @functools.cached_property
+    def hide(self):
+        """What puts names in place of this machine's paths; see `local_paths.hider`."""
+        return hider(self.parameters.model_dump(), self.parameters.out_folder)
+
+    def refuse_mixing(self, info) -> None:
+        """Refuse a second model in the run folder, or other data for the study; see `run_folder`."""
+        p = self.parameters
+        refuse_mixing(p.out_folder, {self.study.id: p}, info.weights_sha256)
 
     def prompts(self):
         """The prompts sent to the model so far, one row a class (DataFrame)."""
@@ -165,9 +178,10 @@ class Session(Inputs):
 
     def save_predictions(self, predictions: pd.DataFrame) -> None:
         """Write predictions.parquet; with another precision than fp32, show how many top labels that changes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.folder / "predictions.parquet") as beside:
-            predictions.to_parquet(beside, index=False)
+        with Folder(self.folder).writing("predictions.parquet") as beside:
+            plain = predictions.copy(deep=False)
+            plain.attrs = {}  # pandas would write them too
+            plain.to_parquet(beside, index=False)
         if self.parameters.precision != "fp32":
             from IPython.display import Markdown, display
 
@@ -284,8 +298,7 @@ class Session(Inputs):
 
     def finish(self) -> Path:
         """Write prompts.json, study.json and the run's run.json; returns the study's folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "prompts.json", self._prompts)
+        Folder(self.folder).write("prompts.json", as_json(self._prompts))
         write_study(self.folder, self.record())
         write_run(self.parameters.out_folder)
         return self.folder

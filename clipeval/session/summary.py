@@ -4,9 +4,10 @@ from functools import cached_property
 
 import pandas as pd
 
+from clipeval.output.csv_files import read_csv
 from clipeval.output.markup import markdown
 from clipeval.output.provenance import Provenance, package_versions
-from clipeval.session.record import StudyRecord, read_studies
+from clipeval.session.record import StudyRecord, read_studies, with_paths
 from clipeval.session.session import Session
 
 
@@ -17,13 +18,14 @@ class SummarySession(Session):
     def records(self) -> dict[str, StudyRecord]:
         """Study id -> what the study recorded of itself."""
         found = read_studies(self.parameters.out_folder)
-        return {study: record for study, record in found.items() if study != self.study.id}
+        out = self.parameters.out_folder
+        return {s: with_paths(record, out) for s, record in found.items() if s != self.study.id}
 
     @property
     def tables(self) -> dict[tuple[str, str], pd.DataFrame]:
         """(study, table id) -> table, of every study that finished."""
         return {
-            (study, table.id): pd.read_csv(
+            (study, table.id): read_csv(
                 self.parameters.out_folder / study / "tables" / f"{table.id}.csv"
             )
             for study, record in self.records.items()

@@ -18,6 +18,7 @@ from pathlib import Path
 import clipeval.testcards  # noqa: F401  (the data set and the model that studies start with)
 from clipeval.classify.word_files import search_also
 from clipeval.errors import ParameterError
+from clipeval.session.local_paths import HERE, restored
 from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import parse
 from clipeval.session.session import Session, injected
@@ -169,4 +170,6 @@ def opened(study: str | Study, values: Mapping, *, progress: bool = True) -> Ses
             f"{values.get(lost)!r} after that; give its parameters cell the tag `parameters` again, "
             "which some editors drop, and change parameters nowhere else."
         )
+    if given.get("out") == HERE:  # a stored notebook, run again where it lies
+        given = restored(Path(HERE), study.id, given)
     return study.open(parse(study.Parameters, given, study=study.id), progress=progress)

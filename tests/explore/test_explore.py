@@ -379,7 +379,7 @@ def test_nothing_is_overwritten_and_nothing_half_kept(explorer, tmp_path):
     with pytest.raises(ClassSetError, match="exists and is not overwritten"):
         explorer.set(classes="a\nb", templates="{}").save("mine")
     assert path.read_text() == before
-    assert [p.name for p in path.parent.iterdir()] == ["mine.yaml"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [".clipeval.sha256", "mine.yaml"]
     (tmp_path / "file").write_text("")
     with pytest.raises(ClassSetError, match="cannot be written"):
         explorer.save("mine", str(tmp_path / "file" / "below"))

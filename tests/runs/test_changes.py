@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from records import study_json
 
+from clipeval.files import Folder
 from clipeval.runs import changes
 from clipeval.session.record import StudyRecord
 
@@ -193,14 +194,18 @@ def test_rows_and_points_read_well(before, after, said):
 
 
 def test_only_what_a_run_wrote_is_set_aside(tmp_path):
-    _study(tmp_path / "fairface")
+    _study(tmp_path / "written")
+    for path in sorted((tmp_path / "written").rglob("*")):
+        if path.is_file():
+            below = path.relative_to(tmp_path / "written").parent
+            Folder(tmp_path / "fairface" / below).write(path.name, path.read_bytes())
     (tmp_path / "fairface" / "notes.md").write_text("mine")
     (tmp_path / "fairface" / "tables" / "photo.jpg").write_text("mine")
     changes.set_aside(tmp_path, "fairface")
     left = sorted(p.name for p in (tmp_path / "fairface").rglob("*") if p.is_file())
     assert left == ["notes.md", "photo.jpg"]
     assert (changes.kept_before(tmp_path, "fairface") / "tables/by_race.csv").is_file()
-    (tmp_path / "fairface" / "notebook.ipynb").write_text("half a run")
+    Folder(tmp_path / "fairface").write("notebook.ipynb", "half a run")
     changes.set_aside(tmp_path, "fairface")  # half a run replaces no finished one
     assert not (tmp_path / "fairface" / "notebook.ipynb").exists()
     assert (changes.kept_before(tmp_path, "fairface") / "tables/by_race.csv").is_file()

@@ -14,7 +14,7 @@ from test_models import SMALL, save
 import clipeval
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
-from clipeval.files import SetAside, write_json
+from clipeval.files import LIST, SetAside, write_json
 from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_study
@@ -446,7 +446,7 @@ def test_finish_leaves_a_whole_run_folder(given):
     pd.testing.assert_frame_equal(
         pd.read_parquet(folder / "predictions.parquet").astype(object), predictions.astype(object)
     )
-    assert not [path for path in folder.parent.rglob(".*")]
+    assert {path.name for path in folder.parent.rglob(".*")} <= {LIST, ".gitignore"}
     found = read_study(folder)
     assert found.model == session.info and found.tables[0].rows == len(table)
     assert found.dataset.read == 12 and found.seconds == record["seconds"]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from clipeval.files import Folder
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.studies.card.tables import OVER, SAID, drawn, markdown
 
@@ -42,6 +43,5 @@ def pictures(session, table: pd.DataFrame) -> list:
 
 def save_markdown(session, table: pd.DataFrame) -> None:
     """Write card.md."""
-    session.folder.mkdir(parents=True, exist_ok=True)
     caution = TEST_CARDS if session.provenance.test_cards else ""
-    (session.folder / "card.md").write_text(markdown(table, session.about(), caution), "utf-8")
+    Folder(session.folder).write("card.md", markdown(table, session.about(), caution))

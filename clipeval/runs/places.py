@@ -1,0 +1,57 @@
+"""Where a run goes."""
+
+import re
+from pathlib import Path
+
+from clipeval.session.parameters import Parameters
+from clipeval.studies import get_study
+
+#: folder of all run folders, in the working directory
+REPORTS = "reports"
+
+
+def model_slug(model: str, pretrained: str = "") -> str:
+    """Folder name for a model: its name without prefix and path, and its tag or weight file."""
+    name = re.sub(r"^(local-dir|hf-hub|timm|python):", "", model).rstrip("/")
+    if model.startswith(("local-dir:", "python:")):
+        name = Path(name).name
+    words = [name, Path(pretrained).stem] if pretrained else [name]
+    return _slug("_".join(words)) or "model"
+
+
+def default_folder(
+    plan: dict[str, Parameters], profile: str = "", *, models: bool = False, pack: bool = False
+) -> Path:
+    """Run folder of a plan: reports/PROFILE, or reports/MODEL-DATASET where no profile was named.
+
+    Parameters
+    ----------
+    plan : dict of study id to Parameters
+    profile : as the user named it; "" for none
+    models : whether several models run, each in a folder of its own below; MODEL is "models" then
+    pack : whether it is a replay of a pack, which must not meet the run that was packed
+
+    Returns
+    -------
+    Path, relative to the working directory
+    """
+    if profile:
+        return Path(REPORTS, profile)
+    asked = list(own(plan).values()) or list(plan.values())
+    model = "models" if models else model_slug(asked[0].model, asked[0].pretrained)
+    words = [model, *dict.fromkeys(_slug(p.dataset) for p in asked)]
+    return Path(REPORTS, "-".join(filter(None, [*words, "pack" if pack else ""])))
+
+
+def own(plan: dict[str, Parameters]) -> dict[str, Parameters]:
+    """The plan without studies that are made of others' tables, and have no model and data of their own."""
+    return {study: p for study, p in plan.items() if not get_study(study).is_summary}
+
+
+def put_into(plan: dict[str, Parameters], folder: Path) -> dict[str, Parameters]:
+    """The plan with another run folder."""
+    return {study: p.model_copy(update={"out": str(folder)}) for study, p in plan.items()}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100]
