@@ -7,6 +7,7 @@ parquet file `row`, then group columns as ordered categoricals; its `attrs` say 
 labels these are and on what terms.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -28,6 +29,11 @@ __all__ = [
 ]
 
 
+#: licences under which labels may be passed on; packs repeat the name, and attribution is the user's to keep
+SHARING = ("CC0", "CC BY", "CC BY-SA", "CC BY-NC", "CC BY-NC-SA", "PDDL", "ODC-By", "ODbL")
+SHARING += ("CDLA-Permissive", "MIT", "Apache", "BSD-3-Clause")
+
+
 @dataclass(frozen=True)
 class _Entry:
     """A data set.
@@ -35,7 +41,7 @@ class _Entry:
     Attributes
     ----------
     options : keyword arguments of its module's `load`
-    labels_may_be_shared : "yes", "no", or "if stated": where the user names a licence
+    labels_may_be_shared : "yes", "no", or "if stated": where the user names a licence that allows it
     because : why, as the end of a sentence
     read : what returns its images table; None for `load` of the module of this package with its name
     """
@@ -82,7 +88,7 @@ _REGISTRY = {
         "as the frames",
         ("title", "licence", "citation"),
         "if stated",
-        "the captions are whoever wrote them to give; state their terms with licence=...",
+        "the captions are whoever wrote them to give",
     ),
     "celebrities": _Entry(
         "People by name: a folder a person, a CSV, or CelebA with a list of names",
@@ -97,7 +103,7 @@ _REGISTRY = {
         "as the images",
         ("file", "groups", "title", "licence", "citation", "labelled_by"),
         "if stated",
-        "the labels are yours to give; state their terms with licence=...",
+        "the labels are yours to give",
     ),
 }
 
@@ -120,7 +126,8 @@ def register_dataset(
     read : called with `data` and the options; returns an images table
     about, licence : a line each, for lists
     options : names of keyword arguments of `read`
-    labels_may_be_shared : "yes", "no", or "if stated": where the user names a licence
+    labels_may_be_shared : "yes", "no", or "if stated": where the user names a licence that allows
+        it; see `refusal_to_share`
     because : why, as the end of a sentence
     """
     _REGISTRY[name] = _Entry(about, licence, options, labels_may_be_shared, because, read)
@@ -209,15 +216,31 @@ def refusal_to_share(name: str, attrs: dict) -> str:
     Parameters
     ----------
     name : of the data set
-    attrs : of its images table, with the licence that the user stated
+    attrs : of its images table, with the licence that the user stated; where that decides, it must
+        be one of `SHARING`, as any other text is no permission
     """
-    entry = _entry(name)
-    stated = attrs.get("licence") not in (None, "", "not stated")
-    if entry.labels_may_be_shared == "yes" or (
-        entry.labels_may_be_shared == "if stated" and stated
-    ):
+    entry, licence = _entry(name), str(attrs.get("licence") or "not stated")
+    decides = entry.labels_may_be_shared == "if stated"
+    if entry.labels_may_be_shared == "yes" or (decides and allows_sharing(licence)):
         return ""
-    return f"the labels of {attrs.get('name', name)} may not be passed on, as {entry.because}"
+    why = f"the labels of {attrs.get('name', name)} may not be passed on, as {entry.because}"
+    if not decides:
+        return why
+    said = "their licence is not stated" if licence == "not stated" else f'"{licence[:80]}"'
+    said += "" if licence == "not stated" else " is not a licence that is known to allow it"
+    return (
+        f"{why} and {said}; where they are under one of {', '.join(SHARING)}, run the study again "
+        "with -p licence=NAME"
+    )
+
+
+def allows_sharing(licence: str) -> bool:
+    """Whether a licence is one of `SHARING`, with or without its version: "CC BY 4.0", "cc-by-4.0"."""
+    name = re.sub(r"[\s_-]+", " ", licence).strip().lower()
+    name = re.sub(
+        r"( licen[cs]e)?( v?\d+(\.\d+)*)?( international| universal)?( licen[cs]e)?$", "", name
+    )
+    return name in {re.sub(r"[\s_-]+", " ", known).lower() for known in SHARING}
 
 
 def label_files(name: str, data: str) -> dict[str, bytes]:

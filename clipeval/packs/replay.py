@@ -5,7 +5,13 @@ from pathlib import Path
 from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.files import file_sha256
-from clipeval.output.provenance import COUNT, deciding, package_versions
+from clipeval.output.provenance import (
+    COUNT,
+    INCIDENTAL,
+    deciding,
+    package_versions,
+    pathless,
+)
 from clipeval.session.parameters import Parameters, parse
 from clipeval.sources.pack_file import Pack, open_pack
 from clipeval.studies import STUDIES, get_study
@@ -61,7 +67,9 @@ def plan_pack(
         if study not in entries:
             continue
         own = [n for n in changes[study].model_fields_set if n in given or f"{study}.{n}" in given]
-        values = entries[study]["parameters"] | _files(pack, entries[study])
+        values = pathless(entries[study]["parameters"])  # whoever made it has no say on paths here
+        values = {name: v for name, v in values.items() if name not in INCIDENTAL}
+        values |= _files(pack, entries[study])
         values |= {name: getattr(changes[study], name) for name in own}
         folder = entries[study].get("data", "")
         values |= {"data": str(pack.root / folder) if folder else ""}

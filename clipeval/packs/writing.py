@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pandas as pd
 from clipeval import __version__
 from clipeval.classify.word_files import file_of
 from clipeval.datasets import label_files, refusal_to_share
-from clipeval.errors import ClipevalError, DataError
+from clipeval.errors import ClipevalError, DataError, ParameterError
 from clipeval.files import file_sha256, sha256, whole_file
 from clipeval.output.provenance import INCIDENTAL, pathless
 from clipeval.packs.files import (
@@ -33,7 +34,7 @@ from clipeval.packs.files import (
 from clipeval.packs.replay import plan_pack
 from clipeval.paths import cache_dir
 from clipeval.session.parameters import parse
-from clipeval.session.record import StudyRecord, read_study
+from clipeval.session.record import StudyRecord, read_study, with_paths
 from clipeval.session.run_folder import check_writable
 from clipeval.session.session import Session
 from clipeval.sources import Source, open_source
@@ -121,11 +122,12 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
     ------
     DataError  if the folder holds no finished study, none may be shared, the run cannot be
         repeated as it stands there, or a path of this machine would be given away
-    ParameterError  if nothing can be written where `out` is
+    ParameterError  if nothing can be written where `out` is, or another file stands there
     """
     run = Path(run).expanduser().resolve()
     out = Path(out).expanduser().resolve() if out else run.with_name(f"{run.name}.clipeval.zip")
     check_writable("out", out.parent)
+    _refuse_other(out)
     members: dict[str, bytes] = {}
     studies, models, held, left_out = {}, {}, {}, {}
     texts: dict[str, dict[str, np.ndarray]] = {}
@@ -185,6 +187,21 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
     return Packed(out, sha256(to_json(manifest)), out.stat().st_size, held, left_out)
 
 
+def _refuse_other(out: Path) -> None:
+    """A file that stands where the pack is to go must be a pack."""
+    try:
+        with zipfile.ZipFile(out) as archive:
+            if MANIFEST in archive.namelist():
+                return
+    except FileNotFoundError:
+        return
+    except (OSError, zipfile.BadZipFile):
+        pass
+    raise ParameterError(
+        f"{out} is not a file that `clipeval pack` wrote; name another with --out."
+    )
+
+
 # -- what a study is made of -----------------------------------------------------------------------
 
 
@@ -198,7 +215,8 @@ def _recorded(study: str, values: dict) -> Session:
 
 def _records(run: Path) -> dict[str, StudyRecord]:
     """Study id -> record, for the studies that finished."""
-    records = {study: record for study in STUDIES if (record := read_study(run / study))}
+    found = {study: read_study(run / study) for study in STUDIES}
+    records = {study: with_paths(record, run) for study, record in found.items() if record}
     if not records:
         raise DataError(f"{run} holds no finished study; name a run folder.")
     return records

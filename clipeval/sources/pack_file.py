@@ -5,6 +5,7 @@ sha256 of each; the sha256 of the manifest stands for the whole. `clipeval.packs
 """
 
 import functools
+import hashlib
 import json
 import re
 import zipfile
@@ -24,6 +25,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 _AGAIN = "get the file from its source again"
 _HASH = re.compile("[0-9a-f]{64}")
+#: members may be larger than the file by this factor, and by this many bytes: more is no pack but a bomb
+_FACTOR, _MORE = 20, 50_000_000
 
 
 def images_key(values: dict) -> str:
@@ -87,11 +90,18 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
     names = archive.namelist()
     if MANIFEST not in names:
         raise DataError(f"{path} is not a pack, as it holds no {MANIFEST}; name another file.")
+    sizes = {about.filename: about.file_size for about in archive.infolist()}
+    most = _FACTOR * path.stat().st_size + _MORE
+    if sum(sizes.values()) > most or sizes[MANIFEST] > _MORE:
+        raise DataError(
+            f"{path} would unpack to {sum(sizes.values()) / 1e6:,.0f} MB (its {MANIFEST} to "
+            f"{sizes[MANIFEST] / 1e6:,.0f} MB), which is more than a pack of its size holds; {_AGAIN}."
+        )
     text = archive.read(MANIFEST)
     try:
         manifest = json.loads(text)
         kind, members = manifest["format"], dict(manifest["members"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{path}: {MANIFEST} is damaged; {_AGAIN}.") from None
     if kind != FORMAT:
         raise DataError(
@@ -105,16 +115,25 @@ def _unpack(archive: zipfile.ZipFile, path: Path, packs: Path) -> "Pack":
     root = packs / digest
     with nullcontext() if root.is_dir() else whole_folder(root) as beside:
         for name, listed in members.items():
-            content = archive.read(name)
-            if sha256(content) != listed:
+            target = beside / name if beside else None
+            if _copy(archive, name, target) != listed:
                 raise DataError(
                     f"{path}: {name} was changed, as its sha256 is not the manifest's; {_AGAIN}."
                 )
-            if beside:
-                target = beside / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
     return Pack(path, root, digest, manifest)
+
+
+def _copy(archive: zipfile.ZipFile, name: str, target: Path | None) -> str:
+    """sha256 of a member, read in parts and written to `target`, where there is one."""
+    digest = hashlib.sha256()
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as member, open(target, "wb") if target else nullcontext() as copy:
+        while part := member.read(1 << 20):
+            digest.update(part)
+            if copy:
+                copy.write(part)
+    return digest.hexdigest()
 
 
 def _is_sound(manifest: dict) -> bool:
@@ -127,15 +146,23 @@ def _is_sound(manifest: dict) -> bool:
             ModelInfo.from_json(info)
         for entry in manifest["studies"].values():
             assert isinstance(entry["parameters"], dict) and isinstance(entry["tables"], dict)
+            assert isinstance(entry.get("versions", {}), dict)
+            if folder := entry.get("data", ""):
+                assert _holds(manifest, folder)
             if "images" in entry or "model" in entry:  # else it is made of the others' tables
                 assert entry["model"] in manifest["models"] and isinstance(entry["images"], dict)
                 assert {"model", "pretrained", "dataset"} <= set(entry["parameters"])
                 named = [*entry["images"].values()]
                 named = [f"{name}.{end}" for name in named for end in ("parquet", "json")]
                 assert set(named) | set(entry["files"].values()) <= set(manifest["members"])
-    except (AssertionError, AttributeError, KeyError, TypeError):
+    except (AssertionError, AttributeError, KeyError, TypeError, ModelError):
         return False
     return True
+
+
+def _holds(manifest: dict, folder: str) -> bool:
+    """Whether a folder is one of the pack's own: a path that leads elsewhere never is."""
+    return any(member.startswith(f"{folder}/") for member in manifest["members"])
 
 
 def _same_names(path: Path, names: list[str], members: dict[str, str]) -> None:
@@ -259,12 +286,15 @@ class Pack:
             about = json.loads(self.file(f"{name}.json").read_text("utf-8"))
             table = table.astype({c: object for c in about["objects"]})
             table.insert(1, "file", table["image_id"])
-            table.attrs = about["attrs"] | {"packed": name}
-        if folder := table.attrs.get("planted"):
-            for member in self.manifest["members"]:
-                if member.startswith(f"{folder}/"):
-                    self.file(member)
-            table.attrs["planted"] = str(self.root / folder)
+            table.attrs = about["attrs"] | {"packed": name, "name": str(about["attrs"]["name"])}
+            table[table.attrs["groups"]]  # each of them is there
+            if folder := table.attrs.get("planted"):
+                if not _holds(self.manifest, folder):
+                    raise ValueError(f"{folder} is not in the pack")
+                for member in self.manifest["members"]:
+                    if member.startswith(f"{folder}/"):
+                        pd.read_parquet(self.file(member))
+                table.attrs["planted"] = str(self.root / folder)
         return table
 
     def embed(self, study: str, images: pd.DataFrame, features: str):
@@ -315,6 +345,8 @@ class Pack:
             name = f"texts/{model[:12]}"
             with self._reading(f"{name}.npy"):
                 held = json.loads(self.file(f"{name}.json").read_text("utf-8"))
+                if not isinstance(held, list) or not all(isinstance(text, str) for text in held):
+                    raise ValueError(f"{name}.json is not a list of texts")
                 matrix = self._matrix(f"{name}.npy", len(held))
             self._texts[model] = {text: i for i, text in enumerate(held)}, matrix
         rows, matrix = self._texts[model]

@@ -24,6 +24,7 @@ from clipeval.packs import replay as replays
 from clipeval.packs.files import to_npy
 from clipeval.packs.replay import compare_tables, plan_pack
 from clipeval.packs.writing import make_pack
+from clipeval.runs.finished import load_run
 from clipeval.session.session import Session
 from clipeval.sources.pack_file import MANIFEST, open_pack
 from clipeval.studies import get_study, start
@@ -168,8 +169,8 @@ def test_photographs_from_a_pack_give_the_same_numbers(photos, tmp_path):
 def test_what_a_session_gets_from_a_pack_is_what_the_photographs_give(photos, tmp_path, real):
     root, packed = photos
     for study, theirs in replay(packed.path, tmp_path).items():
-        record = json.loads((root / "run" / study / "study.json").read_text())
-        values = record["parameters"] | {"store": str(root / "cache" / "store"), "out": ""}
+        record = load_run(root / "run").record.studies[study]  # with the paths of this machine
+        values = record.parameters | {"store": str(root / "cache" / "store"), "out": ""}
         ours = start(study, values)
         assert ours.embed().encoded == 0
         a, b = ours.embed(), theirs.embed()
@@ -434,6 +435,114 @@ def test_no_such_file_and_no_zip(tmp_path):
         open_pack(tmp_path)
 
 
+def _edited(members, change):
+    """A pack whose manifest was edited: `change` is given the manifest and the study's entry."""
+    manifest = json.loads(members[MANIFEST])
+    change(manifest, manifest["studies"]["class_design"])
+    return members | {MANIFEST: json.dumps(manifest).encode()}
+
+
+def test_paths_in_a_manifest_are_ignored(deck, tmp_path):
+    """Whoever made the pack must not say where this machine reads and writes."""
+    evil = {name: str(tmp_path / "evil") for name in ("store", "out", "data", "pack")}
+    evil |= {"model": f"local-dir:{tmp_path}/evil", "workers": 99, "device": "cuda:7"}
+    members = _edited(contents(deck[1].path), lambda _, entry: entry["parameters"].update(evil))
+    path = rewrite(tmp_path / "made.zip", members)
+    plan = plan_pack(path, ["class_design"], {}, tmp_path / "out")["class_design"]
+    assert (plan.store, plan.workers, plan.device) == ("", -1, "auto")
+    assert (plan.out, plan.pack) == (str(tmp_path / "out"), str(path))
+    assert plan.model == "local-dir:evil" and str(tmp_path / "evil") not in repr(plan)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest, entry: entry.update(data="../../.."),
+        lambda manifest, entry: entry.update(data="/etc"),
+        lambda manifest, entry: entry.update(versions=[1]),
+        lambda manifest, entry: manifest.update(models={"m": {"model": 1}}),
+        lambda manifest, entry: manifest.update(studies=[1]),
+        lambda manifest, entry: manifest.update(members=[["a", "b"], 3]),
+        lambda manifest, entry: entry.update(files=[1]),
+    ],
+)
+def test_an_odd_manifest_is_one_sentence(deck, tmp_path, change):
+    path = rewrite(tmp_path / "odd.zip", _edited(contents(deck[1].path), change))
+    with pytest.raises(DataError, match=r"odd\.zip: manifest\.json is damaged"):
+        open_pack(path)
+
+
+def test_a_manifest_nested_without_end_is_one_sentence(deck, tmp_path):
+    members = contents(deck[1].path) | {MANIFEST: b'{"format": ' + b"[" * 200_000}
+    with pytest.raises(DataError, match=r"odd\.zip: manifest\.json is damaged"):
+        open_pack(rewrite(tmp_path / "odd.zip", members))
+
+
+@pytest.mark.parametrize("held", [{"a text": 1}, [1, 2], "text", None])
+def test_texts_that_are_no_list_are_one_sentence(deck, tmp_path, held):
+    members = contents(deck[1].path)
+    name = next(n for n in members if n.startswith("texts/") and n.endswith(".json"))
+    forged = rewrite(tmp_path / "forged.zip", rehashed(members | {name: json.dumps(held).encode()}))
+    session = replay(forged, tmp_path)["class_design"]
+    with pytest.raises(
+        DataError, match=r"forged\.zip: texts/.* is not what `clipeval pack` writes"
+    ):
+        session.study.predict(session)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"attrs": {}},
+        {"attrs": {"name": "n", "groups": ["none"]}},
+        {"attrs": {"name": "n", "groups": [], "planted": "../../.."}},
+        {"attrs": {"name": "n", "groups": [], "planted": "/etc"}},
+        {"attrs": [], "objects": 3},
+        [],
+    ],
+)
+def test_an_odd_images_table_is_one_sentence(deck, tmp_path, about):
+    members = contents(deck[1].path)
+    name = next(n for n in members if n.startswith("images/") and n.endswith(".json"))
+    whole = {"objects": []} | about if isinstance(about, dict) else about
+    forged = rewrite(
+        tmp_path / "forged.zip", rehashed(members | {name: json.dumps(whole).encode()})
+    )
+    session = replay(forged, tmp_path)["class_design"]
+    with pytest.raises(
+        DataError, match=r"forged\.zip: images/.* is not what `clipeval pack` writes"
+    ):
+        session.images  # noqa: B018
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "texts/bomb.json"])
+def test_sizes_are_looked_at_before_anything_is_read(deck, tmp_path, name, monkeypatch):
+    """Zeros that take 1/1000 of their size in the file."""
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in contents(deck[1].path).items():
+            if member != name:
+                archive.writestr(member, content)
+        with archive.open(name, "w") as member:
+            for _ in range(60 if name == MANIFEST else 300):
+                member.write(bytes(1_000_000))
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(DataError, match=r"bomb\.zip would unpack to .* MB .*; get the file"):
+        open_pack(path)
+    assert path.stat().st_size < 12_500_000
+
+
+def test_another_file_is_not_overwritten(deck, tmp_path):
+    mine = tmp_path / "thesis.zip"
+    for content in (b"mine", b""):
+        mine.write_bytes(content)
+        with pytest.raises(
+            ParameterError, match=r"thesis\.zip is not a file that `clipeval pack` wrote"
+        ):
+            make_pack(deck[0] / "run", mine)
+        assert mine.read_bytes() == content
+
+
 def test_a_place_that_cannot_be_written_is_said_first(deck):
     with pytest.raises(ParameterError, match="^out=/proc cannot be written, .*; name another"):
         make_pack(deck[0] / "run", "/proc/x.zip")
@@ -523,6 +632,17 @@ def test_a_class_set_of_ones_own_is_carried(tmp_path, monkeypatch):
         ("cctv", "CC BY 4.0", True),
         ("manifest", "not stated", False),
         ("manifest", "CC0", True),
+        ("manifest", "CC0 1.0 Universal", True),
+        ("manifest", "cc-by-sa-4.0", True),
+        ("manifest", "MIT License", True),
+        ("manifest", "Apache-2.0", True),
+        ("manifest", "ODbL v1.0", True),
+        ("manifest", "All rights reserved", False),
+        ("manifest", "CC BY-NC-ND 4.0", False),
+        ("manifest", "CC BY, but ask me first", False),
+        ("manifest", "not CC0", False),
+        ("cctv", "research only", False),
+        ("manifest", "", False),
         ("celebrities", "CelebA agreement: non-commercial research only", False),
         ("celebrities", "not stated", False),
     ],
@@ -531,6 +651,10 @@ def test_the_licence_decides(name, licence, shared):
     reason = refusal_to_share(name, {"name": "These", "licence": licence})
     assert (reason == "") == shared
     assert shared or reason.startswith("the labels of These may not be passed on, as ")
+    if name in ("manifest", "cctv") and not shared:
+        assert "under one of CC0, CC BY, CC BY-SA, " in reason
+        assert reason.endswith("run the study again with -p licence=NAME")
+        assert (f'"{licence}" is not a licence' in reason) == (licence not in ("", "not stated"))
 
 
 def test_a_study_that_may_not_be_shared_is_left_out(tmp_path, real, tiny_face_clip):
