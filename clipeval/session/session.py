@@ -301,6 +301,7 @@ class Session(Inputs):
         Folder(self.folder).write("prompts.json", as_json(self._prompts))
         write_study(self.folder, self.record())
         write_run(self.parameters.out_folder)
+        Folder(self.folder).tidy()
         return self.folder
 
     def work(self) -> dict:

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from clipeval.errors import ParameterError
-from clipeval.files import SetAside
+from clipeval.files import LIST, SetAside
 from clipeval.output import figures, style, values
 from clipeval.output.provenance import TEST_CARDS, Provenance, caption
 
@@ -317,7 +317,7 @@ def test_the_same_bytes_in_every_process_whatever_its_style_and_hash_seed(tmp_pa
         env["PYTHONPATH"] = root
         subprocess.run([sys.executable, "-c", code, here, str(out)], check=True, env=env)
         seen.append({p.name: p.read_bytes() for p in out.iterdir()})
-    assert set(seen[0]) == {"f.pdf", "f.svg", "f.png"}
+    assert set(seen[0]) == {LIST, "f.pdf", "f.svg", "f.png"}
     assert seen[0] == seen[1]
 
 
