@@ -38,9 +38,17 @@ def default_folder(
     if profile:
         return Path(REPORTS, profile)
     asked = list(own(plan).values()) or list(plan.values())
-    model = "models" if models else model_slug(asked[0].model, asked[0].pretrained)
+    model = "models" if models else _model_of(asked[0])
     words = [model, *dict.fromkeys(_slug(p.dataset) for p in asked)]
     return Path(REPORTS, "-".join(filter(None, [*words, "pack" if pack else ""])))
+
+
+def _model_of(p: Parameters) -> str:
+    """The model's name; where answers made elsewhere do not name it, that of their file."""
+    named = p.model != type(p).model_fields["model"].default
+    return (
+        model_slug(p.model, p.pretrained) if named or not p.scores else _slug(Path(p.scores).stem)
+    )
 
 
 def own(plan: dict[str, Parameters]) -> dict[str, Parameters]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ClipevalError, DataError
-from clipeval.files import file_sha256
+from clipeval.files import Folder, file_sha256
 from clipeval.output import figures
 from clipeval.output.provenance import Provenance, caption
 from clipeval.output.tables import write_table
@@ -82,6 +82,7 @@ def make(originals: str | Path, out: str | Path = "reports/released") -> list[Pa
     _chicago(originals, out, written)
     for known in known_runs().itertuples():
         _known(known, out, written)
+    Folder(out).tidy()
     return written
 
 

@@ -97,7 +97,7 @@ def refuse_mixing(out: Path, plan: Mapping[str, Parameters], weights: str = "") 
                 f"{other} of {_said(second, _MODEL)} cannot go into {out} beside {one} of "
                 f"{_said(first, _MODEL)}, as a run folder holds one model; name another folder."
             )
-        if weights and known not in ("", weights):
+        if weights and known and known != weights:  # answers made elsewhere have none
             raise ParameterError(
                 f"{other} cannot go into {out}, whose results are of {_said(first, _MODEL)} with other "
                 f"weights (sha256 {known[:12]}, now {weights[:12]}), as a run folder holds one model; name "

@@ -9,6 +9,7 @@ from known_answers import published_counts
 from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.errors import DataError
+from clipeval.files import Folder
 from clipeval.paths import DATA
 from clipeval.runs import released
 
@@ -51,7 +52,12 @@ def test_no_answer_of_an_image_is_in_the_folder():
     for path in FOLDER.rglob("*.csv"):
         assert path.parent.name == "tables" and "image_id" not in path.read_text("utf-8")
     kinds = {path.suffix for path in FOLDER.rglob("*") if path.is_file()}
-    assert kinds == {".csv", ".tex", ".pdf", ".png", ".svg"}
+    assert kinds == {".csv", ".tex", ".pdf", ".png", ".svg", ".sha256"}
+
+
+def test_every_file_is_on_its_folders_list():
+    """So that `make released` may replace it."""
+    assert not list(Folder(FOLDER).foreign())
 
 
 def test_the_two_releases_of_fairface_share_no_table():
