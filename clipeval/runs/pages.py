@@ -11,14 +11,10 @@ from clipeval import __version__
 from clipeval.files import Folder
 from clipeval.output import markup
 from clipeval.output.provenance import TEST_CARDS
-<<<<<<< HEAD
 from clipeval.paths import DOCS
+from clipeval.session.local_paths import told
 from clipeval.session.record import KeptFigure, RunRecord, StudyRecord, read_run, read_study
 from clipeval.session.study import Study
-=======
-from clipeval.session.local_paths import told
-from clipeval.session.record import RunRecord, StudyRecord, read_run, read_study
->>>>>>> e2aac63 (Run folders: only what clipeval wrote is replaced or removed, one model a folder, no path of the machine told; texts in CSV files are no formulas)
 from clipeval.studies import STUDIES
 
 _PAGE = Path(__file__).parent / "page"
@@ -152,7 +148,6 @@ def _code(record: StudyRecord) -> str:
     return f"clipeval {code.version}{commit}" + (", with changes" if code.dirty else "")
 
 
-<<<<<<< HEAD
 def _model(record: StudyRecord) -> str:
     return f"{record.model.name} ({record.model.weights_text})"
 
@@ -166,10 +161,6 @@ def _data(record: StudyRecord) -> str:
         if f" {n} cards" in name
         else f"{name}: {n} {'cards' if record.test_cards else 'photographs'}"
     )
-=======
-def _parameters(record: StudyRecord) -> str:
-    return ", ".join(f"{k}={v!r}" for k, v in told(record.parameters).items() if k != "out")
->>>>>>> e2aac63 (Run folders: only what clipeval wrote is replaced or removed, one model a folder, no path of the machine told; texts in CSV files are no formulas)
 
 
 def _provenance(record: StudyRecord) -> dict[str, str]:
@@ -190,7 +181,7 @@ def _provenance(record: StudyRecord) -> dict[str, str]:
             "Notes": " ".join(data.notes),
         }
     classes = record.class_sets.items()
-    given = record.parameters.items()
+    given = told(record.parameters).items()
     return rows | {
         "Class sets": "; ".join(f"{name} ({found.hash[:12]})" for name, found in classes),
         "Templates": ", ".join(record.templates),
@@ -223,24 +214,12 @@ def write_index(out: Path) -> Path:
     from clipeval.runs.changes import sentences, summary
 
     out = Path(out)
-<<<<<<< HEAD
     run = read_run(out) or RunRecord(clipeval=__version__)
     changes = _json(out / "changes.json")
     shown = [study for study in STUDIES.values() if (out / study.id / "report.html").is_file()]
     shown.sort(key=lambda study: not study.is_summary)
     done = {study: run.studies[study.id] for study in shown if _is_done(study, run)}
     records = run.studies.values()
-=======
-    run, changes = read_run(out) or RunRecord(clipeval=__version__), _json(out / "changes.json")
-    failed = run.failed
-    order = sorted(STUDIES, key=lambda name: not STUDIES[name].is_summary)
-    studies = [
-        {"id": name, "title": STUDIES[name].title, "question": STUDIES[name].question}
-        | {"error": failed.get(name, "")}
-        for name in order
-        if (out / name / "report.html").is_file()
-    ]
->>>>>>> e2aac63 (Run folders: only what clipeval wrote is replaced or removed, one model a folder, no path of the machine told; texts in CSV files are no formulas)
     text = page(
         "index",
         "Characterization of a CLIP-like model",
@@ -268,36 +247,4 @@ def write_index(out: Path) -> Path:
         changes=sentences(changes) if changes else [],
         changed=summary(changes) if changes else "",
     )
-<<<<<<< HEAD
-    path = out / "index.html"
-    path.write_text(text, "utf-8")
-    return path
-=======
     return Folder(out).write("index.html", text)
-
-
-def _figures(folder: Path) -> list[dict]:
-    """What the session of a study said of its figures, as its notebook keeps it."""
-    cells = _json(folder / "notebook.ipynb").get("cells", [])
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    found = [output.get("metadata", {}).get("clipeval", {}) for output in outputs]
-    return [about for about in found if about.get("kind") == "figure"]
-
-
-def _summary(run: RunRecord) -> dict[str, str]:
-    """Which model on which data, in a few lines."""
-    models, data = {}, {}
-    for record in run.studies.values():
-        if model := record.model:
-            models[f"{model.name} ({model.weights_text})"] = None
-        if found := record.dataset:
-            name = ", ".join(filter(None, [found.name, found.version]))
-            data[f"{name}: {found.read:,} photographs"] = None
-    return {
-        "Model": ", ".join(models),
-        "Data": "; ".join(data),
-        "Profile": run.arguments.get("profile", ""),
-        "Code": "; ".join(dict.fromkeys(_code(record) for record in run.studies.values())),
-        "Finished": run.finished,
-    }
->>>>>>> e2aac63 (Run folders: only what clipeval wrote is replaced or removed, one model a folder, no path of the machine told; texts in CSV files are no formulas)
