@@ -22,7 +22,7 @@ from clipeval.runs.runner import run_studies
 from clipeval.session import study as contract
 from clipeval.session.record import write_run
 from clipeval.session.run_folder import refuse_mixing
-from clipeval.studies import start
+from clipeval.studies import get_study, start
 
 DEMO = Path(__file__).resolve().parents[2] / "reports" / "demo"
 
@@ -260,6 +260,7 @@ def test_a_run_of_another_model_leaves_the_first_ones_results(tmp_path, manifest
     content = json.loads(path.read_text())
     content["model"]["weights_sha256"] = "b" * 64
     Folder(path.parent).write("study.json", json.dumps(content))
-    session = start("fairface", plan["fairface"].model_dump())
     with pytest.raises(ParameterError, match=r"with other weights \(sha256 b{12}"):
-        session.reading()
+        start("fairface", plan["fairface"].model_dump())
+    with pytest.raises(ParameterError, match=r"with other weights \(sha256 b{12}"):
+        get_study("fairface").open(plan["fairface"], progress=False).reading()
