@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 LOCKED := $(BIN)/python -m pip install --quiet --no-deps --require-hashes
 PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help report released test thorough mutants lab bench calibration docs lint lock clean
+.PHONY: help report released test thorough fuzz mutants lab bench calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ mutants: $(READY) ## Plant bugs one at a time and see that the tests catch each 
 
 thorough: $(READY) ## Run the tests, the longest ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+fuzz: $(READY) ## Try more than 10,000 generated inputs and 100 kills
+	CLIPEVAL_FUZZ=12 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -n 0 tests/faults/test_fuzz.py tests/faults/test_kills.py
 
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb

@@ -137,7 +137,7 @@ def _check(class_set: ClassSet, origin) -> ClassSet:
         if not members:
             raise ClassSetError(f'{origin}: category "{category}" is empty; name its classes.')
         for member in members:
-            if member not in offered:
+            if not isinstance(member, str) or member not in offered:
                 raise ClassSetError(
                     f'{origin}: category "{category}" names "{member}", which is not a class of '
                     f"{class_set.spec}; add the class or remove it from the category."

@@ -1,9 +1,11 @@
-"""Run as a program: embed photos in a process that is killed ten times, then let it finish.
+"""Run as a program: embed photos in processes that are killed many times, then let one finish.
 
-    python kill_runs.py TABLE STORE MODEL SEED
+    python kill_runs.py TABLE STORE MODEL SEED [KILLS [PROCESSES]]
 
-The model is loaded once and every run is a fork of this process, so that ten kills take seconds.
-A kill comes a random number of shards and a random moment after the start. Prints one JSON line.
+MODEL is the folder of a checkpoint, or `numpy` for one that needs none. It is loaded once and every run
+is a fork of this process, so that ten kills take seconds. A kill comes a random number of shards and a
+random moment after the start; of several PROCESSES on one store, all are killed in that moment.
+Prints one JSON line.
 """
 
 import json
@@ -15,17 +17,22 @@ import time
 from pathlib import Path
 
 
-def main(table, store, model, seed):
+def main(table, store, model, seed, wanted="10", processes="1"):
     import numpy as np
     import pandas as pd
-    import torch
-    from stubs import Info, OpenClipModel
+    from stubs import Info, NumpyModel, OpenClipModel
 
     from clipeval.embedding.embed import embed_images
     from clipeval.embedding.store import Store
 
-    torch.set_num_threads(1)
-    loaded, images = OpenClipModel(model), pd.read_parquet(table)
+    if model == "numpy":
+        loaded, workers, most = NumpyModel(), 0, 2
+    else:
+        import torch
+
+        torch.set_num_threads(1)
+        loaded, workers, most = OpenClipModel(model), 1, 4
+    images = pd.read_parquet(table)
     chance, store = random.Random(int(seed)), Path(store)
 
     def embed():
@@ -36,29 +43,36 @@ def main(table, store, model, seed):
             store=Store(store),
             batch_size=4,
             shard_size=8,
-            workers=1,
+            workers=workers,
             progress=False,
         )
 
+    def count() -> int:
+        return len(list(store.rglob("*.parquet")))
+
     kills, shards = 0, []
-    while kills < 10:
-        pid = os.fork()
-        if pid == 0:
-            embed()
-            os._exit(0)
-        goal = len(list(store.rglob("*.parquet"))) + chance.randrange(4)
+    while kills < int(wanted):
+        pids = []
+        for _ in range(int(processes)):
+            pid = os.fork()
+            if pid == 0:
+                embed()
+                os._exit(0)
+            pids.append(pid)
+        goal = count() + chance.randrange(most)
         while (
-            len(list(store.rglob("*.parquet"))) < goal
-            and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            count() < goal
+            and os.waitid(os.P_PID, pids[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         ):
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.05))
-        os.kill(pid, signal.SIGKILL)
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL:
-            kills += 1
-        else:
-            break  # it was done before it could be killed
-        shards.append(len(list(store.rglob("*.parquet"))))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        if not any(end == -signal.SIGKILL for end in ends):
+            break  # all were done before they could be killed
+        kills += ends.count(-signal.SIGKILL)
+        shards.append(count())
     found = embed()
     np.save(store / "matrix.npy", found.matrix)
     print(json.dumps({"kills": kills, "shards": shards, "opened": found.opened}))
