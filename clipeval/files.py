@@ -329,6 +329,10 @@ def whole_folder(folder: str | Path):
         except OSError:
             if not folder.is_dir():
                 raise
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(folder)  # a full disk does not say what did not fit
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

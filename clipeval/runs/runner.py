@@ -275,7 +275,8 @@ def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
                     continue
                 running[one.pipe] = one
                 tell(one.study, "running", 0.0)
-            for pipe in connection.wait(list(running)):
+            # none may have started, and to wait for none would be for ever
+            for pipe in connection.wait(list(running)) if running else ():
                 one = running[pipe]
                 heard = one.heard()
                 if isinstance(heard, str):

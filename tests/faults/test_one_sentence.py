@@ -27,7 +27,7 @@ def ended(monkeypatch, capsys, act) -> tuple[int, str]:
 
 
 def raising(error):
-    def act():
+    def act(*_):
         raise error
 
     return act
