@@ -553,7 +553,8 @@ def test_command_run_models(runs, real, tiny_face_clip, tmp_path, monkeypatch, c
     rates = pd.read_csv(out / "compare" / "tables" / "compare.csv")
     assert set(rates["model"].iloc[:2]) == {"tiny-face-clip", "perturbed"}
     record = json.loads((out / "perturbed" / "run.json").read_text("utf-8"))
-    assert record["arguments"]["models"] == models
+    # where they lie is in local.json alone
+    assert record["arguments"]["models"] == "local-dir:tiny-face-clip,local-dir:perturbed"
     assert (out / "tiny-face-clip" / "fairface" / "report.html").is_file()
 
 
