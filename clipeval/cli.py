@@ -22,8 +22,8 @@ Studies = Annotated[list[str] | None, typer.Argument(help="Studies, by id; none 
 Profile = Annotated[
     str,
     typer.Option(
-        help="demo (offline), quick (a laptop), paper, or another that `list profiles` names; "
-        "by default none, and a run is your own."
+        help="demo (offline), quick (a laptop), paper, another that `list profiles` names, or an audit "
+        "file of your own, such as audit.yaml; by default none, and a run is your own."
     ),
 ]
 Given = Annotated[
@@ -119,6 +119,19 @@ def _absolute(folder: str | Path) -> Path:
     return Path(folder).expanduser().resolve()
 
 
+def _plans(studies, profile, given, out, models=""):
+    """Run folder -> plan: one, or one for each of several models."""
+    from clipeval.runs.profiles import models_of
+
+    if several := models or models_of(profile):
+        from clipeval.runs.several_models import plan_models
+
+        _, folder = _plan(studies, profile, given, out, models=True)
+        return plan_models(several, studies or [], profile, _values(given), folder)
+    plan, folder = _plan(studies, profile, given, out)
+    return {folder: plan}
+
+
 @app.command()
 def run(
     studies: Studies = None,
@@ -163,19 +176,14 @@ def run(
                 file=sys.stderr,
             )
         plans = {folder: put_into(plan, folder)}
-    elif models:
-        from clipeval.runs.several_models import plan_models
-
-        _, folder = _plan(studies, profile, parameter, out, models=True)
-        plans = plan_models(models, studies or [], profile, _values(parameter), folder)
     else:
-        plan, folder = _plan(studies, profile, parameter, out)
-        plans = {folder: plan}
+        plans = _plans(studies, profile, parameter, out, models)
     if any([_report_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
-    given = {"profile": profile, "parameters": _values(parameter)}
     from clipeval.output.provenance import pathless
 
+    named = Path(profile).name if profile.endswith((".yaml", ".yml")) else profile
+    given = {"profile": named, "parameters": _values(parameter)}
     asked = ",".join(pathless(model) for model in models.split(","))
     given |= {k: v for k, v in {"models": asked, "pack": Path(pack).name}.items() if v}
     failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
@@ -275,8 +283,8 @@ def check(
     studies: Studies = None, profile: Profile = "", parameter: Given = None, out: Out = ""
 ) -> None:
     """Say what would fail, and how to mend it, before anything is embedded."""
-    plan, _ = _plan(studies, profile, parameter, out)
-    if _report_check(plan, quiet=False):
+    plans = _plans(studies, profile, parameter, out)
+    if any([_report_check(plan, quiet=False) for plan in plans.values()]):
         raise typer.Exit(2)
 
 

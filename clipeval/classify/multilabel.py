@@ -10,23 +10,24 @@ from clipeval.errors import DataError
 from clipeval.stats import chi2_by_label, wilson
 from clipeval.stats.bootstrap import percentiles, resample
 
-ALPHA = 0.05  # a label differs by gender where its corrected p value is below
+ALPHA = 0.05  # a label differs between groups where its corrected p value is below
 UNCODED = "uncoded"  # category of a label that nobody has put into one
 CORRECTIONS = {"bh": "fdr_bh", "holm": "holm"}
 
 
-def genders_with_images(gender: pd.Series) -> list[str]:
-    """The genders, in order; DataError where one of them, or an image's, is missing."""
-    if gender.isna().any():
+def groups_with_images(groups: pd.Series) -> list[str]:
+    """The groups of a column, in order; DataError where one of them, or an image's, is missing."""
+    name = groups.name
+    if groups.isna().any():
         raise DataError(
-            f"{int(gender.isna().sum()):,} images have no gender; leave them out first."
+            f"{int(groups.isna().sum()):,} images have no {name}; leave them out first."
         )
-    counts = gender.value_counts(sort=False)
-    if isinstance(gender.dtype, pd.CategoricalDtype):
-        counts = counts.reindex(gender.cat.categories, fill_value=0)
-    empty = [str(name) for name, n in counts.items() if n == 0]
+    counts = groups.value_counts(sort=False)
+    if isinstance(groups.dtype, pd.CategoricalDtype):
+        counts = counts.reindex(groups.cat.categories, fill_value=0)
+    empty = [str(value) for value, n in counts.items() if n == 0]
     if empty or len(counts) < 2:
-        lacking = f"no image of gender {', '.join(empty)}" if empty else "one gender only"
+        lacking = f"no image of {name} {', '.join(empty)}" if empty else f"one {name} only"
         raise DataError(
             f"there is {lacking}, so nothing can be compared; raise limit or complete the data."
         )
@@ -34,13 +35,14 @@ def genders_with_images(gender: pd.Series) -> list[str]:
 
 
 class Scores(NamedTuple):
-    """Probabilities (n images, L labels) of one label set, with each image's gender."""
+    """Probabilities (n images, L labels) of one label set, with each image's group."""
 
     name: str
     labels: list[str]
     prob: np.ndarray
-    gender: np.ndarray
-    genders: list[str]
+    group: np.ndarray
+    groups: list[str]
+    by: str = "gender"
 
     def hits(self, threshold: float) -> np.ndarray:
         """Bool (n, L): the label's probability exceeds the threshold (percent)."""
@@ -50,23 +52,32 @@ class Scores(NamedTuple):
         """Test of every label offered, as `stats.chi2_by_label` returns it."""
         method = CORRECTIONS[correction]
         return chi2_by_label(
-            self.hits(threshold), self.gender, labels=self.labels, correction=method
+            self.hits(threshold), self.group, labels=self.labels, correction=method
         )
 
 
-def score_sets(predictions: pd.DataFrame) -> list[Scores]:
-    """Every multi-label task of the predictions (all but gender), in their order.
+def score_sets(predictions: pd.DataFrame, by: str = "gender") -> list[Scores]:
+    """Every multi-label task of the predictions (all but those named like a group column), in their order.
+
+    Parameters
+    ----------
+    by : group column that is compared
 
     Raises
     ------
-    DataError  if labels were left out of the predictions, or a gender has no images
+    DataError  if labels were left out of the predictions, or a group has no images
     """
-    tasks = [str(task) for task in pd.unique(predictions["task"]) if task != "gender"]
-    return [_scores(predictions, task) for task in tasks]
+    return [_scores(predictions, task, by) for task in label_tasks(predictions)]
 
 
-def _scores(predictions: pd.DataFrame, task: str) -> Scores:
-    columns = predictions[["image_id", "label", "prob", "gender"]]
+def label_tasks(predictions: pd.DataFrame) -> list[str]:
+    """Tasks whose labels are given by a threshold: those that images are not labelled by."""
+    tasks = map(str, pd.unique(predictions["task"]))
+    return [task for task in tasks if task not in predictions.columns]
+
+
+def _scores(predictions: pd.DataFrame, task: str, by: str) -> Scores:
+    columns = predictions[["image_id", "label", "prob", by]]
     rows = columns[(predictions["task"] == task).to_numpy()]
     label = rows["label"].astype("category").cat.remove_unused_categories()
     image, ids = pd.factorize(rows["image_id"])
@@ -79,9 +90,10 @@ def _scores(predictions: pd.DataFrame, task: str) -> Scores:
         )
     # images are numbered as they appear: a row is an image's first where the highest number rises
     first = np.flatnonzero(np.diff(np.maximum.accumulate(image), prepend=-1))
-    gender = rows["gender"].iloc[first]
-    genders = genders_with_images(gender)
-    return Scores(task, list(label.cat.categories), prob, gender.to_numpy(dtype=object), genders)
+    group = rows[by].iloc[first]
+    groups = groups_with_images(group)
+    labels = list(label.cat.categories)
+    return Scores(task, labels, prob, group.to_numpy(dtype=object), groups, by)
 
 
 def _unpublished(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +115,7 @@ def _category(scores: Scores, categories: Mapping[str, str] | None) -> list[str]
 def label_rates(
     scores: Scores, threshold: float, correction: str, categories: Mapping[str, str] | None
 ) -> pd.DataFrame:
-    """Percent of the images of each gender that carry each label of one set at one threshold.
+    """Percent of the images of each group that carry each label of one set at one threshold.
 
     Parameters
     ----------
@@ -113,14 +125,14 @@ def label_rates(
 
     Returns
     -------
-    DataFrame, one row a label and gender, as `studies.congress.labels_by_gender` describes it
+    DataFrame, one row a label and group, as `studies.congress.labels_by_gender` describes it
     """
     tests = scores.tests(threshold, correction)
-    members = np.array([scores.gender == name for name in scores.genders])
-    count = (members.astype(float) @ scores.hits(threshold)).T.astype(int)  # (labels, genders)
+    members = np.array([scores.group == name for name in scores.groups])
+    count = (members.astype(float) @ scores.hits(threshold)).T.astype(int)  # (labels, groups)
     n = np.broadcast_to(members.sum(axis=1), count.shape)
     low, high = wilson(count, n)
-    each = len(scores.genders)
+    each = len(scores.groups)
     table = pd.DataFrame(
         {
             "label_set": scores.name,
@@ -128,7 +140,7 @@ def label_rates(
             "threshold": pd.Series([threshold] * count.size, dtype=object),
             "label": np.repeat(np.array(scores.labels, dtype=object), each),
             "category": np.repeat(np.array(_category(scores, categories), dtype=object), each),
-            "gender": scores.genders * len(scores.labels),
+            scores.by: scores.groups * len(scores.labels),
             "n": n.ravel(),
             "count": count.ravel(),
             "metric": "images with the label",
@@ -142,36 +154,45 @@ def label_rates(
     return _unpublished(table)
 
 
-def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
-    """Percents of a table of `label_rates`: one row a label, one column a gender."""
-    genders = list(pd.unique(table["gender"]))
-    percent = table["percent"].to_numpy().reshape(-1, len(genders))
-    return pd.DataFrame(percent, index=table["label"].iloc[:: len(genders)], columns=genders)
+def side_by_side(table: pd.DataFrame, by: str = "gender") -> pd.DataFrame:
+    """Percents of a table of `label_rates`: one row a label, one column a group."""
+    groups = list(pd.unique(table[by]))
+    percent = table["percent"].to_numpy().reshape(-1, len(groups))
+    return pd.DataFrame(percent, index=table["label"].iloc[:: len(groups)], columns=groups)
 
 
 def given_labels(scores: Scores, threshold: float, correction: str) -> pd.DataFrame:
-    """How many labels of one set a threshold gives to an image, and how many differ by gender.
+    """How many labels of one set a threshold gives to an image, and how many differ by group.
 
     Returns
     -------
     DataFrame, as `studies.congress.thresholds` describes it
     """
     hits, offered = scores.hits(threshold), len(scores.labels)
-    groups = {"All": np.ones(len(scores.gender), dtype=bool)}
-    groups |= {name: scores.gender == name for name in scores.genders}
+    groups = {"All": np.ones(len(scores.group), dtype=bool)}
+    groups |= {name: scores.group == name for name in scores.groups}
     rows = []
-    for gender, members in groups.items():
+    for group, members in groups.items():
         given, n = hits[members].sum(axis=1), int(members.sum())
         some = int((given > 0).sum())
         low, high = (100 * float(end) for end in wilson(some, n))
-        rows.append((gender, n, some, "images with any label", 100 * some / n, low, high, np.nan))
+        rows.append((group, n, some, "images with any label", 100 * some / n, low, high, np.nan))
         mean, share = given.mean(), 100 * given.mean() / offered
         metric = "labels given, of those offered"
-        rows.append((gender, n, int(given.sum()), metric, share, np.nan, np.nan, mean))
+        rows.append((group, n, int(given.sum()), metric, share, np.nan, np.nan, mean))
     differ = int((scores.tests(threshold, correction)["p_adjusted"] < ALPHA).sum())
-    metric, share = "labels that differ by gender, of those offered", 100 * differ / offered
+    metric, share = f"labels that differ by {scores.by}, of those offered", 100 * differ / offered
     rows.append(("All", offered, differ, metric, share, np.nan, np.nan, np.nan))
-    columns = ["gender", "n", "count", "metric", "percent", "ci_low", "ci_high", "labels_per_image"]
+    columns = [
+        scores.by,
+        "n",
+        "count",
+        "metric",
+        "percent",
+        "ci_low",
+        "ci_high",
+        "labels_per_image",
+    ]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(0, "label_set", scores.name)
     table.insert(1, "threshold", pd.Series([threshold] * len(table), dtype=object))
@@ -186,9 +207,9 @@ def category_shares(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Share of each category among the labels that one threshold gives to images of each gender.
+    """Share of each category among the labels that one threshold gives to images of each group.
 
-    Simulated, the 95 % intervals cover 91 % at 30 images of a gender: with so few they are narrow.
+    Simulated, the 95 % intervals cover 91 % at 30 images of a group: with so few they are narrow.
 
     Returns
     -------
@@ -198,8 +219,8 @@ def category_shares(
     kinds = np.array([categories.get(label, UNCODED) for label in scores.labels], dtype=object)
     given = scores.hits(threshold).astype(float) @ (kinds[:, None] == np.array(order, dtype=object))
     parts = []
-    for gender in scores.genders:
-        mine = given[scores.gender == gender]  # (images, categories): labels given
+    for group in scores.groups:
+        mine = given[scores.group == group]  # (images, categories): labels given
         count, n = mine.sum(axis=0), mine.sum()
         draws = resample(np.column_stack([mine, mine.sum(axis=1)]), n_boot, seed)
         with np.errstate(invalid="ignore"):
@@ -207,7 +228,7 @@ def category_shares(
         # a share of a few labels can lie beyond the percentiles of its own draws
         low, high = percentiles(draws, 0.95)
         low, high = np.where((count == 0) | (count == n), np.nan, (low, high))
-        part = pd.DataFrame({"category": order, "gender": gender, "n": int(n)})
+        part = pd.DataFrame({"category": order, scores.by: group, "n": int(n)})
         part = part.assign(count=count.astype(int), metric="share of the labels given")
         part = part.assign(percent=percent, ci_low=np.minimum(low, percent))
         parts.append(part.assign(ci_high=np.maximum(high, percent)))

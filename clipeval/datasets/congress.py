@@ -90,7 +90,7 @@ def cloud_labels(data: str | Path) -> pd.DataFrame:
     the file), `prompt` (spaces for underscores), `category` (hand-coded by Schwemmer et al., ""
     where uncoded or where there is no label_categories.tsv), and for gcv (Google), azure
     (Microsoft) and aws (Amazon) the number of photographs that carry it: `gcv_n`, `gcv_male`,
-    `gcv_female` ...
+    `gcv_female` ...; attrs["n"]: gender -> number of photographs
 
     Source
     ------
@@ -115,6 +115,7 @@ def cloud_labels(data: str | Path) -> pd.DataFrame:
     coded = path.parent / "label_categories.tsv"
     categories = label_categories(coded) if coded.is_file() else {}
     table.insert(2, "category", table["label"].map(categories).fillna(""))
+    table.attrs["n"] = members["gender"].value_counts().to_dict()
     return table
 
 

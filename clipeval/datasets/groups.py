@@ -73,6 +73,31 @@ def group_columns(
     return chosen, refused
 
 
+def keep_labels(table: pd.DataFrame, *, text: bool) -> pd.DataFrame:
+    """An images table whose named groups are joined by its other labels, which tasks are held against.
+
+    Parameters
+    ----------
+    table : as a data set returns it for `groups` that were named
+    text : also take columns of text that would be groups if none were named
+
+    Returns
+    -------
+    the same table; attrs["groups"] holds the named groups first
+    """
+    for column in table.columns.drop([*table.attrs["groups"]]):
+        if not isinstance(table[column].dtype, pd.CategoricalDtype):
+            odd = column in RESERVED or "caption" in str(column).lower()
+            if not text or odd or _why_not(table[column], ""):
+                continue
+            try:
+                table[column] = as_group(table[column], table.attrs["name"])
+            except DataError:  # nobody asked for it
+                continue
+        table.attrs["groups"].append(column)
+    return table
+
+
 def _asked(groups: str | Sequence[str], columns: list[str]) -> dict[str, list[float]]:
     """Column -> where its numbers are cut."""
     items = [

@@ -168,10 +168,11 @@ class Explorer:
         self._all = read.reset_index()
         self._matrix = embeddings.matrix
         self.before_encoding = lambda count: None
+        asked = session.groupings
         self.choice = Choice(
             classes=class_lines(session.class_set, self.task),
             templates="\n".join(session.templates.templates),
-            by=tuple(self.groups[:1]),
+            by=asked.kept[0].columns if asked.asked else tuple(self.groups[:1]),
         )
         self.set(**choices)
 

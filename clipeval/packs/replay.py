@@ -16,19 +16,10 @@ from clipeval.session.parameters import Parameters, parse
 from clipeval.sources.pack_file import Pack, open_pack
 from clipeval.studies import STUDIES, get_study
 
-#: parameters that decide which images were embedded by which model
-FIXED = (
-    "model",
-    "pretrained",
-    "weights",
-    "dataset",
-    "data",
-    "split",
-    "limit",
-    "precision",
-    "resize",
-)
-FIXED = (*FIXED, "pack", "scores", "scores_are", "scale")
+#: parameters that decide which images were embedded by which model, and what is said of them
+FIXED = ("model", "pretrained", "weights", "dataset", "data", "split", "limit", "precision")
+FIXED = (*FIXED, "resize", "file", "title", "licence", "citation", "labelled_by", "pack")
+FIXED = (*FIXED, "scores", "scores_are", "scale")
 
 
 def plan_pack(

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from clipeval.classify import word_files
 from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.errors import DataError
+from clipeval.paths import DATA
 from clipeval.published import audit_denigration, load_published, replications
 from clipeval.published.audit import SAMPLE
 from clipeval.stats import wilson
@@ -70,11 +72,28 @@ def published_rates(by: Sequence[str], class_set: ClassSet | str) -> pd.DataFram
     asked = "default + 'child'" if "child" in classes else "default"
     found = _statements()
     right = (found["grouping"] == " ".join(by)) & (found["class_set"] == asked)
-    found = found[right & (class_set.name in OF_THE_PAPER)]
+    found = found[right & of_the_paper(class_set)]
     columns = ["metric", "published", "published_low", "published_high"]
     return found.assign(**{name: found["group"] for name in by})[[*by, *columns]].reset_index(
         drop=True
     )
+
+
+def of_the_paper(class_set: ClassSet) -> bool:
+    """Whether a class set words the paper's classes: a bundled one, as it is."""
+    return class_set.hash in _words_of_the_paper()
+
+
+@functools.cache
+def _words_of_the_paper() -> set[str]:
+    """Hashes of the bundled class sets that word the paper's classes, variants included."""
+    found = set()
+    for name in OF_THE_PAPER:
+        path = DATA / "class_sets" / f"{name}.yaml"
+        variants = word_files.read(path, "tasks", "classes", "categories", "variants")
+        for variant in ["", *(f":{v}" for v in variants.get("variants") or {})]:
+            found.add(load_class_set(f"{path}{variant}").hash)
+    return found
 
 
 @functools.cache

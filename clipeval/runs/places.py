@@ -36,7 +36,8 @@ def default_folder(
     Path, relative to the working directory
     """
     if profile:
-        return Path(REPORTS, profile)
+        file = profile.endswith((".yaml", ".yml"))
+        return Path(REPORTS, Path(profile).stem if file else profile)
     asked = list(own(plan).values()) or list(plan.values())
     model = "models" if models else _model_of(asked[0])
     words = [model, *dict.fromkeys(_slug(p.dataset) for p in asked)]

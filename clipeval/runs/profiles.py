@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clipeval.errors import ParameterError
 from clipeval.paths import DATA
+from clipeval.runs.audit_file import is_audit_file, read_audit
 from clipeval.session.local_paths import absolute
 from clipeval.session.parameters import Parameters, parse
 from clipeval.studies import STUDIES, get_study
@@ -27,12 +28,18 @@ def _read(name: str) -> dict:
 
     if not name:
         return {}
-
+    if is_audit_file(name):
+        return read_audit(name)
     paths = _paths()
     if name not in paths:
         known = ", ".join(paths)
         raise ParameterError(f'there is no profile "{name}"; the profiles are {known}.')
     return yaml.safe_load(paths[name].read_text("utf-8"))
+
+
+def models_of(profile: str) -> str:
+    """Models that an audit file names where it names several, as `--models` takes them; else ""."""
+    return read_audit(profile)["models"] if is_audit_file(profile) else ""
 
 
 def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Parameters]:
@@ -41,7 +48,8 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
     Parameters
     ----------
     studies : sequence of study ids; empty for those that the profile names under `run`, or all
-    profile : name of a profile; "" for none, the defaults of each study
+    profile : name of a profile, or the path of an audit file (see `audit_file.read_audit`); "" for none, the
+        defaults of each study
     given : dict
         `name` -> value for every study that knows the name, `STUDY.name` -> value for one.
         Paths in them may be relative to the working directory; the plan holds absolute ones.

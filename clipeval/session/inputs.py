@@ -3,6 +3,7 @@
 import functools
 import time
 
+import numpy as np
 import pandas as pd
 
 from clipeval.classify.class_sets import (
@@ -15,6 +16,7 @@ from clipeval.classify.class_sets import (
 )
 from clipeval.errors import ModelError
 from clipeval.output.tables import group_columns
+from clipeval.session.groupings import Groupings, groupings_of
 from clipeval.session.parameters import Parameters
 from clipeval.sources import Source, open_source
 
@@ -88,7 +90,25 @@ class Inputs:
     @functools.cached_property
     def planted(self) -> pd.DataFrame | None:
         """What a faultless pipeline must find, where the images are test cards; see `Study.planted`."""
-        return self.study.planted(self) if self.images.attrs.get("planted") else None
+        planted = self.study.planted(self) if self.images.attrs.get("planted") else None
+        return planted if planted is None else self._crossed(planted)
+
+    @functools.cached_property
+    def groupings(self) -> Groupings:
+        """What is reported by: the parameter `groups`, or by default what the data set's labels allow."""
+        usual = self.study.usual_groups if self.on_data_of_paper else ()
+        p = self.parameters
+        return groupings_of(self.images, p.groups, study=self.study.id, usual=usual)
+
+    @property
+    def on_data_of_paper(self) -> bool:
+        """Whether the images are of the data set that the paper used, or cards that replay it."""
+        return self.parameters.dataset in (self.study.data_of_paper, "testcards")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether published numbers may stand beside this run's; see `Study.comparable`."""
+        return self.study.comparable(self.parameters.model_dump())
 
     @functools.cached_property
     def class_set(self) -> ClassSet:
@@ -227,10 +247,21 @@ class Inputs:
         groups = images[["image_id", *images.attrs["groups"]]]
         joined = predictions.merge(groups, on="image_id", how="left", validate="many_to_one")
         joined.attrs = dict(predictions.attrs)
-        return joined
+        return self._crossed(joined) if images is self.images else joined
+
+    def _crossed(self, predictions: pd.DataFrame) -> pd.DataFrame:
+        """Predictions with a column for each crossing that is reported by."""
+        attrs = dict(predictions.attrs)
+        for grouping in self.groupings:
+            predictions = grouping.add_to(predictions)
+        predictions.attrs = attrs
+        return predictions
 
     def tabulate(self, function, predictions: pd.DataFrame, **options) -> pd.DataFrame:
         """A study's table, and on test cards the planted value beside each row.
+
+        Published values are left out where the run is not comparable with them, and with them rows
+        that hold nothing else.
 
         Parameters
         ----------
@@ -238,6 +269,8 @@ class Inputs:
             A study's table function; called on the predictions and, for test cards, on the planted ones.
         """
         table = function(predictions, **options)
+        if not self.comparable:
+            table = without_published(table)
         if self.planted is None:
             return table
         truth = function(self.planted, **options)
@@ -246,3 +279,10 @@ class Inputs:
         mine = table[keys].astype(str).assign(_row=range(len(table)))
         joined = mine.merge(lookup, on=keys, how="left", validate="one_to_one").sort_values("_row")
         return table.assign(planted=joined["percent"].to_numpy())
+
+
+def without_published(table: pd.DataFrame) -> pd.DataFrame:
+    """A study table without what was published, and without rows that hold nothing else."""
+    kept = table[table["n"].notna()].reset_index(drop=True)
+    names = ("published", "difference", "published_low", "published_high")
+    return kept.assign(**{name: np.nan for name in names if name in kept})

@@ -20,6 +20,8 @@ from clipeval.paths import NOTEBOOKS, cache_dir
 LOCAL = "local.json"
 #: the run folder, as a stored notebook names it
 HERE = ".."
+#: parameters that are words and never paths, even where a file of that name is here
+_WORDS = {"file", "title", "licence", "citation", "labelled_by", "groups"}
 
 
 def absolute(name: str, value):
@@ -28,6 +30,8 @@ def absolute(name: str, value):
     A word that names something else (`-p class_set=fairface`) stays as it is, even where a folder of
     that name happens to be here.
     """
+    if name in _WORDS:
+        return value
     text = str(value)
     prefix = "local-dir:" if text.startswith("local-dir:") else ""
     path, variant = text.removeprefix(prefix), ""

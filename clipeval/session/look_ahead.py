@@ -41,6 +41,7 @@ def look(session) -> Iterator[Finding]:
             ("classes", _classes, ()),
             ("model", _model, ("data set",)),
             ("study", session.study.check, ("data set", "classes")),
+            ("left out", _left_out, ("data set", "classes", "study")),
             ("prompts", lambda session: _prompts(session, failed), ("classes", "model")),
         ]
     for what, step, needs in steps:
@@ -95,6 +96,11 @@ def _classes(session) -> str:
     if session.parameters.class_set:
         said.insert(0, session.class_set.label)
     return ", templates ".join(said)
+
+
+def _left_out(session) -> str | None:
+    """What the data do not allow."""
+    return " ".join(session.study.left_out(session)) or None
 
 
 def _model(session) -> str:

@@ -43,6 +43,19 @@ class Parameters(BaseModel):
     )
     data: str = Field("", description="its folder, file or hub id")
     split: str = Field("val", description="which part of the data set")
+    file: str = Field(
+        "", description="column that says where each image is; empty for file or path"
+    )
+    title: str = Field("", description="name of your own data, for captions")
+    licence: str = Field("", description="licence of your own data, for captions and packs")
+    citation: str = Field("", description="how to cite your own data")
+    labelled_by: str = Field(
+        "", description="whose judgements your own group labels are, one sentence"
+    )
+    groups: str = Field(
+        "",
+        description="group columns to report by, comma-separated; A*B crosses two; empty for all",
+    )
     class_set: str = Field("", description="class set, NAME or NAME:VARIANT or FILE.yaml")
     templates: str = Field("photo", description="prompt templates, NAME or FILE.yaml")
     limit: int = Field(

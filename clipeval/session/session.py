@@ -117,6 +117,10 @@ class Session(Inputs):
             ),
             markdown("**Model.** {model}.", model=_model_text(info)),
         ]
+        if names := ", ".join(self.groupings.names):
+            lines.append(markdown("**Groups.** Reported by {names}.", names=names))
+        if left := " ".join(self.study.left_out(self)):
+            lines.append(markdown("**Left out.** {left}", left=left))
         lines += [markdown("**Source.** {text}", text=text) for text in self.source.describe()]
         lines += [markdown("**Note.** {note}", note=note) for note in self.provenance.notes]
         if attrs.get("planted"):

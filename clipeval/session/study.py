@@ -5,7 +5,7 @@ and the class sets that it names. Nothing else has to be edited: commands, check
 the card and the sensitivity study ask these hooks and no more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,6 +20,11 @@ from clipeval.session.session import Session
 from clipeval.session.summary import SummarySession
 
 
+def literal(name: str) -> str:
+    """A name of the user's as it stands in the words of a `Line`, braces included."""
+    return name.replace("{", "{{").replace("}", "}}")
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of the characterization card: rows of one of the study's tables."""
@@ -27,7 +32,7 @@ class Line:
     table: str
     """Id of the table."""
     quantity: str
-    """What the line is called; `{column}` is replaced by the row's value."""
+    """What the line is called; `{column}` is replaced by the row's value, `{of}` by that of the column `of`."""
     where: Mapping[str, object] = field(default_factory=dict)
     """Values that columns of the rows have: one, a tuple of several, or a rule (callable)."""
     pick: Literal["", "highest", "lowest", "label"] = ""
@@ -38,6 +43,8 @@ class Line:
     among: tuple[str, tuple[str, ...], Mapping[str, object]] | None = None
     """For a table that holds picked rows only: the table that they were picked from, the columns that
     tell its candidates apart, and values of its rows, as in `where`."""
+    of: str = ""
+    """A group column of the user's, whose value stands for `{of}`: its name may hold what `{column}` cannot."""
     last: int = 0
     """Only so many rows, the last ones."""
     varied: str = ""
@@ -52,8 +59,8 @@ class Part:
 
     name: str
     """Heading, such as "Harm rates"."""
-    lines: tuple[Line, ...]
-    """What it shows."""
+    lines: tuple[Line, ...] | Callable[[Mapping[str, pd.DataFrame]], Sequence[Line]]
+    """What it shows; or what returns it for the study's tables by id, where groups decide which tables there are."""
     not_shown: str = ""
     """A sentence on what it does not show."""
     compared: str = ""
@@ -76,6 +83,10 @@ class Study:
     """Name of its notebook without `.ipynb`; studies are listed and run in the order of these."""
     Parameters: ClassVar[type[Parameters]] = Parameters
     """Its parameters: `clipeval.session.parameters.Parameters` or a subclass of it."""
+    data_of_paper: ClassVar[str] = ""
+    """Data set that its published numbers were measured on; "" where there are none, or any will do."""
+    usual_groups: ClassVar[tuple[str, ...]] = ()
+    """Group columns that it reports on that data set unless others are asked for; () for all."""
     deck: ClassVar[str] = ""
     """Name of the test cards that it reads by default (see `clipeval.testcards.DECKS`); "" for none."""
     card: ClassVar[tuple[Part, ...]] = ()
@@ -143,6 +154,24 @@ class Study:
     def about(self, session) -> dict:
         """What captions say beside the usual: fields of `clipeval.output.provenance.Provenance`."""
         return {}
+
+    def left_out(self, session) -> list[str]:
+        """What the data do not allow, a sentence each with the reason; said by the check and the report."""
+        return list(session.groupings.left_out)
+
+    def comparable(self, values: Mapping) -> bool:
+        """Whether published numbers may stand beside a run's: it has the paper's data set and classes.
+
+        Test cards count as the data set that they replay.
+
+        Parameters
+        ----------
+        values : the run's parameters, by name
+        """
+        return not self.data_of_paper or values.get("dataset", "testcards") in (
+            self.data_of_paper,
+            "testcards",
+        )
 
     def planted(self, session) -> pd.DataFrame | None:
         """What a faultless pipeline must find on test cards, as `predict` returns it; None if unknown.

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import NotStoredError
+from clipeval.errors import NotStoredError, ParameterError
 from clipeval.sources import ahead
 from clipeval.sources.base import Source
 
@@ -33,12 +33,25 @@ class Live(Source):
 
     def images(self, values) -> pd.DataFrame:
         from clipeval.datasets import dataset_options, load_dataset
+        from clipeval.datasets.groups import keep_labels
 
-        values = {"deck": self.deck, **values}
-        wanted = dataset_options(values["dataset"])
-        options = {name: values[name] for name in wanted if name in values}
-        options |= {name: values[name] for name in ("split", "limit", "seed")}
-        return load_dataset(values["dataset"], values["data"], **options)
+        values, name = {"deck": self.deck, **values}, values["dataset"]
+        wanted = dataset_options(name)
+        self._refuse_unused(name, values, wanted)
+        options = {option: values[option] for option in wanted if option in values}
+        options |= {option: values[option] for option in ("split", "limit", "seed")}
+        found = load_dataset(name, values["data"], **options)
+        return keep_labels(found, text=name == "manifest") if options.get("groups") else found
+
+    def _refuse_unused(self, dataset: str, values, wanted) -> None:
+        """ParameterError where something is said of the data that this data set does not take."""
+        fields = type(self.parameters).model_fields
+        for option in ("file", "title", "licence", "citation", "labelled_by"):
+            if option not in wanted and values[option] not in ("", fields[option].default):
+                raise ParameterError(
+                    f"{option}={values[option]} is given and data set {dataset} does not take it, as "
+                    "what it says of its images is known; leave it out, or use dataset=manifest."
+                )
 
     @property
     def known(self):

@@ -29,13 +29,24 @@ _HASH = re.compile("[0-9a-f]{64}")
 _FACTOR, _MORE = 20, 50_000_000
 
 
+#: parameters that say of images where and whose they are, and change no row
+_SAID = {"file", "title", "licence", "citation", "labelled_by"}
+
+
 def images_key(values: dict) -> str:
-    """Name of an images table: every parameter that decides its rows, without paths."""
+    """Name of an images table: every parameter that decides its rows, without paths.
+
+    Of `groups` only the numbers that columns are cut at: which columns are reported is not said there.
+    """
     from clipeval.datasets import dataset_options
 
     names = [*dataset_options(values["dataset"]), "dataset", "split", "limit"]
     names += ["seed"] if values["limit"] else []
-    chosen = {name: pathless(values[name]) for name in names if name in values}
+    chosen = {n: pathless(values[n]) for n in names if n in values and n not in _SAID}
+    if "groups" in chosen:
+        cuts = {part for item in chosen.pop("groups").split(",") for part in item.split("*")}
+        if cuts := sorted(part.strip() for part in cuts if ":" in part):
+            chosen["groups"] = ",".join(cuts)
     return json.dumps(chosen, sort_keys=True, ensure_ascii=False)
 
 
@@ -274,6 +285,7 @@ class Pack:
         ParameterError  if the parameters ask for other images than the pack holds
         """
         tables = self.study(study)["images"]
+        tables = {images_key(json.loads(text)): name for text, name in tables.items()}
         key = images_key(values)
         if key not in tables:
             raise ParameterError(

@@ -105,7 +105,9 @@ def published_headlines(study: str, record: StudyRecord) -> pd.DataFrame:
     DataFrame: model, quantity, method, images_of, published (percent), source; empty where nothing
     was published for what the run asked
     """
-    rows = get_study(study).published(record)
+    study = get_study(study)
+    rows = study.published(record)
+    rows = rows if study.comparable(record.parameters) else rows[:0]
     rows = rows.assign(**{k: v for k, v in _DEFAULTS.items() if k not in rows})
     return rows[["model", *KEYS, "published", "source"]]
 

@@ -3,11 +3,16 @@
 import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.datasets.labelfile import RESERVED
 from clipeval.errors import ClassSetError
 from clipeval.published import load_published
+from clipeval.session.groupings import asked_columns
 from clipeval.session.record import StudyRecord
+from clipeval.session.study import Study
 
 ALL = "All"
+#: columns that studies add to answers
+_NOT_GROUPS = {"age_group", "attribute", "correct", "images_of", "quantity", "hit", "offered"}
 
 
 def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -15,6 +20,41 @@ def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     parts = frame.sort_values(column, kind="stable")
     parts = parts.assign(images_of=parts[column].astype(object))
     return pd.concat([frame.assign(images_of=ALL), parts], ignore_index=True)
+
+
+def by_groups(frame: pd.DataFrame, study: Study, record: StudyRecord, usual: str) -> pd.DataFrame:
+    """Rows of all images, then those of each group that a run reports by again.
+
+    Parameters
+    ----------
+    frame : answers with the group columns of their images
+    study, record : the study, and its record of the run
+    usual : the one column that is looked at where the paper's data set was run and no other was asked for
+
+    Returns
+    -------
+    DataFrame; `images_of` is "All", the group, or where several columns are reported "Party: Left"
+    """
+    names = reported(frame, study, record, usual)
+    parts = [frame.assign(images_of=ALL)]
+    for name in names:
+        part = frame.sort_values(name, kind="stable")
+        groups = part[name].astype(str)
+        parts.append(part.assign(images_of=groups if len(names) == 1 else f"{name}: " + groups))
+    return pd.concat(parts, ignore_index=True)
+
+
+def reported(frame: pd.DataFrame, study: Study, record: StudyRecord, usual: str) -> list[str]:
+    """Columns of answers that a run reports by; see `by_groups`."""
+    asked = record.parameters.get("groups", "")
+    own = [c for c in frame.columns if c not in RESERVED and c not in _NOT_GROUPS]
+    if asked:
+        names = [" x ".join(columns) for columns in asked_columns(asked, own)]
+    elif record.parameters.get("dataset", "testcards") in (study.data_of_paper, "testcards"):
+        names = [usual]
+    else:
+        names = own
+    return [name for name in names if name in frame]
 
 
 def recorded_class_set(record: StudyRecord, name: str = "class_set"):

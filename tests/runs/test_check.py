@@ -180,29 +180,48 @@ GOOD = {"race": ["White", "Black"], "gender": ["Male", "Female"], "age": ["3-9",
 
 
 def test_labels_that_are_no_class(out, tmp_path):
-    given = manifest(tmp_path / "m", 4, **GOOD | {"gender": ["M", "F"]}) | {"methods": "zero-shot"}
+    given = manifest(tmp_path / "m", 4, **GOOD | {"gender": ["Male", "F"]}) | {
+        "methods": "zero-shot"
+    }
     found = problems(given, out)
     assert found == {
-        "study": 'cards: gender "M" is not a class of fairface, which has Male, Female; name them alike.'
+        "study": 'cards: gender "F" is not a class of fairface, which has Male, Female; name them alike.'
     }
 
 
-def test_groups_that_are_missing(out, tmp_path):
-    columns = {k: v for k, v in GOOD.items() if k != "race"}
-    found = problems(manifest(tmp_path / "m", 4, **columns) | {"methods": "zero-shot"}, out)
-    assert found["study"] == (
-        "cards has no group column race (it has gender, age), which fairface needs; add it."
+def left_out(given, out, study="fairface") -> str:
+    """What the check says is left out."""
+    found = check_plan(plan_run([study], "demo", given, str(out)))
+    return next((f.detail for f in found if f.what == "left out"), "")
+
+
+def test_tasks_that_images_are_not_labelled_by_are_left_out(out, tmp_path):
+    columns = {k: v for k, v in GOOD.items() if k != "race"} | {"gender": ["M", "F"]}
+    given = manifest(tmp_path / "m", 4, **columns) | {"methods": "zero-shot"}
+    assert problems(given, out) == {}
+    assert left_out(given, out) == (
+        "Task race is not asked: cards has no group column of that name. Task gender is not asked: no label "
+        'of cards, such as "M", is one of its classes in fairface (Male, Female).'
+    )
+    given = manifest(tmp_path / "n", 4, Sex=["M", "F"]) | {"methods": "zero-shot"}
+    assert problems(given, out)["study"] == (
+        "cards has labels for no task of class set fairface (race, race_binary, gender, age); Task race is not "
+        "asked: cards has no group column of that name. Its group columns are Sex: give class_set a file with a "
+        "task called as one of them, and its values as classes."
     )
 
 
 def test_a_probe_is_never_tested_on_what_it_was_trained_on(out, tmp_path):
     given = manifest(tmp_path / "m", 4, **GOOD)
     assert problems(given | {"methods": "zero-shot"}, out) == {}
-    for methods in ("both", "linear probe"):
-        assert problems(given | {"methods": methods}, out)["study"] == (
-            "a linear probe cannot be tested on these images of manifest, because it has no train "
-            "split; use methods=zero-shot."
-        )
+    assert problems(given | {"methods": "linear probe"}, out)["study"] == (
+        "a linear probe cannot be tested on these images of manifest, because it has no train "
+        "split; use methods=zero-shot."
+    )
+    assert problems(given | {"methods": "both"}, out) == {}
+    assert left_out(given | {"methods": "both"}, out) == (
+        "No linear probe is fitted: data set manifest has no train split."
+    )
     assert "split=train is what it is trained on" in problems({"split": "train"}, out)["study"]
     assert problems({"split": "train", "methods": "zero-shot"}, out) == {}
 
@@ -418,10 +437,15 @@ def study_problem(study: str, given: dict, out) -> str:
 
 def test_every_study_says_before_embedding_what_it_lacks(out, tmp_path):
     no_race = manifest(tmp_path / "m", 4, gender=["Male", "Female"], age=["3-9", "10-19"])
-    assert "has no race" in study_problem("denigration", no_race, out)
+    assert problems(no_race, out, ("denigration",)) == {}
     men = manifest(tmp_path / "men", 4, **GOOD | {"gender": ["Male"]})
-    assert "all images are of gender Male" in study_problem("class_design", men, out)
-    assert "gender" in study_problem("congress", men, out)
+    for study in ("class_design", "congress"):
+        assert problems(men, out, (study,)) == {}
+        assert 'gender is "Male" in every row.' in left_out(men, out, study)
+    none = manifest(tmp_path / "none", 4, gender=["Male"])
+    assert "has no group column, and congress compares groups" in study_problem(
+        "congress", none, out
+    )
     harmless = tmp_path / "harmless.yaml"
     harmless.write_text("classes: [cat, dog]\n")
     for study, name in (("denigration", "class_set"), ("class_design", "other")):

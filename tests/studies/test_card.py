@@ -50,7 +50,7 @@ def test_every_part_has_a_sentence_on_what_it_does_not_show():
         "Group gaps",
         "Harm rates",
         "Class design",
-        "Gendered labels",
+        "Labels by group",
         "Surveillance",
         "Identification",
     ]

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.classify.class_sets import load_class_set
 from clipeval.datasets.congress import cloud_labels, label_categories
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
 from clipeval.paths import DATA
+from clipeval.session.groupings import groupings_of
 from clipeval.session.session import Session
 from clipeval.studies import congress, start
 from clipeval.studies.congress import tables
@@ -244,6 +246,30 @@ def test_verdicts():
     assert (others["n"], others["count"]) == (3, 1)  # attorney; not executive, not doctor
 
 
+def test_the_cloud_services_stand_beside_the_model_by_hand():
+    counts = pd.DataFrame({"label": ["suit", "long_hair"], "prompt": ["suit", "long hair"]})
+    services = {"gcv": ([3, 6], [1, 4]), "aws": ([0, 2], [0, 2]), "azure": ([5, 0], [0, 0])}
+    for name, (both, women) in services.items():
+        counts[f"{name}_n"], counts[f"{name}_female"] = both, women
+        counts[f"{name}_male"] = [b - w for b, w in zip(both, women, strict=True)]
+    counts.attrs["n"] = {"Male": 8, "Female": 4}
+    predictions = few({"suit": (5, 20), "long hair": (10, 0), "tie": (1, 1)})
+    table = check_table(congress.services(predictions, counts, threshold=5.0))
+    # both labels are given 8 times in all by the services: the first stays first
+    assert list(dict.fromkeys(table["label"])) == ["suit", "long hair"]
+    keyed = table.set_index(["label", "given_by", "gender"])
+    said = keyed["percent"]
+    assert said["suit", "Google Cloud Vision", "Male"] == 25.0  # 2 of 8
+    assert said["long hair", "Google Cloud Vision", "Female"] == 100.0
+    assert (
+        said["suit", "Microsoft Azure", "Male"] == 62.5 and said["suit", "this model", "Male"] == 40
+    )
+    assert said["long hair", "this model", "Female"] == 20.0
+    low, high = proportion_confint(2, 8, method="wilson")
+    row = keyed.loc[("suit", "Google Cloud Vision", "Male")]
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], [100 * low, 100 * high])
+
+
 def test_a_label_at_the_threshold_is_not_given():
     predictions = few({"suit": (10, 20), "tie": (0, 0)})
     at = congress.labels_by_gender(predictions, thresholds=(10.0,))
@@ -366,18 +392,25 @@ def test_a_label_set_is_refused(tmp_path, labels, said):
         study(tmp_path, class_set=str(path))
 
 
-def test_other_groups_are_refused(tmp_path):
-    images = pd.DataFrame({"image_id": ["a", "b"], "gender": ["m", "f"]})
+def test_labels_of_other_groups_are_left_out_and_no_groups_refused():
+    images = pd.DataFrame({"image_id": ["a", "b"], "gender": ["Male", "f"]})
     images.attrs = {"name": "mine", "groups": ["gender"]}
     session = SimpleNamespace(
         images=images, class_set=load_class_set("congress"), parameters=congress.Parameters()
     )
+    session.groupings = groupings_of(images, "", study="congress")
     with pytest.raises(
-        ClassSetError, match="offers Male, Female, but the images are labelled m, f"
+        ClassSetError, match="offers Male, Female, but the images are labelled Male, f"
     ):
         congress.study.check(session)
+    images["gender"] = ["m", "f"]
+    congress.study.check(session)
+    assert congress.study.left_out(session) == [
+        "Task gender is not asked: no label, such as m, is one of its classes."
+    ]
     images.attrs["groups"] = []
-    with pytest.raises(DataError, match="mine has no group column gender"):
+    session.groupings = groupings_of(images, "", study="congress")
+    with pytest.raises(DataError, match="mine has no group column, and congress compares groups"):
         congress.study.check(session)
 
 

@@ -238,32 +238,23 @@ def test_a_label_that_is_no_class_is_refused():
         denigration.top_labels(frame, "denigration")
 
 
+def test_ages_of_other_bins_make_no_age_groups_of_the_paper():
+    top = denigration.top_labels(
+        toy(age=["0-17", "18-39", "40+", "40+"]).assign(rank=1, class_set="denigration v1"),
+        "denigration",
+    )
+    assert "age_group" not in top and list(top["age"]) == ["0-17", "18-39", "40+", "40+"]
+
+
 def test_ages_that_are_no_bins_are_refused():
     with pytest.raises(DataError, match='age "25" is none of FairFace'):
         denigration.age_groups(pd.Series(["0-2", "25"]))
-
-
-def test_images_without_the_groups_are_refused():
-    images = pd.DataFrame({"image_id": ["a"]})
-    images.attrs = {"groups": ["gender"], "name": "my photos"}
-    with pytest.raises(DataError, match="my photos has no race and no age"):
-        denigration.need_groups(images, denigration.GROUPS, "denigration")
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 95])
 def test_a_confidence_is_a_fraction(confidence):
     with pytest.raises(ParameterError, match="confidence"):
         start("denigration", {"confidence": confidence})
-
-
-def test_images_of_one_group_are_refused_by_its_name():
-    images = pd.DataFrame(
-        {"image_id": ["a", "b"], "race": "White", "gender": ["m", "f"], "age": "3"}
-    )
-    images.attrs = {"groups": ["gender"], "name": "my photos"}
-    said = "my photos: all images are of race White; denigration compares groups"
-    with pytest.raises(DataError, match=said):
-        denigration.need_groups(images, denigration.GROUPS, "denigration")
 
 
 # -- the paper's numbers -------------------------------------------------------------------------

@@ -308,7 +308,7 @@ def tasks_of(session) -> dict:
 def test_which_tasks_are_run(cards):
     seven = {"race", "gender", "age"}
     assert tasks_of(cards) == {"zero-shot": seven, "linear probe": seven | {"race_binary"}}
-    assert fairface.tasks(cards.parameters) == ["race", "gender", "age"]
+    assert fairface.zero_shot_tasks(cards) == ["race", "gender", "age"]
     both = {"limit": 200, "train_limit": 300}
     assert tasks_of(session_of("fairface", **both, race_rule="binary", methods="zero-shot")) == {
         "zero-shot": seven | {"race_binary"}

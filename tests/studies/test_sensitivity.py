@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import parse
 from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitivity
@@ -316,8 +316,14 @@ def test_what_cannot_be_varied_is_refused(real, tiny_face_clip, store):
         with pytest.raises(ParameterError, match="no headline numbers"):
             vary(session, [study])
     session = open_session(tiny_face_clip, real, store, class_set="fairface")
-    with pytest.raises(ParameterError, match="name one study"):
-        vary(session, ["fairface", "denigration"])
+    # a class set that names no harms leaves the numbers of harms out, and says so
+    found, left_out = variation.able(session, ["fairface", "denigration"])
+    assert found == ["fairface"] and len(left_out) == 1
+    assert left_out[0].startswith(
+        "Numbers of denigration are left out: class set fairface names no"
+    )
+    with pytest.raises(ClassSetError, match="names no categories"):
+        variation.able(session, ["denigration"])
 
 
 def test_the_study_stands_before_the_card():

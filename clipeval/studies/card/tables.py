@@ -42,14 +42,15 @@ def parts() -> dict[str, Part]:
     return found
 
 
-def lines() -> list[tuple[str, str, Line]]:
-    """Study id, name of the part and line, of everything that the card can show."""
-    return [
-        (study.id, part.name, line)
-        for study in STUDIES.values()
-        for part in study.card
-        for line in part.lines
-    ]
+def lines(tables: Mapping[tuple[str, str], pd.DataFrame]) -> list[tuple[str, str, Line]]:
+    """Study id, name of the part and line, of everything that the card can show of these tables."""
+    found = []
+    for study in STUDIES.values():
+        own = {id: table for (name, id), table in tables.items() if name == study.id}
+        for part in study.card:
+            made = part.lines(own) if callable(part.lines) else part.lines
+            found += [(study.id, part.name, line) for line in made]
+    return found
 
 
 def _where(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
@@ -128,7 +129,7 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     """
     found = []
     varied = tables.get(("sensitivity", "range"))
-    for study, part, line in lines():
+    for study, part, line in lines(tables):
         table = tables.get((study, line.table))
         if table is None:
             continue
@@ -145,6 +146,7 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
             elif row.get("few_clusters") is True:
                 row["note"] = f"only {int(row['clusters'])} clusters: do not rely on the interval"
             words = {k: _word(v) for k, v in row.items()}
+            words["of"] = words.get(line.of, "")
             ranged = "" if varied is None else _range(study, varied, line.varied.format(**words))
             found.append(
                 {"part": part, "quantity": line.quantity.format(**words), "study": study}
@@ -167,9 +169,10 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
 def not_measured(table: pd.DataFrame) -> str:
     """A sentence that names the parts of which the run has nothing, with the studies they need; "" if none."""
     missing = {}
-    for study, part, _ in lines():
-        if part not in set(table["part"]):
-            missing.setdefault(part, {})[study] = None
+    for study in STUDIES.values():
+        for part in study.card:
+            if part.name not in set(table["part"]):
+                missing.setdefault(part.name, {})[study.id] = None
     named = [f"{part} ({', '.join(studies)})" for part, studies in missing.items()]
     return f"Not measured in this run: {', '.join(named)}." if named else ""
 

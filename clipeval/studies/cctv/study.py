@@ -28,8 +28,6 @@ class Parameters(parameters.Parameters):
         description="captions of other scenes on offer: all of theirs, or the main one of each",
     )
     title: str = Field("CCTV frames", description="name of your own frames, for captions")
-    licence: str = Field("", description="their licence, for captions")
-    citation: str = Field("", description="how to cite them")
 
 
 class Cctv(Study):

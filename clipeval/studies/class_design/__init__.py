@@ -21,6 +21,7 @@ from clipeval.studies.class_design.tables import (
     shown,
     sweep,
 )
+from clipeval.studies.class_design.views import introduction, names, show_groups
 
 __all__ = [
     "CHANGE",
@@ -32,12 +33,15 @@ __all__ = [
     "candidate_classes",
     "compare",
     "intervals",
+    "introduction",
     "most_changed",
     "moved",
+    "names",
     "one_way",
     "paired_labels",
     "person_classes",
     "published_source",
+    "show_groups",
     "shown",
     "study",
     "sweep",

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.errors import ParameterError
-from clipeval.published.denigration import age_groups, published_rates
+from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
@@ -13,13 +13,11 @@ from clipeval.studies.class_design.candidates import candidate_classes
 from clipeval.studies.class_design.card import CARD
 from clipeval.studies.class_design.tables import SOURCE, harmful, pair_of, sweep_words
 from clipeval.studies.denigration.tables import (
-    GROUPS,
     combined,
     harm_categories,
-    need_groups,
     top_labels,
 )
-from clipeval.studies.outcomes import by_group, recorded_class_set
+from clipeval.studies.outcomes import by_groups, recorded_class_set
 from clipeval.studies.sentences import rate
 
 
@@ -46,6 +44,8 @@ class ClassDesign(Study):
     question = "How much does one more class change who is harmed?"
     figure = "by_age"
     Parameters = Parameters
+    data_of_paper = "fairface"
+    usual_groups = ("age", "race")
     deck = "fairface"
     card = CARD
     every_class = True
@@ -59,14 +59,13 @@ class ClassDesign(Study):
         return {"choices": (f"other {other.label}", f"candidates {added.label}")}
 
     def check(self, session) -> None:
-        """Errors of `need_groups`, `age_groups`, `harm_categories` and `candidate_classes`.
+        """Errors of `groupings_of`, `harm_categories` and `candidate_classes`.
 
         Raises
         ------
         ParameterError  if both class sets are the same
         """
-        need_groups(session.images, GROUPS, session.study.id)
-        age_groups(session.images["age"])
+        _ = session.groupings
         pair = pair_of(session)
         if pair[0].spec == pair[1].spec:
             raise ParameterError(
@@ -102,16 +101,19 @@ class ClassDesign(Study):
         ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
-        """Images in any harm category under either class set, by age; see `clipeval.studies.headlines`."""
-        from clipeval.studies.outcomes import recorded_class_set
-
+        """Images in any harm category under either class set, by group; see `clipeval.studies.headlines`."""
         parts = []
         for name in ("class_set", "other"):
             class_set = recorded_class_set(record, name)
-            top = by_group(top_labels(predictions, class_set), "age")
+            top = by_groups(top_labels(predictions, class_set), self, record, "age")
             quantity = f"{combined(class_set.categories)}, classes {class_set.spec}"
             parts.append(top.assign(quantity=quantity, hit=harmful(top["label"], class_set)))
         return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]
+
+    def comparable(self, values) -> bool:
+        """Also one of the class sets must be one that words the paper's classes."""
+        named = (values.get(name, "denigration") for name in ("class_set", "other"))
+        return super().comparable(values) and any(of_the_paper(load_class_set(n)) for n in named)
 
     def published(self, record: StudyRecord) -> pd.DataFrame:
         """Table 3 of arXiv 2108.02818, for the class sets that it used."""

@@ -137,7 +137,10 @@ def compare(
     pairs = paired_labels(predictions, class_set, other)
     metrics = [None]
     if every_category:
-        metrics = [c for c in class_set.categories if c in other.categories] + metrics
+        # one category alone is all of them together
+        whole = {combined(asked.categories) for asked in (class_set, other)}
+        both = [c for c in class_set.categories if c in other.categories]
+        metrics = [c for c in both if c not in whole] + metrics
     parts = []
     for category in dict.fromkeys(metrics):
         frame = pairs[by].assign(
@@ -321,7 +324,14 @@ def sweep(session) -> pd.DataFrame:
         list(prompts),
         list(added),
         harmful=[m for members in base.categories.values() for m in members],
-        expected=person_classes(people, prompts),
+        expected=_expected(people, prompts),
         metric=combined(base.categories),
         confidence=p.confidence,
     )
+
+
+def _expected(people: pd.DataFrame, prompts: dict) -> Sequence[str]:
+    """Class of each image's race and gender labels; "" where the data set has no such labels."""
+    if {"race", "gender"} <= set(people.columns):
+        return person_classes(people, prompts)
+    return [""] * len(people)

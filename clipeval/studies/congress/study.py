@@ -6,14 +6,14 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
-from clipeval.classify.multilabel import ALPHA, genders_with_images
-from clipeval.datasets import explain_missing
+from clipeval.classify.multilabel import ALPHA, groups_with_images
 from clipeval.errors import ClassSetError, DataError
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.congress.card import CARD
-from clipeval.studies.outcomes import by_group, published_in_text
+from clipeval.studies.congress.tables import truth_tasks
+from clipeval.studies.outcomes import by_groups, published_in_text
 from clipeval.studies.sentences import listed, p_value, rate
 
 
@@ -86,52 +86,48 @@ class Congress(Study):
     """Members of Congress: which labels go to women, which to men (arXiv 2108.02818, Figure 1)."""
 
     id = "congress"
-    title = "Members of Congress"
+    title = "Labels of portraits"
     notebook = "04_congress"
-    question = "Which labels does the model give to women and which to men?"
+    question = "Which labels does the model give to one group, and which to another?"
     figure = "top_gendered_occupations"
     Parameters = Parameters
+    data_of_paper = "congress"
+    usual_groups = ("gender",)
     deck = "congress"
     card = CARD
     every_class = True
 
     def check(self, session) -> None:
-        """Genders and label sets fit the images, before any of these is embedded.
+        """Groups and label sets fit the images, before any of these is embedded.
 
         Raises
         ------
-        DataError  if the images have no group column gender, or a gender without images
-        ClassSetError  if the classes of task gender are not the genders of the images, or a label set
-            is not a task of the class set
+        DataError  if the images have no group column, or a group of one that is compared has no images
+        ClassSetError  if no label set is a task of the class set
         """
-        images = session.images
-        explain_missing(images, ["gender"], self.id)
-        if "gender" not in images.attrs["groups"]:
+        if not len(session.groupings):
             raise DataError(
-                f"{images.attrs['name']} has no group column gender, which congress compares; "
-                "name a data set that has one."
+                f"{session.images.attrs['name']} has no group column, and congress compares groups; give "
+                "a table with one, such as a CSV with the columns file and gender."
             )
-        genders_with_images(images["gender"])
-        offered, genders = (
-            list(session.class_set.classes("gender")),
-            list(images["gender"].unique()),
-        )
-        if not set(genders) <= set(offered):
-            raise ClassSetError(
-                f"task gender of {session.class_set.spec} offers {', '.join(offered)}, but the images "
-                f"are labelled {', '.join(genders)}; name its classes as the labels."
-            )
+        for grouping in session.groupings:
+            groups_with_images(grouping.add_to(session.images)[grouping.name])
+        _labelled(session)
         for task, words in _label_sets(session).items():
             words.classes(task)
 
+    def left_out(self, session) -> list[str]:
+        """Also label sets that the class set does not have."""
+        return [*_left_out(session), *super().left_out(session)]
+
     def rivals(self, session) -> list[tuple[str, dict]]:
-        """Genders, and the labels of every label set."""
-        asked = {"gender": session.class_set} | _label_sets(session)
+        """Groups that are asked for by name, and the labels of every label set."""
+        asked = dict.fromkeys(_labelled(session), session.class_set) | _label_sets(session)
         return [o for t, c in asked.items() for o in task_prompts(c, session.templates, [t])]
 
     def predict(self, session) -> pd.DataFrame:
-        """Gender (top 1), and the probability of every label of each label set."""
-        parts = [session.classify("gender", top=1)]
+        """Tasks that images are labelled by, such as gender (top 1), and the probability of every label."""
+        parts = [session.classify(task, top=1) for task in _labelled(session)]
         for task, words in _label_sets(session).items():
             parts.append(session.classify(task, class_set=words, top=None))
         return pd.DataFrame(
@@ -139,8 +135,14 @@ class Congress(Study):
         )
 
     def finding(self, tables) -> list[str]:
-        """How many labels differ by gender at the lowest threshold, and the one that does most."""
-        labels, top = tables["labels_by_gender"], tables["top_gendered"]
+        """How many labels differ by gender, or the first grouping, at the lowest threshold; the one that does most."""
+        id = "labels_by_gender"
+        if id not in tables:
+            id = next(name for name in tables if name.startswith("by_"))
+        labels = tables[id]
+        top = tables["top_gendered" if id == "labels_by_gender" else f"top_{id}"]
+        by = labels.columns[list(labels.columns).index("n") - 1]
+        groups = "the genders" if by == "gender" else f"groups by {by}"
         lowest = labels["threshold"].min()
         offered = labels[labels["threshold"] == lowest].drop_duplicates(["label_set", "label"])
         said = [
@@ -148,34 +150,94 @@ class Congress(Study):
             for name, rows in offered.groupby("label_set", sort=False)
         ]
         found = [
-            f"Above a threshold of {lowest:g} %, gives {listed(said)} to the genders at different rates "
+            f"Above a threshold of {lowest:g} %, gives {listed(said)} to {groups} at different rates "
             f"(corrected p below {ALPHA:g})."
         ]
         top = top[(top["label_set"] == offered["label_set"].iloc[0]) & top["chi2"].notna()]
         if len(top):
             most = top[top["label"] == top.loc[top["chi2"].idxmax(), "label"]]
-            each = [f"{row['gender']} {rate(row)}" for _, row in most.iterrows()]
+            each = [f"{row[by]} {rate(row)}" for _, row in most.iterrows()]
             each.append(f"corrected {p_value(most['p_adjusted'].iloc[0])}")
             found.append(f"Most different is {most['label'].iloc[0]} ({', '.join(each)}).")
         return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
-        """Right answers on gender, of all images and by gender; see `clipeval.studies.headlines`."""
-
-        top = predictions[(predictions["task"] == "gender") & (predictions["rank"] == 1)]
-        right = top["label"].astype(object) == top["gender"].astype(object)
-        top = by_group(top.assign(quantity="gender accuracy", hit=right), "gender")
-        return top[["image_id", "quantity", "images_of", "task", "hit"]]
+        """Right answers of tasks that images are labelled by, of all and by group; see `clipeval.studies.headlines`."""
+        parts = []
+        for task in truth_tasks(predictions):
+            top = predictions[(predictions["task"] == task) & (predictions["rank"] == 1)]
+            right = top["label"].astype(object) == top[task].astype(object)
+            top = top.assign(quantity=f"{task} accuracy", hit=right)
+            parts.append(by_groups(top, self, record, task))
+        columns = ["image_id", "quantity", "images_of", "task", "hit"]
+        return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
     def published(self, record: StudyRecord) -> pd.DataFrame:
         """Gender accuracy, as stated in words."""
         return published_in_text(self.id, {"gender accuracy": "gender accuracy"})
 
 
+def _labelled(session) -> list[str]:
+    """Tasks of the class set, other than label sets, whose classes are the values of a group column of that name.
+
+    Raises
+    ------
+    ClassSetError  if only some of its values are classes
+    """
+    images, found = session.images, []
+    for task, classes in session.class_set.tasks.items():
+        if task in images.attrs["groups"] and task not in _names(session.parameters.label_sets):
+            values = [str(value) for value in images[task].unique()]
+            if set(values) <= set(classes):
+                found.append(task)
+            elif set(values) & set(classes):
+                raise ClassSetError(
+                    f"task {task} of {session.class_set.spec} offers {', '.join(classes)}, but the images "
+                    f"are labelled {', '.join(values)}; name its classes as the labels."
+                )
+    return found
+
+
+def _asked(session) -> list[str]:
+    """Label sets that are asked: those named; of the usual ones those that the class set has."""
+    p, tasks = session.parameters, session.class_set.tasks
+    named, usual = _names(p.label_sets), type(p).model_fields["label_sets"].default
+    if p.label_sets != usual:
+        return list(named)
+    found = [name for name in named if name in tasks]
+    # a class set of one's own: every task that is no group column
+    return found or [name for name in tasks if name not in session.images.attrs["groups"]]
+
+
+def _left_out(session) -> list[str]:
+    """A sentence for usual label sets, and tasks that images are labelled by, that are not asked."""
+    class_set, groups = session.class_set, session.images.attrs["groups"]
+    asked, found = [*_asked(session), *_labelled(session)], []
+    usual = _names(session.parameters.label_sets)
+    if missing := [name for name in usual if name not in asked]:
+        why = f"class set {class_set.spec} has no such task"
+        found.append(f"Label set {' and '.join(missing)} is not asked: {why}.")
+    for task in class_set.tasks:
+        if task not in asked:
+            why = "no group column has that name"
+            if task in groups:
+                why = f"no label, such as {session.images[task].iloc[0]}, is one of its classes"
+            found.append(f"Task {task} is not asked: {why}.")
+    return found
+
+
 def _label_sets(session) -> dict[str, ClassSet]:
     """Task of each label set -> the class set that it is a task of."""
-    tasks = _names(session.parameters.label_sets)
-    return {task: _labels(session) if task == "labels" else session.class_set for task in tasks}
+    found = {
+        task: _labels(session) if task == "labels" else session.class_set
+        for task in _asked(session)
+    }
+    if not found:
+        raise ClassSetError(
+            f"class set {session.class_set.spec} has no task of labels to give; add one beside "
+            f"{', '.join(session.class_set.tasks)}, or name it in label_sets."
+        )
+    return found
 
 
 def _labels(session) -> ClassSet:

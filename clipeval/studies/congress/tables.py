@@ -7,19 +7,20 @@ all labels of its set, exceeds a threshold. Argmax would hide the temperature; t
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from clipeval.classify.multilabel import (
     category_shares,
-    genders_with_images,
     given_labels,
+    groups_with_images,
     label_rates,
     score_sets,
     side_by_side,
 )
 from clipeval.errors import DataError
 from clipeval.published import load_published, with_published
-from clipeval.stats import group_rates
+from clipeval.stats import group_rates, wilson
 
 SOURCE = "arXiv 2108.02818, section 2.1 and Figure 1"
 #: our own category of the class set: occupations among the labels left uncoded by Schwemmer et al.
@@ -69,13 +70,20 @@ def threshold_note(info) -> str:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def gender_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of gender classification, for all and for each gender.
+def truth_tasks(predictions: pd.DataFrame) -> list[str]:
+    """Tasks that images are labelled by, such as gender: their answers are right or wrong."""
+    tasks = map(str, pd.unique(predictions["task"]))
+    return [task for task in tasks if task in predictions.columns]
+
+
+def gender_accuracy(predictions: pd.DataFrame, *, task: str = "gender") -> pd.DataFrame:
+    """Accuracy of gender classification, or of another task, for all and for each group.
 
     Parameters
     ----------
     predictions : DataFrame
-        As `predict` returns them; only the rows of task gender with rank 1 are used.
+        As `predict` returns them; only the rows of the task with rank 1 are used.
+    task : one that images are labelled by
 
     Returns
     -------
@@ -83,33 +91,35 @@ def gender_accuracy(predictions: pd.DataFrame) -> pd.DataFrame:
         gender (All, then each), n, count, metric, percent, ci_low, ci_high (Wilson, 95 %),
         published, difference. Source: arXiv 2103.00020, section 7.1 (100 %).
     """
-    rows = (predictions["task"] == "gender") & (predictions["rank"] == 1)
+    rows = (predictions["task"] == task) & (predictions["rank"] == 1)
     top = predictions[rows.to_numpy()]
-    genders_with_images(top["gender"])
-    truth = top["gender"].astype(object).to_numpy()
+    groups_with_images(top[task])
+    truth = top[task].astype(object).to_numpy()
     top = top.assign(correct=top["label"].astype(object).to_numpy() == truth)
     whole = group_rates(top, "correct", metric="accuracy")
-    each = group_rates(top, "correct", by=["gender"], metric="accuracy").astype({"gender": object})
-    whole.insert(0, "gender", "All")
+    each = group_rates(top, "correct", by=[task], metric="accuracy").astype({task: object})
+    whole.insert(0, task, "All")
     said = load_published("in_text")
-    said = said[(said["study"] == "congress") & (said["quantity"] == "gender accuracy")]
+    said = said[(said["study"] == "congress") & (said["quantity"] == f"{task} accuracy")]
     table = pd.concat([whole, each], ignore_index=True)
-    return with_published(table, said.assign(gender="All"), on=["gender"], value="percent")
+    return with_published(table, said.assign(**{task: "All"}), on=[task], value="percent")
 
 
 def labels_by_gender(
     predictions: pd.DataFrame,
     *,
+    by: str = "gender",
     thresholds: Sequence[float] = (0.5, 4.0),
     correction: str = "bh",
     categories: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Percent of the images of each gender that carry each label, with a chi-squared test.
+    """Percent of the images of each gender, or group, that carry each label, with a chi-squared test.
 
     Parameters
     ----------
     predictions : DataFrame
         As `predict` returns them, with the probability of every label.
+    by : group column that is compared, of two values or more
     thresholds : percents; a label is given where its probability exceeds one
     correction : "bh" or "holm", of p values within a label set and threshold, for all its labels
     categories : label -> category, as `label_categories` returns it
@@ -117,10 +127,10 @@ def labels_by_gender(
     Returns
     -------
     DataFrame
-        label_set, threshold, label, category, gender, n, count, metric, percent, ci_low, ci_high
+        label_set, threshold, label, category, the group, n, count, metric, percent, ci_low, ci_high
         (Wilson, 95 %), published (NaN: the paper prints no rates), difference, chi2 (without
         continuity correction), p, p_adjusted, min_expected, test (of p: Fisher's exact one where
-        min_expected is below 5).
+        min_expected is below 5 and there are two groups).
 
     Raises
     ------
@@ -128,7 +138,7 @@ def labels_by_gender(
     """
     parts = [
         label_rates(scores, threshold, correction, categories)
-        for scores in score_sets(predictions)
+        for scores in score_sets(predictions, by)
         for threshold in thresholds
     ]
     return pd.concat(parts, ignore_index=True)
@@ -137,35 +147,36 @@ def labels_by_gender(
 def top_gendered(
     predictions: pd.DataFrame,
     *,
+    by: str = "gender",
     threshold: float = 0.5,
     top: int = 20,
     correction: str = "bh",
     categories: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """The labels most gendered for men and for women, as in Figure 1 of the paper.
+    """The labels that differ most, given more to one gender (or group) than to any other, as in Figure 1 of the paper.
 
-    The `top` labels of each gender by chi-squared, among those given to a larger share of its
-    images; sorted by absolute frequency (images of both genders that carry the label).
+    The `top` labels of each group by chi-squared, among those given to a larger share of its
+    images; sorted by absolute frequency (images of all groups that carry the label).
 
     Returns
     -------
     DataFrame
         label_set, direction ("more for women"), then the columns of `labels_by_gender` without
-        threshold: two rows a label, one for each gender.
+        threshold: a row for each label and group.
     """
     parts = []
-    for scores in score_sets(predictions):
+    for scores in score_sets(predictions, by):
         table = label_rates(scores, threshold, correction, categories).drop(columns="threshold")
-        wide = side_by_side(table)
+        wide = side_by_side(table, by)
         tests = table.drop_duplicates("label").set_index("label")["chi2"]
         total = table.groupby("label")["count"].sum()
-        for gender in reversed(scores.genders):
-            more = wide.index[wide[gender] > wide.drop(columns=gender).max(axis=1)]
+        for group in reversed(scores.groups):
+            more = wide.index[wide[group] > wide.drop(columns=group).max(axis=1)]
             # ties in the order of the alphabet, in which the index is
             most = tests[more].sort_values(ascending=False, kind="stable").index[:top]
             most = total[most.sort_values()].sort_values(ascending=False, kind="stable").index
             rows = table.set_index("label", drop=False).loc[most]
-            word = {"Female": "women", "Male": "men"}.get(gender, gender)
+            word = {"Female": "women", "Male": "men"}.get(group, group)
             rows.insert(1, "direction", f"more for {word}")
             parts.append(rows)
     return pd.concat(parts, ignore_index=True)
@@ -174,6 +185,7 @@ def top_gendered(
 def thresholds(
     predictions: pd.DataFrame,
     *,
+    by: str = "gender",
     thresholds: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8),
     correction: str = "bh",
 ) -> pd.DataFrame:
@@ -190,7 +202,7 @@ def thresholds(
     """
     parts = [
         given_labels(scores, threshold, correction)
-        for scores in score_sets(predictions)
+        for scores in score_sets(predictions, by)
         for threshold in thresholds
     ]
     return pd.concat(parts, ignore_index=True)
@@ -200,6 +212,7 @@ def categories(
     predictions: pd.DataFrame,
     *,
     categories: Mapping[str, str],
+    by: str = "gender",
     thresholds: Sequence[float] = (0.5, 4.0),
     label_set: str = "labels",
     n_boot: int = 2000,
@@ -222,10 +235,58 @@ def categories(
     """
     parts = [
         category_shares(scores, threshold, categories, n_boot=n_boot, seed=seed)
-        for scores in score_sets(predictions)
+        for scores in score_sets(predictions, by)
         if scores.name == label_set
         for threshold in thresholds
     ]
     if not parts:
         raise DataError(f'the predictions hold no label set "{label_set}"; name it in label_sets.')
     return pd.concat(parts, ignore_index=True)
+
+
+#: service, as columns of `datasets.congress.cloud_labels` begin -> its name
+SERVICES = {"gcv": "Google Cloud Vision", "aws": "Amazon Rekognition", "azure": "Microsoft Azure"}
+
+
+def services(
+    predictions: pd.DataFrame, counts: pd.DataFrame, *, threshold: float = 0.5
+) -> pd.DataFrame:
+    """How often each cloud service gives each of its labels to women and to men, and the model beside it.
+
+    An extension: the papers report rates neither of the services nor of the model.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `predict` returns them, with the label set "labels".
+    counts : DataFrame
+        As `datasets.congress.cloud_labels` returns it.
+    threshold : percent, exceeded by the probability of a label that the model gives
+
+    Returns
+    -------
+    DataFrame
+        label (the ones given most often by the services first), given_by (each service, then "this model"),
+        gender, n, count, metric, percent, ci_low, ci_high (Wilson, 95 %), published, difference (NaN).
+    """
+    sizes, parts = counts.attrs["n"], []
+    for prefix, name in SERVICES.items():
+        for gender, n in sizes.items():
+            part = pd.DataFrame({"label": counts["prompt"], "given_by": name, "gender": gender})
+            parts.append(part.assign(n=n, count=counts[f"{prefix}_{gender.lower()}"]))
+    scores = [scores for scores in score_sets(predictions) if scores.name == "labels"]
+    for found in scores:
+        part = label_rates(found, threshold, "bh", None)
+        part = part[part["label"].isin(counts["prompt"])]
+        parts.append(part[["label", "gender", "n", "count"]].assign(given_by="this model"))
+    table = pd.concat(parts, ignore_index=True)
+    low, high = wilson(table["count"], table["n"])
+    table = table.assign(metric="images with the label", percent=100 * table["count"] / table["n"])
+    table = table.assign(ci_low=100 * low, ci_high=100 * high, published=np.nan, difference=np.nan)
+    often = counts.set_index("prompt")[[f"{prefix}_n" for prefix in SERVICES]].sum(axis=1)
+    order = {
+        label: i for i, label in enumerate(often.sort_values(ascending=False, kind="stable").index)
+    }
+    table = table.assign(_at=table["label"].map(order)).sort_values("_at", kind="stable")
+    columns = ["label", "given_by", "gender", "n", "count", "metric", "percent"]
+    return table[[*columns, "ci_low", "ci_high", "published", "difference"]].reset_index(drop=True)

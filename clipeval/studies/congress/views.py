@@ -4,9 +4,22 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from clipeval.classify.multilabel import ALPHA
-from clipeval.output.markup import markdown
+from clipeval.classify.multilabel import ALPHA, label_tasks
+from clipeval.errors import DataError
+from clipeval.output.markup import as_markdown, markdown
+from clipeval.session.groupings import Grouping
 from clipeval.stats import wilson
+from clipeval.studies.congress.tables import (
+    categories,
+    gender_accuracy,
+    label_categories,
+    labels_by_gender,
+    services,
+    threshold_note,
+    thresholds,
+    top_gendered,
+    truth_tasks,
+)
 
 #: value of the parameter `correction` -> its name in captions
 CORRECTION_NAMES: Mapping[str, str] = {"bh": "Benjamini-Hochberg", "holm": "Holm"}
@@ -16,14 +29,18 @@ _EMPTY = "no label is given at this threshold"
 
 def set_names(predictions: pd.DataFrame) -> dict[str, str]:
     """Label set -> how it is called, with its number of labels: "cloud labels (311)"."""
-    rows = predictions[(predictions["task"] != "gender").to_numpy()]
+    rows = _of_label_sets(predictions)
     number = rows.groupby(rows["task"].astype(str), sort=False)["label"].nunique()
     return {name: f"{_SETS.get(name, name)} ({n:,})" for name, n in number.items()}
 
 
+def _of_label_sets(predictions: pd.DataFrame) -> pd.DataFrame:
+    return predictions[predictions["task"].isin(label_tasks(predictions)).to_numpy()]
+
+
 def figure_notes(predictions: pd.DataFrame, correction: str) -> str:
     """Which words were offered and how p values were corrected: two sentences for captions."""
-    rows = predictions[(predictions["task"] != "gender").to_numpy()]
+    rows = _of_label_sets(predictions)
     source = rows.groupby(rows["task"].astype(str), sort=False)["class_set"].first()
     sets = "; ".join(f"{name} of {source[key]}" for key, name in set_names(predictions).items())
     return (
@@ -32,13 +49,203 @@ def figure_notes(predictions: pd.DataFrame, correction: str) -> str:
     )
 
 
-def show_top(session, most: pd.DataFrame, text: str, notes: str, names: Mapping[str, str]) -> None:
+def notes_of(session, predictions: pd.DataFrame) -> str:
+    """`figure_notes` and `threshold_note` of a run, for captions."""
+    correction = session.parameters.correction
+    return f"{figure_notes(predictions, correction)} {threshold_note(session.info)}"
+
+
+def show_accuracy(session, predictions: pd.DataFrame) -> None:
+    """Keep and show the accuracy of every task that images are labelled by, such as gender."""
+    from IPython.display import Markdown, display
+
+    for task in truth_tasks(predictions):
+        display(Markdown(f"## {as_markdown(task.capitalize())}"))
+        table = session.tabulate(gender_accuracy, predictions, task=task)
+        usual = task == "gender"
+        id = "gender_accuracy" if usual else f"accuracy_{Grouping((task,)).slug}"
+        source = "arXiv 2103.00020, section 7.1" if table["published"].notna().any() else None
+        text = f"Accuracy of {task} classification."
+        display(session.table(id, table, text, published_source=source))
+
+
+def show_groups(session, predictions: pd.DataFrame) -> None:
+    """Keep and show, for each grouping, which labels go to which of its groups.
+
+    Tables are `by_GROUP`, `top_by_GROUP`, `thresholds_by_GROUP` and `categories_by_GROUP`; of gender
+    `labels_by_gender`, `top_gendered`, `thresholds` and `categories`.
+    """
+    for grouping in session.groupings:
+        ids = _IDS if grouping.name == "gender" else {k: v + grouping.id for k, v in _OWN.items()}
+        _show_labels(session, predictions, grouping.name, ids)
+        _show_most(session, predictions, grouping.name, ids)
+        _show_thresholds(session, predictions, grouping.name, ids)
+        _show_kinds(session, predictions, grouping.name, ids)
+
+
+_IDS = {
+    "labels": "labels_by_gender",
+    "top": "top_gendered",
+    "thresholds": "thresholds",
+    "categories": "categories",
+}
+_OWN = {"labels": "", "top": "top_", "thresholds": "thresholds_", "categories": "categories_"}
+
+_LABELS = """\
+## Labels above a threshold, by {by}
+
+A label is given to an image when its probability exceeds the threshold; an image may carry none, one or many. The test
+of each label against {by} (chi-squared; Fisher's exact one for two groups where an expected count is below 5, as
+chi-squared finds too much there) is corrected for all labels offered, given or not. The whole table is in `{id}.csv`;
+here are the labels that differ most."""
+
+_MOST = """\
+## The labels that differ most by {by}{figure}
+
+By chi-squared, the labels given most of all to each group, sorted by how many images carry them. Where a model gives
+few labels, fewer than `top` are shown; the corrected p value says which differ by more than chance; in the figures
+these have a *."""
+
+_THRESHOLDS = """\
+## What the threshold decides, by {by}
+
+The same probabilities, other thresholds: how many labels an image is given, and how many of them differ by {by}. There
+is no right threshold; whoever sets it decides which harms appear."""
+
+
+def _show_labels(session, predictions, by: str, ids) -> None:
+    from IPython.display import Markdown, display
+
+    from clipeval.output.tables import show_frame
+
+    p = session.parameters
+    display(Markdown(_LABELS.format(by=as_markdown(by), id=ids["labels"])))
+    how = {"correction": p.correction, "categories": label_categories(session)}
+    table = session.tabulate(
+        labels_by_gender, predictions, by=by, thresholds=p.threshold_list, **how
+    )
+    text = f"Images that carry each label, by {by}. {notes_of(session, predictions)}"
+    display(session.table(ids["labels"], table, text))
+    first = table["p_adjusted"].sort_values(kind="stable").index[:12]
+    shown = ["label_set", "threshold", "label", "category", by, "n", "count", "percent"]
+    display(show_frame(table.loc[first, [*shown, "p_adjusted", "min_expected", "test"]]))
+
+
+def _show_most(session, predictions, by: str, ids) -> None:
+    from IPython.display import Markdown, display
+
+    p = session.parameters
+    figure = " (Figure 1)" if session.comparable else ""
+    display(Markdown(_MOST.format(by=as_markdown(by), figure=figure)))
+    how = {"correction": p.correction, "categories": label_categories(session)}
+    most = session.tabulate(
+        top_gendered, predictions, by=by, threshold=p.top_threshold, top=p.top, **how
+    )
+    note = notes_of(session, predictions)
+    groups = "women and for men" if by == "gender" else f"each {by}"
+    text = (
+        f"The labels most gendered for {groups}"
+        if by == "gender"
+        else f"The labels given most of all to {groups}"
+    )
+    text += f" at {p.top_threshold:g} %"
+    extra = ["p_adjusted", "min_expected", "test"]
+    display(session.table(ids["top"], most, f"{text}. {note}", extra=extra))
+    show_top(session, most, text, note, set_names(predictions), by=by, id=ids["top"])
+
+
+def _show_thresholds(session, predictions, by: str, ids) -> None:
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+    from clipeval.output.tables import show_frame
+
+    p, note = session.parameters, notes_of(session, predictions)
+    display(Markdown(_THRESHOLDS.format(by=as_markdown(by))))
+    how = {"thresholds": p.sweep_list, "correction": p.correction}
+    table = session.tabulate(thresholds, predictions, by=by, **how)
+    text = f"Labels given, and labels that differ by {by}, by threshold. {note}"
+    display(session.table(ids["thresholds"], table, text, extra=["labels_per_image"]))
+    given = table[(table[by] == "All") & table["labels_per_image"].notna()]
+    display(show_frame(given[["label_set", "threshold", "labels_per_image"]]))
+    lines = threshold_lines(table, set_names(predictions), by)
+    axes = {"hue": "label set", "panel": "what"}
+    about = {"xlabel": "threshold (percent)", "ylabel": "percent of the labels offered"}
+    drawn = figures.line_by(lines, x="threshold", **axes, log_x=True, **about, width="double")
+    text = f"Labels given to an image, and labels that differ by {by}, by threshold. {note}"
+    alt = figures.alt_text(lines, y="threshold", **axes, what=about["ylabel"])
+    display(session.figure(ids["thresholds"], drawn, text, alt=alt, intervals=""))
+
+
+def show_services(session, predictions: pd.DataFrame) -> None:
+    """Keep and show the cloud services' own rates beside the model's, where the data hold their labels."""
+    from IPython.display import Markdown, display
+
+    from clipeval.datasets.congress import cloud_labels
+
+    p = session.parameters
+    if p.dataset != "congress" or "labels" not in label_tasks(predictions):
+        return
+    try:
+        counts = cloud_labels(p.data)
+    except DataError:  # members without the services' labels
+        return
+    display(Markdown(_SERVICES))
+    table = services(predictions, counts, threshold=p.top_threshold)
+    text = "Images that carry each label, by who gave it, and by gender; the services' over all members. "
+    display(session.table("services", table, text + notes_of(session, predictions)))
+
+
+_SERVICES = """\
+## The cloud services' own labels
+
+An extension: the label set is what three services returned for these photographs, so each has rates of its own by
+gender. The model's are those of the threshold of the most gendered labels. A service gives a label or none; a threshold
+of a model has no counterpart there, so that only differences between women and men compare."""
+
+
+def _show_kinds(session, predictions, by: str, ids) -> None:
+    from IPython.display import Markdown, display
+
+    kinds = label_categories(session)
+    sets = label_tasks(predictions)
+    name = "labels" if "labels" in sets else sets[0]
+    if (
+        not kinds
+        or not set(kinds) & set(predictions["label"].astype(str).unique())
+        or name == "occupations"
+    ):
+        return
+    p, known = session.parameters, session.comparable
+    display(Markdown(f"## Kinds of labels, by {as_markdown(by)}\n\n{_CODED if known else _KINDS}"))
+    how = {"categories": kinds, "thresholds": p.threshold_list, "seed": p.seed}
+    table = session.tabulate(categories, predictions, by=by, label_set=name, **how)
+    show_categories(session, table, notes_of(session, predictions), by=by, id=ids["categories"])
+
+
+_CODED = """\
+Of all labels given to women, how many speak of work, and how many of hair and clothes? Categories are those that
+Schwemmer et al. coded by hand for 110 of Google's labels; the labels of the other services they left uncoded, apart
+from the occupations among them, which are coded here."""
+_KINDS = "Of all labels given to a group, how many are of each category of the class set?"
+
+
+def show_top(
+    session,
+    most: pd.DataFrame,
+    text: str,
+    notes: str,
+    names: Mapping[str, str],
+    *,
+    by: str = "gender",
+    id: str = "top_gendered",
+) -> None:
     """Draw `top_gendered` of each label set; labels that differ after the correction have a *."""
     from IPython.display import display
 
     from clipeval.output import figures
 
-    how = {"y": "label", "hue": "gender", "panel": "direction"}
+    how = {"y": "label", "hue": by, "panel": "direction"}
     for name, words in names.items():
         bars = most[most["label_set"] == name]
         differs = bars["p_adjusted"] < ALPHA
@@ -47,19 +254,23 @@ def show_top(session, most: pd.DataFrame, text: str, notes: str, names: Mapping[
         )
         figure = figures.grouped_bars(bars, **how, empty=_EMPTY)
         about = f"{text}, of the {words}. * differs after the correction. {notes}"
-        id = "top_gendered" if name == "labels" else f"top_gendered_{name}"
+        own = id if name == "labels" else f"{id}_{Grouping((name,)).slug}"
         alt = figures.alt_text(bars, **how) if len(bars) else figure.alt
-        display(session.figure(id, figure, about, alt=alt))
+        display(session.figure(own, figure, about, alt=alt))
 
 
-def threshold_lines(sweep: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+def threshold_lines(
+    sweep: pd.DataFrame, names: Mapping[str, str], by: str = "gender"
+) -> pd.DataFrame:
     """Rows of `studies.congress.thresholds` for a figure: `what` (panels), `label set` (lines)."""
-    lines = sweep[(sweep["gender"] == "All") & sweep["metric"].str.contains("offered")]
+    lines = sweep[(sweep[by] == "All") & sweep["metric"].str.contains("offered")]
     what = lines["metric"].str.removesuffix(", of those offered")
     return lines.assign(what=what, **{"label set": lines["label_set"].map(names)})
 
 
-def show_categories(session, kinds: pd.DataFrame, notes: str) -> None:
+def show_categories(
+    session, kinds: pd.DataFrame, notes: str, *, by: str = "gender", id: str = "categories"
+) -> None:
     """Keep and show `studies.congress.categories`: its table and its figure."""
     from IPython.display import display
 
@@ -67,22 +278,21 @@ def show_categories(session, kinds: pd.DataFrame, notes: str) -> None:
 
     text = f"Share of each category among the labels given. {notes}"
     means = {"intervals": "95 % bootstrap intervals over images"}
-    display(session.table("categories", kinds, text, **means))
+    display(session.table(id, kinds, text, **means))
     bars = kinds.assign(at=[f"at {t:g} %" for t in kinds["threshold"]])
-    how = {"y": "category", "hue": "gender", "panel": "at"}
+    how = {"y": "category", "hue": by, "panel": "at"}
     what = "percent of the labels given"
     figure = figures.interval_plot(bars, **how, xlabel=what, width="double")
     alt = figures.alt_text(bars, **how, what=what)
-    display(session.figure("categories", figure, text, alt=alt, **means))
+    display(session.figure(id, figure, text, alt=alt, **means))
 
 
-def limits(predictions: pd.DataFrame) -> str:
+def limits(predictions: pd.DataFrame, by: str = "gender") -> str:
     """What the numbers of images of this run allow to say (Markdown)."""
-    rows = predictions[(predictions["task"] == "gender").to_numpy()]
-    counts = rows.drop_duplicates("image_id")["gender"].value_counts()
+    counts = predictions.drop_duplicates("image_id")[by].value_counts()
     least, n = counts.index[-1], int(counts.iloc[-1])
     low, high = wilson(n / 2, n)
-    word = {"Female": "women", "Male": "men"}.get(str(least), str(least))
+    word = {"Female": "women", "Male": "men"}.get(str(least), f"{by} {least}")
     return markdown(
         "- That a label without a significant difference is given fairly. With {n:,} images of {word}, a "
         "rate is uncertain by as much as {points:.0f} percentage points either way.",

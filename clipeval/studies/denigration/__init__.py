@@ -8,6 +8,7 @@ from clipeval.published.denigration import (
     side_by_side,
 )
 from clipeval.studies.denigration.known import counts_beside, known_run, setting, show_known
+from clipeval.studies.denigration.prose import introduction, limits, show_paper
 from clipeval.studies.denigration.study import Parameters, study
 from clipeval.studies.denigration.tables import (
     GROUPS,
@@ -18,11 +19,10 @@ from clipeval.studies.denigration.tables import (
     harm_categories,
     harm_classes,
     harm_rates,
-    need_groups,
     rates_by,
     top_labels,
 )
-from clipeval.studies.denigration.views import in_words, show_rates
+from clipeval.studies.denigration.views import in_words, show_gaps, show_groups, show_rates
 
 __all__ = [
     "AGE_GROUPS",
@@ -39,12 +39,16 @@ __all__ = [
     "harm_classes",
     "harm_rates",
     "in_words",
+    "introduction",
     "known_run",
-    "need_groups",
+    "limits",
     "published_rates",
     "rates_by",
     "setting",
+    "show_gaps",
+    "show_groups",
     "show_known",
+    "show_paper",
     "show_rates",
     "side_by_side",
     "study",

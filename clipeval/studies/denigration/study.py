@@ -3,8 +3,10 @@
 import pandas as pd
 from pydantic import Field
 
-from clipeval.published.denigration import age_groups, published_rates
+from clipeval.classify.class_sets import load_class_set
+from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
+from clipeval.session.groupings import Grouping
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.denigration.card import CARD
@@ -12,10 +14,9 @@ from clipeval.studies.denigration.tables import (
     GROUPS,
     SOURCE,
     harm_categories,
-    need_groups,
     top_labels,
 )
-from clipeval.studies.outcomes import ALL, by_group, recorded_class_set
+from clipeval.studies.outcomes import ALL, by_groups, recorded_class_set
 from clipeval.studies.sentences import listed, p_value, rate
 
 
@@ -38,13 +39,14 @@ class Denigration(Study):
     question = "Whom does the model call an animal or a criminal when it may?"
     figure = "by_race"
     Parameters = Parameters
+    data_of_paper = "fairface"
+    usual_groups = GROUPS
     deck = "fairface"
     card = CARD
 
     def check(self, session) -> None:
-        """Errors of `need_groups`, `age_groups` and `harm_categories`, before any image is embedded."""
-        need_groups(session.images, GROUPS, session.study.id)
-        age_groups(session.images["age"])
+        """Errors of `groupings_of` and `harm_categories`, before any image is embedded."""
+        _ = session.groupings
         harm_categories(session.class_set)
 
     def predict(self, session) -> pd.DataFrame:
@@ -53,16 +55,18 @@ class Denigration(Study):
 
     def finding(self, tables) -> list[str]:
         """The largest gap of the first grouping, and the rates of all images."""
-        overall, gaps = tables["overall"], tables["gaps"]
+        overall, gaps = tables["overall"], tables.get("gaps")
         # the last row is of all categories together
         overall = overall if len(overall) == 1 else overall[:-1]
         said = [f"{rate(row)} {row['metric']}" for row in overall.to_dict("records")]
         found = [f"Of all photographs it calls {listed(said)}."]
+        if gaps is None:
+            return found
         single = gaps["category"].isin(overall["metric"]) & (gaps["highest"] != "all equal")
         gaps = gaps[(gaps["grouping"] == gaps["grouping"].iloc[0]) & single]
         if len(gaps):
             gap = gaps.loc[gaps["percent"].idxmax()]
-            rates = tables[f"by_{gap['grouping']}"]
+            rates = tables[Grouping((gap["grouping"],)).id]
             rates = rates[rates["metric"] == gap["category"]].set_index(gap["grouping"])
             high, low = (f"{rate(rates.loc[gap[end]])}" for end in ("highest", "lowest"))
             found.insert(
@@ -73,14 +77,17 @@ class Denigration(Study):
         return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
-        """Images in each harm category, of all and by race; see `clipeval.studies.headlines`."""
-        from clipeval.studies.outcomes import recorded_class_set
-
+        """Images in each harm category, of all and by group; see `clipeval.studies.headlines`."""
         class_set = recorded_class_set(record)
-        top = by_group(top_labels(predictions, class_set), "race")
+        top = by_groups(top_labels(predictions, class_set), self, record, "race")
         label, categories = top["label"].astype(object), harm_categories(class_set)
         parts = [top.assign(quantity=q, hit=label.isin(m)) for q, m in categories.items()]
         return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]
+
+    def comparable(self, values) -> bool:
+        """Also the class set must be one that words the paper's classes."""
+        class_set = load_class_set(values.get("class_set", "denigration"))
+        return super().comparable(values) and of_the_paper(class_set)
 
     def published(self, record: StudyRecord) -> pd.DataFrame:
         """Section 2.1 and Table 2 of arXiv 2108.02818, for the class sets that it used."""

@@ -7,13 +7,9 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, load_class_set
-from clipeval.datasets import explain_missing
 from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
-from clipeval.published.denigration import (
-    age_groups,
-    published_rates,
-)
+from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
 from clipeval.stats import (
     adjust,
     group_gaps,
@@ -23,26 +19,8 @@ from clipeval.stats import (
 )
 
 SOURCE = "arXiv 2108.02818, section 2.1 and Table 2"
-#: group columns that the images must have
+#: group columns of the data set that the paper used
 GROUPS = ("race", "gender", "age")
-
-
-def need_groups(images: pd.DataFrame, groups: Sequence[str], study: str) -> None:
-    """DataError if the images carry no label for a grouping that the study reports, or one only."""
-    for name in groups:
-        if name in images and images[name].nunique() == 1:
-            raise DataError(
-                f"{images.attrs['name']}: all images are of {name} {images[name].iloc[0]}; "
-                f"{study} compares groups, and a comparison needs two."
-            )
-    explain_missing(images, groups, study)
-    missing = [name for name in groups if name not in images.attrs["groups"]]
-    if missing:
-        raise DataError(
-            f"{study} needs the group columns {', '.join(groups)} and {images.attrs['name']} "
-            f"has no {' and no '.join(missing)}; name a data set with these labels, such as "
-            "fairface."
-        )
 
 
 def combined(categories: Mapping[str, Sequence[str]]) -> str:
@@ -81,7 +59,7 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     -------
     DataFrame
         Column `label` is categorical over all classes that were offered; `age_group` is added
-        where there is a column `age`.
+        where there is a column `age` of FairFace's bins.
 
     Raises
     ------
@@ -98,7 +76,8 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
             "classify again with the class set as it is now."
         )
     top["label"] = pd.Categorical(label, categories=classes)
-    if "age" in top:
+    bins = {age for members in AGE_GROUPS.values() for age in members}
+    if "age" in top and "age_group" not in top and set(top["age"].dropna()) <= bins:
         top["age_group"] = age_groups(top["age"])
     return top
 

@@ -1,13 +1,20 @@
-"""What the denigration notebook shows of one grouping: table, figure and what they say in words."""
+"""What the denigration notebook shows: tables, figures and what they say in words, one grouping after the other."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
-from clipeval.output.markup import markdown
+from clipeval.output.markup import as_markdown, markdown
 from clipeval.output.sentences import PICKED, between_extremes
 from clipeval.stats import extreme_rates
-from clipeval.studies.denigration.tables import rates_by
+from clipeval.studies.denigration.tables import gaps, harm_classes, rates_by
+
+#: group column of the paper's data set -> where its rates stand, and whether they are drawn
+_OF_PAPER = {
+    "race": ("arXiv 2108.02818, Table 2", True),
+    "gender": ("arXiv 2108.02818, section 2.1", False),
+    "age": ("arXiv 2108.02818, Table 3", True),
+}
 
 
 def show_rates(
@@ -45,7 +52,8 @@ def show_rates(
     kinds = list(pd.unique(table["metric"]))
     kinds = kinds[:-1] if len(kinds) > 1 else kinds  # the last is all of them together
     text = ", ".join([f"Images classified as {' or '.join(kinds)}", *([among] if among else [])])
-    how = {"intervals": f"{100 * confidence:g} % Wilson intervals", "published_source": source}
+    known = source if table["published"].notna().any() else None
+    how = {"intervals": f"{100 * confidence:g} % Wilson intervals", "published_source": known}
     display(session.table(id, table, f"{text}.", **how))
     if figure:
         axes = {"y": by[0], "hue": by[1] if len(by) > 1 else None, "panel": "metric"}
@@ -54,6 +62,91 @@ def show_rates(
     if by:
         display(Markdown(in_words(table, by, confidence)))
     return table
+
+
+def show_groups(session, predictions: pd.DataFrame) -> None:
+    """Keep and show the rates by each grouping, a section each, and the classes that make them up.
+
+    Tables and figures are called `by_GROUP` and `classes_by_GROUP`. On the paper's data set, unless groups
+    are asked for, these are the paper's: race, gender, race and gender, age, and the age groups of its text.
+    """
+    from IPython.display import Markdown, display
+
+    usual = session.on_data_of_paper and not session.groupings.asked
+    for grouping in session.groupings:
+        name = grouping.name
+        source, drawn = _OF_PAPER.get(name, ("", True))
+        heading = f"## By {as_markdown(name)}"
+        if session.comparable and "Table" in source:
+            heading += f" ({source.rpartition(', ')[2]})"
+        display(Markdown(heading))
+        how = {"among": f"by {name}", "source": source, "figure": drawn or not usual}
+        show_rates(session, predictions, grouping.id, by=[name], **how)
+        if name == "race" or not usual:
+            _show_classes(session, predictions, grouping)
+        if usual and name == "gender":
+            display(Markdown(_CROSSED))
+            pair = {"by": ["race", "gender"], "among": "by race and gender"}
+            show_rates(session, predictions, "by_race_gender", **pair)
+        if usual and name == "age":
+            display(Markdown(_AGE_GROUPS))
+            among, source = "by the age groups of the paper's text", _OF_PAPER["gender"][0]
+            how = {"among": among, "source": source, "figure": False}
+            show_rates(session, predictions, "by_age_group", by=["age_group"], **how)
+            if said := session.on_test_cards(_ON_CARDS):
+                display(said)
+
+
+_CROSSED = "An average over a group can hide a smaller one. Nothing was published for race and gender together."
+_AGE_GROUPS = (
+    "The paper's Table 3 gives either harm for each of FairFace's nine bins; its text speaks of four groups "
+    "(0-20, 20-60, over 70), which are made of whole bins here."
+)
+_ON_CARDS = (
+    "On test cards the statements by age and gender are met only as far as Table 2, which is exact there, "
+    "and each other allow: they cannot all hold at once."
+)
+
+
+def _show_classes(session, predictions: pd.DataFrame, grouping) -> None:
+    from IPython.display import display
+
+    confidence = session.parameters.confidence
+    options = {"class_set": session.class_set, "by": [grouping.name], "confidence": confidence}
+    table = session.tabulate(harm_classes, predictions, **options)
+    text = f"Top classes of the harm categories, by {grouping.name}."
+    how = {"intervals": f"{100 * confidence:g} % Wilson intervals"}
+    display(session.table(f"classes_{grouping.id}", table, text, **how))
+
+
+def show_gaps(session, predictions: pd.DataFrame) -> None:
+    """Keep and show `gaps` of every grouping; nothing where there is none."""
+    from IPython.display import display
+
+    from clipeval.output.tables import show_frame
+
+    p, by = session.parameters, session.groupings.names
+    if not by:
+        return
+    options = {"class_set": session.class_set, "by": by, "confidence": p.confidence}
+    found = gaps(predictions, **options, seed=p.seed)
+    drawn = f"{100 * p.confidence:g} % intervals (Newcombe; of largest gaps, for all pairs at once)"
+    text = "The two groups farthest apart, percentage points. p values: chi-squared of shuffled groups, "
+    text += "corrected (Holm) for the rows."
+    display(
+        session.table(
+            "gaps", found.largest, text, extra=["p_adjusted", "control_p95"], intervals=drawn
+        )
+    )
+    tests = ["chi2", "dof", "p_chi2", "min_expected", "p_permutation", "p_adjusted"]
+    tests += ["control_median", "control_p95", "control_below"]
+    display(show_frame(found.largest[["grouping", "category", *tests]], decimals=4))
+    text = "Each group's rate minus the rate of all images, percentage points; detectable: the smallest that "
+    text += "chi-squared finds with 80 % power."
+    extra = ["detectable"]
+    display(session.table("from_overall", found.from_overall, text, extra=extra, intervals=drawn))
+    ratios = ["rate", "overall", "ratio", "ratio_low", "ratio_high"]
+    display(show_frame(found.from_overall[["grouping", "group", "category", *ratios]], decimals=2))
 
 
 def in_words(table: pd.DataFrame, by: Sequence[str], confidence: float = 0.95) -> str:

@@ -1,5 +1,6 @@
 """FairFace classification: `study` is the study, the rest its tables."""
 
+from clipeval.studies.fairface.labels import labelled_tasks, zero_shot_tasks
 from clipeval.studies.fairface.probe import probe, probe_fits
 from clipeval.studies.fairface.study import Parameters, study
 from clipeval.studies.fairface.tables import (
@@ -7,10 +8,11 @@ from clipeval.studies.fairface.tables import (
     accuracy_by_group,
     accuracy_by_white,
     gender_by_race,
+    like_the_paper,
     published_note,
-    tasks,
     with_replications,
 )
+from clipeval.studies.fairface.views import introduction, limits, show_accuracy, show_probe
 
 __all__ = [
     "Parameters",
@@ -18,10 +20,16 @@ __all__ = [
     "accuracy_by_group",
     "accuracy_by_white",
     "gender_by_race",
+    "introduction",
+    "labelled_tasks",
+    "like_the_paper",
+    "limits",
     "probe",
     "published_note",
     "probe_fits",
+    "show_accuracy",
+    "show_probe",
     "study",
-    "tasks",
     "with_replications",
+    "zero_shot_tasks",
 ]

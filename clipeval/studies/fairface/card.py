@@ -1,6 +1,10 @@
 """What the characterization card shows of this study."""
 
-from clipeval.session.study import Line, Part
+from collections.abc import Mapping
+
+import pandas as pd
+
+from clipeval.session.study import Line, Part, literal
 
 
 def _accuracy(method, attribute, images_of, words, varied=""):
@@ -8,32 +12,49 @@ def _accuracy(method, attribute, images_of, words, varied=""):
     return Line("accuracy_by_white", f"{words}, {method}", where, varied=varied)
 
 
+def _capability(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
+    """Tables 3 and 4 where there are such; else every task that images are labelled by."""
+    if "accuracy_by_white" in tables:
+        zero = "zero-shot"
+        return [
+            _accuracy(zero, "gender", "All", "gender agrees with annotators", "gender accuracy"),
+            _accuracy(zero, "age", "All", "age (9 bins) agrees", "age accuracy"),
+            _accuracy(zero, "race", "White", "White or not, images of White"),
+            _accuracy(zero, "race", "Non-White", "White or not, images of others"),
+            _accuracy("linear probe", "gender", "All", "gender agrees with annotators"),
+        ]
+    words = "{attribute} agrees with the labels, {method}"
+    return [Line("accuracy", words, varied="{attribute} accuracy")]
+
+
+def _gaps(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
+    """Table 5 where there is such, and the lowest and highest group of every own grouping."""
+    where = {"method": "zero-shot", "gender": ("Male", "Female"), "metric": "accuracy"}
+    words = "gender, zero-shot, {which} race and gender: {{race}}, {{gender}}"
+    found = [
+        Line("gender_by_race", words.format(which=which), where, pick=which)
+        for which in ("lowest", "highest")
+    ]
+    for id, table in tables.items():
+        if id.startswith("by_"):
+            name = str(table.columns[2])
+            for which in ("lowest", "highest"):
+                said = f"{{attribute}}, {{method}}, {which} {literal(name)}: {{of}}"
+                rows = {"method": table["method"].iloc[0]}
+                found.append(Line(id, said, rows, pick=which, each="attribute", of=name))
+    return found
+
+
 CARD = (
     Part(
         "Capability",
-        (
-            _accuracy(
-                "zero-shot", "gender", "All", "gender agrees with annotators", "gender accuracy"
-            ),
-            _accuracy("zero-shot", "age", "All", "age (9 bins) agrees", "age accuracy"),
-            _accuracy("zero-shot", "race", "White", "White or not, images of White"),
-            _accuracy("zero-shot", "race", "Non-White", "White or not, images of others"),
-            _accuracy("linear probe", "gender", "All", "gender agrees with annotators"),
-        ),
+        _capability,
         "That the model may be used on people: agreeing with annotators permits nothing.",
         "CLIP on FairFace's validation images, prompts unpublished (arXiv 2103.00020, Tables 3 and 4)",
     ),
     Part(
         "Group gaps",
-        tuple(
-            Line(
-                "gender_by_race",
-                f"gender, zero-shot, {which} race and gender: {{race}}, {{gender}}",
-                {"method": "zero-shot", "gender": ("Male", "Female"), "metric": "accuracy"},
-                pick=which,
-            )
-            for which in ("lowest", "highest")
-        ),
+        _gaps,
         "How other groups, or other pictures of these, would fare; small gaps here are no proof of fairness.",
         "CLIP on FairFace's validation images, prompts unpublished (arXiv 2103.00020, Table 5)",
     ),

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from clipeval.studies.fairface.tables import ATTRIBUTES, white
+from clipeval.studies.fairface.labels import labelled_tasks
+from clipeval.studies.fairface.tables import white
 
 
 def probe(session, train: pd.DataFrame, fitted) -> pd.DataFrame:
@@ -13,8 +14,8 @@ def probe(session, train: pd.DataFrame, fitted) -> pd.DataFrame:
     p = session.parameters
     wanted = session.embed(session.images, p.probe_features)
     people = train.set_index("image_id").loc[fitted.image_id]
-    targets = {task: people[task].astype(str).to_numpy() for task in ATTRIBUTES}
-    if p.probe_race_rule == "binary":
+    targets = {task: people[task].astype(str).to_numpy() for task in labelled_tasks(session)}
+    if p.probe_race_rule == "binary" and "race" in targets:
         targets["race_binary"] = white(people["race"])
 
     def fit() -> pd.DataFrame:

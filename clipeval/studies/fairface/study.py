@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from clipeval.classify.class_sets import prompts_for, task_prompts
-from clipeval.datasets import dataset_options, explain_missing
-from clipeval.errors import ClassSetError, DataError, ParameterError
+from clipeval.classify.class_sets import load_class_set, task_prompts
+from clipeval.datasets import dataset_options
+from clipeval.errors import DataError, ParameterError
 from clipeval.output.sentences import between_extremes
 from clipeval.published import load_published, replications
 from clipeval.session import parameters
@@ -15,9 +15,22 @@ from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.stats import extreme_rates
 from clipeval.studies.fairface.card import CARD
+from clipeval.studies.fairface.labels import (
+    labelled_tasks,
+    named_tasks,
+    probes,
+    tasks_left_out,
+    zero_shot_tasks,
+)
 from clipeval.studies.fairface.probe import probe
-from clipeval.studies.fairface.tables import ATTRIBUTES, QUANTITIES, rules_of, score, tasks
-from clipeval.studies.outcomes import by_group
+from clipeval.studies.fairface.tables import (
+    ATTRIBUTES,
+    QUANTITIES,
+    like_the_paper,
+    rules_of,
+    score,
+)
+from clipeval.studies.outcomes import by_group, by_groups
 from clipeval.studies.sentences import listed, rate
 
 
@@ -60,11 +73,13 @@ class FairFace(Study):
     """FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
 
     id = "fairface"
-    title = "FairFace classification"
+    title = "Classification of people"
     notebook = "01_fairface"
-    question = "How well does the model name race, gender and age, and for whom?"
+    question = "How well does the model name what people are labelled as, and for whom?"
     figure = "gender_by_race"
     Parameters = Parameters
+    data_of_paper = "fairface"
+    usual_groups = ATTRIBUTES
     deck = "fairface"
     without_words = {"methods": "linear probe"}
     words_alone = {"methods": "zero-shot"}
@@ -72,12 +87,12 @@ class FairFace(Study):
 
     def rivals(self, session) -> list[tuple[str, dict]]:
         """The tasks that are asked."""
-        return task_prompts(session.class_set, session.templates, _asked(session))
+        return task_prompts(session.class_set, session.templates, named_tasks(session))
 
     def trained_on(self, session):
         """Images of the train split that the probe is fitted on, and their features; None without a probe."""
         p = session.parameters
-        if p.methods == "zero-shot":
+        if not probes(p):
             return None
         return session.train, session.embed(session.train, p.probe_features)
 
@@ -87,27 +102,15 @@ class FairFace(Study):
         Raises
         ------
         ClassSetError, DataError
-            If a task or a group column is missing, or a label is not among the classes, so that every such
-            image would count as wrong.
+            If no task of the class set is a group column, or a label is not among the classes, so that every
+            such image would count as wrong.
         ParameterError
             If the probe would be trained on the images that it is tested on.
         """
-        p, images = session.parameters, session.images
-        asked = _asked(session)
-        for task in ATTRIBUTES:
-            classes = session.class_set.classes(task)
-            explain_missing(images, [task], self.id)
-            if task not in images.attrs["groups"]:
-                raise DataError(
-                    f"{images.attrs['name']} has no group column {task} (it has "
-                    f"{', '.join(images.attrs['groups']) or 'none'}), which fairface needs; add it."
-                )
-            if strange := [str(label) for label in images[task].unique() if label not in classes]:
-                raise DataError(
-                    f'{images.attrs["name"]}: {task} "{strange[0]}" is not a class of '
-                    f"{session.class_set.spec}, which has {', '.join(classes)}; name them alike."
-                )
-        if p.methods != "zero-shot":
+        p = session.parameters
+        labelled_tasks(session)
+        _ = session.groupings
+        if probes(p):
             splits = "split" in dataset_options(p.dataset)
             if not splits or p.split == "train":
                 reason = (
@@ -123,26 +126,29 @@ class FairFace(Study):
                 raise DataError(
                     f"a linear probe needs the train split too: {error} Or use methods=zero-shot."
                 ) from None
-        if absent := [task for task in tasks(p) if task not in asked]:
-            return f"there are no answers for {' and '.join(absent)}, which {_be(absent)} left out"
+        asked = zero_shot_tasks(session)
+        if absent := [task for task in named_tasks(session, all=True) if task not in asked]:
+            be = "are" if len(absent) > 1 else "is"
+            return f"there are no answers for {' and '.join(absent)}, which {be} left out"
         return None
 
     def predict(self, session) -> pd.DataFrame:
         """Predictions for every task and method that the session's parameters ask for.
 
-        Tasks are race (7 classes), gender, age, and race_binary where a rule asks for two classes.
+        Tasks are those of the class set that images are labelled by: in FairFace race (7 classes), gender, age,
+        and race_binary where a rule asks for two classes.
         """
         p = session.parameters
         parts = []
         if p.methods != "linear probe" and session.info.has_text:
-            parts += [session.classify(task, top=5) for task in _asked(session)]
-        elif p.methods == "zero-shot":
+            parts += [session.classify(task, top=5) for task in zero_shot_tasks(session)]
+        elif not probes(p):
             raise ParameterError(
                 f"{session.info.model} has no text encoder, so methods=zero-shot cannot run; "
                 "use methods=linear probe."
             )
         fits = []
-        if p.methods != "zero-shot":
+        if probes(p):
             found = probe(session, *self.trained_on(session))
             fits = found.attrs["fits"]
             parts.append(found)
@@ -154,7 +160,14 @@ class FairFace(Study):
 
     def finding(self, tables) -> list[str]:
         """Agreement on gender and age, and between which groups the former lies."""
-        overall, groups = tables["accuracy_by_white"], tables["gender_by_race"]
+        if "accuracy_by_white" not in tables:
+            rows = tables["accuracy"].to_dict("records")
+            said = [f"{row['attribute']} for {rate(row)}" for row in rows]
+            return [f"Agrees with the labels on {listed(said)} of photographs."]
+        overall = tables["accuracy_by_white"]
+        groups = tables.get(
+            "gender_by_race", pd.DataFrame(columns=["race", "gender", "n", "method"])
+        )
         overall = overall[(overall["images_of"] == "All") & overall["n"].notna()]
         method = overall["method"].iloc[0]
         overall = overall[overall["method"] == method].set_index("attribute")
@@ -173,7 +186,7 @@ class FairFace(Study):
         return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
-        """Right answers of every method and attribute, for all images and as split in Tables 3 and 4.
+        """Right answers of every method and attribute, for all images and as split in Tables 3 and 4, or by group.
 
         Returns
         -------
@@ -181,9 +194,14 @@ class FairFace(Study):
         """
         p = record.parameters
         rules = rules_of(predictions, p["race_rule"], p["probe_race_rule"])
-        found = by_group(score(predictions, rules), "images_of")
-        found = found[(found["images_of"] == "All") | (found["attribute"] != "race, 7 classes")]
-        found["quantity"] = found["attribute"].astype(object).map(QUANTITIES)
+        scored = score(predictions, rules)
+        if like_the_paper(predictions) and not p.get("groups"):
+            found = by_group(scored, "images_of")
+            found = found[(found["images_of"] == "All") | (found["attribute"] != "race, 7 classes")]
+        else:
+            found = by_groups(scored, self, record, "race")
+        names = found["attribute"].astype(str)
+        found["quantity"] = names.map(QUANTITIES).fillna(names + " accuracy")
         found = found.rename(columns={"correct": "hit"})
         return found[["image_id", "quantity", "method", "images_of", "task", "hit"]]
 
@@ -192,13 +210,24 @@ class FairFace(Study):
         p, found = session.parameters, []
         if p.methods != "linear probe":
             found.append((session.images, "projected"))
-        if p.methods != "zero-shot":
+        if probes(p):
             found += [(images, p.probe_features) for images in (session.train, session.images)]
         return found
 
     def words(self, parameters):
         """A linear probe is told no words; with both methods a model without them has its probe left."""
         return {"zero-shot": "needed", "both": "used", "linear probe": "none"}[parameters.methods]
+
+    def left_out(self, session) -> list[str]:
+        """Also the tasks that images are not labelled by."""
+        return [*tasks_left_out(session), *super().left_out(session)]
+
+    def comparable(self, values) -> bool:
+        """Also the classes of race, gender and age must be FairFace's, however they are worded."""
+        ours = load_class_set("fairface").tasks
+        theirs = load_class_set(values.get("class_set", "fairface")).tasks
+        same = all(set(theirs.get(task, ours[task])) == set(ours[task]) for task in ATTRIBUTES)
+        return super().comparable(values) and same
 
     def published(self, record: StudyRecord) -> pd.DataFrame:
         """Tables 3 and 4 of arXiv 2103.00020, and known replications."""
@@ -219,28 +248,6 @@ class FairFace(Study):
         """The Instagram model for a ResNeXt of its architecture, else CLIP."""
         name = record.model.model.lower()
         return "Instagram ResNeXt-101" if "resnext101_32x" in name else "CLIP"
-
-
-def _asked(session) -> list[str]:
-    """Tasks whose classes can be answered.
-
-    Raises
-    ------
-    ClassSetError  if words are to be put and none of them can
-    """
-    words, wanted = session.class_set, tasks(session.parameters)
-    offers = {task: prompts_for(words, session.templates, task) for task in wanted}
-    found = [task for task, prompts in offers.items() if session.source.answers(prompts)]
-    if wanted and not found:
-        raise ClassSetError(
-            f"there are no answers for any task of {words.spec} ({', '.join(wanted)}); say under "
-            "`answers:` of the class set what the answers mean, or name another class set."
-        )
-    return found
-
-
-def _be(names) -> str:
-    return "are" if len(names) > 1 else "is"
 
 
 study = FairFace()

@@ -1,5 +1,7 @@
 """FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -21,43 +23,87 @@ QUANTITIES = {
 }
 
 
+#: races of FairFace's labels, which White against Non-White is made of
+RACES = (
+    "White",
+    "Black",
+    "Indian",
+    "East Asian",
+    "Southeast Asian",
+    "Middle Eastern",
+    "Latino_Hispanic",
+)
+
+
+def like_the_paper(predictions: pd.DataFrame) -> bool:
+    """Whether Tables 3 to 5 can be made: labels of gender and race are FairFace's, White and others among them."""
+    tasks = set(predictions["task"].astype(str).unique())
+    if not {"race", "gender"} <= set(predictions.columns) or tasks.isdisjoint(ATTRIBUTES):
+        return False
+    races, genders = (_values(predictions[name]) for name in ("race", "gender"))
+    return (
+        "White" in races
+        and 1 < len(races)
+        and races <= set(RACES)
+        and genders <= {"Male", "Female"}
+    )
+
+
+def _values(labels: pd.Series) -> set:
+    """Labels that a column may have: of a categorical also those that no image here has."""
+    if isinstance(labels.dtype, pd.CategoricalDtype):
+        return set(labels.cat.categories)
+    return set(labels.dropna().unique())
+
+
+def attributes_of(predictions: pd.DataFrame) -> list[str]:
+    """Tasks that were asked and that images are labelled by; "race, 7 classes" is apart from White or not."""
+    tasks = [str(t) for t in pd.unique(predictions["task"]) if str(t) in predictions.columns]
+    if not like_the_paper(predictions):
+        return tasks
+    first = [name for name in ORDER if name in tasks or (name == ORDER[1] and "race" in tasks)]
+    return [*first, *(task for task in tasks if task not in ORDER)]
+
+
 def white(values) -> np.ndarray:
     """White or Non-White, for race labels."""
     return np.where(np.asarray(values, dtype=object) == "White", "White", "Non-White")
 
 
-def tasks(parameters) -> list[str]:
-    """Tasks of the class set whose prompts are sent to the model."""
-    if parameters.methods == "linear probe":
-        return []
-    return [*ATTRIBUTES, *(["race_binary"] if parameters.race_rule == "binary" else [])]
+def _counted(attributes: list[str]) -> list[str]:
+    """Attributes in the order in which headline numbers list them: race, which a rule decides, last."""
+    last = [name for name in ("race, 7 classes", "race") if name in attributes]
+    return [*(name for name in attributes if name not in last), *last]
 
 
 def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
-    """Top-1 rows with `attribute` and `correct`; White against Non-White by each method's rule."""
+    """Top-1 rows with `attribute` and `correct`.
+
+    Where `like_the_paper`, race is White against Non-White by each method's rule, "race, 7 classes" counts
+    apart, and `images_of` says of whom an image is.
+    """
     top = predictions[predictions["rank"] == 1]
     task, label = top["task"].astype(object), top["label"].astype(object)
-    parts = []
+    order, paper, parts = attributes_of(predictions), like_the_paper(predictions), []
     for method, rule in rules.items():
         of_method = (top["method"] == method).to_numpy()
-        chosen = {"gender": "gender", "age": "age", "race, 7 classes": "race"}
-        chosen["race"] = "race" if rule == "collapse" else "race_binary"
-        for attribute, name in chosen.items():
-            rows = of_method & (task == name).to_numpy()
+        for attribute in _counted(order):
+            name = "race" if attribute == "race, 7 classes" else attribute
+            two = paper and attribute == "race"
+            asked = "race_binary" if two and rule == "binary" else name
+            rows = of_method & (task == asked).to_numpy()
             part = top[rows].assign(attribute=attribute)
-            if attribute == "race":
-                part["correct"] = white(label[rows]) == white(part["race"])
-            else:
-                truth = part[name].astype(object).to_numpy()
-                part["correct"] = label[rows].to_numpy() == truth
+            found, truth = label[rows].to_numpy(), part[name].astype(object).to_numpy()
+            part["correct"] = white(found) == white(truth) if two else found == truth
             parts.append(part)
     scored = pd.concat(parts, ignore_index=True)
-    scored["images_of"] = white(scored["race"])
     there = set(scored["attribute"])
-    order = [name for name in ORDER if name in there]
+    order = [name for name in order if name in there]
     scored["attribute"] = pd.Categorical(scored["attribute"], order, ordered=True)
-    scored["images_of"] = pd.Categorical(scored["images_of"], ["White", "Non-White"], ordered=True)
     scored["method"] = pd.Categorical(scored["method"].astype(str), list(rules), ordered=True)
+    if paper:
+        kinds = ["White", "Non-White"]
+        scored["images_of"] = pd.Categorical(white(scored["race"]), kinds, ordered=True)
     return scored
 
 
@@ -90,12 +136,15 @@ def accuracy_by_white(
     """
     rules = rules_of(predictions, race_rule, probe_race_rule)
     scored = score(predictions, rules)
+    scored = scored[scored["attribute"].isin(ORDER)]
     by = ["method", "attribute"]
     split = group_rates(scored, "correct", by=[*by, "images_of"], metric="accuracy")
     whole = group_rates(scored, "correct", by=by, metric="accuracy").assign(images_of="All")
     table = pd.concat([split, whole[split.columns]]).astype({k: object for k in [*by, "images_of"]})
     names = PUBLISHED | {"linear probe": f"Linear probe {probe_model}"}
     published = load_published("fairface_accuracy")
+    published = published[published["attribute"].isin(scored["attribute"].cat.categories)]
+    published = published.reset_index(drop=True)
     measured = {name: method for method, name in names.items() if method in rules}
     published["method"] = published["model"].map(lambda m: measured.get(m, f"{m} (published)"))
     keys = ["method", "attribute", "images_of"]
@@ -125,6 +174,8 @@ def published_note(table: pd.DataFrame) -> str:
 def with_replications(table: pd.DataFrame) -> pd.DataFrame:
     """`accuracy_by_white` with the known replications by others in rows of their own."""
     found = replications("fairface")
+    if table["published"].isna().all():
+        return table
     parts = found["quantity"].str.extract(
         r"(?P<attribute>\w+) accuracy, images of (?P<images_of>\S+)"
     )
@@ -193,11 +244,15 @@ def _average(cells: pd.DataFrame) -> pd.Series:
 def accuracy_by_group(
     predictions: pd.DataFrame,
     *,
-    by=("race", "gender"),
+    by: Sequence[str] = ("race", "gender"),
     race_rule="collapse",
     probe_race_rule="binary",
 ) -> pd.DataFrame:
     """Accuracy of every attribute within groups, crossed by default (intersections of race and gender).
+
+    Parameters
+    ----------
+    by : grouping columns; none for all images
 
     Returns
     -------

@@ -10,7 +10,7 @@ from clipeval.errors import ModelError
 from clipeval.output.numbers import number
 from clipeval.session import parameters
 from clipeval.session.study import Study
-from clipeval.studies.sensitivity.variation import check_studies, every_wording, vary
+from clipeval.studies.sensitivity.variation import able, every_wording, vary
 from clipeval.studies.sentences import rate
 
 
@@ -83,7 +83,7 @@ class Sensitivity(Study):
                 f"sensitivity puts other words to the model, and of {known.name} there are only answers "
                 "made elsewhere; leave sensitivity out."
             )
-        check_studies(p, _list(p.studies))
+        able(session, _list(p.studies))
         for name in _list(p.vary_templates):
             load_templates(name)
         for study, variant in self._asked(session):
@@ -96,14 +96,20 @@ class Sensitivity(Study):
 
     def _asked(self, session):
         p = session.parameters
-        return every_wording(session, _list(p.studies), _class_sets(p), _list(p.vary_templates))
+        studies, _ = able(session, _list(p.studies))
+        return every_wording(session, studies, _class_sets(p), _list(p.vary_templates))
+
+    def left_out(self, session) -> list[str]:
+        """Studies whose numbers the data do not allow."""
+        return able(session, _list(session.parameters.studies))[1]
 
     def predict(self, session) -> pd.DataFrame:
         """Headline numbers of the studies under every combination of choices; see `vary`."""
         p = session.parameters
+        studies, left_out = able(session, _list(p.studies))
         table = vary(
             session,
-            _list(p.studies),
+            studies,
             class_sets=_class_sets(p),
             templates=_list(p.vary_templates),
             precisions=_list(p.vary_precision),
@@ -115,6 +121,7 @@ class Sensitivity(Study):
             if class_set and task:
                 words = load_class_set(class_set), load_templates(templates)
                 session.note_prompts(task, *words, prompts_for(*words, task))
+        table.attrs["left_out"] = [*left_out, *table.attrs.get("left_out", [])]
         return table
 
 

@@ -109,7 +109,7 @@ def vary(
     ParameterError  if a study is unknown or has no headline quantities
     """
     p = session.parameters
-    check_studies(p, studies)
+    check_studies(studies)
     bases, left_out = _bases(session, precisions, resizes, compute)
     parts = []
     for base, study in itertools.product(bases, studies):
@@ -131,7 +131,10 @@ def vary(
         own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
         about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
         parts.append(found.assign(study=study.id, **about, reference=own & (base is session)))
-    table = _distinct(pd.concat(parts, ignore_index=True))
+    table = pd.concat(parts, ignore_index=True)
+    if table.empty:
+        return table
+    table = _distinct(table)
     numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
     table = table[[*GROUPS, *numbers, "reference", "task"]]
     table.attrs["left_out"] = left_out
@@ -155,19 +158,37 @@ def every_wording(session: Session, studies: Sequence[str], class_sets=None, tem
             yield study, _variant(session, study, **words)
 
 
-def check_studies(p: Parameters, studies: Sequence[str]) -> None:
-    """ParameterError if a study has nothing to vary, or one class set is named for several."""
+def able(session: Session, studies: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Studies whose numbers these images and this class set allow, and a sentence for each other one.
+
+    Raises
+    ------
+    ClipevalError  where there is none: why the first cannot run
+    """
+    check_studies(studies)
+    found, left_out, first = [], [], None
+    for name in studies:
+        study = get_study(name)
+        class_set, templates = _point(session.parameters, study)
+        try:
+            study.check(_variant(session, study, class_set=class_set, templates=templates))
+            found.append(name)
+        except ClipevalError as error:
+            first = first or error
+            left_out.append(f"Numbers of {name} are left out: {error}")
+    if not found:
+        raise first
+    return found, left_out
+
+
+def check_studies(studies: Sequence[str]) -> None:
+    """ParameterError if a study has nothing to vary."""
     for study in studies:
         if get_study(study).varies != study:
             named = ", ".join(name for name in STUDIES if STUDIES[name].varies == name)
             raise ParameterError(
                 f"{study} has no headline numbers of one class set to vary; there are those of {named}."
             )
-    if len(studies) != 1 and p.class_set:
-        raise ParameterError(
-            f"class_set={p.class_set} is given for {len(studies)} studies; name one study, or "
-            "leave the class set to each."
-        )
 
 
 def _point(p: Parameters, study: Study) -> tuple[str, str]:
@@ -237,6 +258,8 @@ def _rates(session: Session) -> pd.DataFrame:
     record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
     outcomes = outcomes_of(study.id, predictions, record)
     outcomes = outcomes[(outcomes["images_of"] == ALL) & (outcomes["method"] == "zero-shot")]
+    if outcomes.empty:
+        return pd.DataFrame()
     table = headline_rates(outcomes, seed=p.seed)
     known = published_headlines(study.id, record)
     known = known[(known["model"] == counterpart(study.id, record)) & (known["images_of"] == ALL)]
@@ -316,7 +339,9 @@ def show_ranges(session: Session):
     if found.empty:
         from IPython.display import Markdown
 
-        return Markdown("No words can be sent to the model here, so there is no wording to vary.")
+        return Markdown(
+            "No words can be put to the model here that move a headline number, so there is no choice to vary."
+        )
     text = "Headline numbers of this run, and their range over class sets and templates."
     if session.images.attrs.get("planted"):
         text += " Cards were drawn for the default words: how far others move them means nothing."

@@ -1,0 +1,91 @@
+"""What the class design notebook shows of groups: a section each, with tables, figures and a sentence."""
+
+import pandas as pd
+
+from clipeval.output.markup import as_markdown
+from clipeval.studies.class_design.tables import (
+    CHANGE,
+    compare,
+    intervals,
+    most_changed,
+    pair_of,
+    published_source,
+    shown,
+)
+
+_REPEATS = """\
+arXiv 2108.02818, Table 3 (also arXiv 2103.00020, Table 7), added the class `child` to the classes of the denigration
+study and saw fewer pictures of children end in a crime-related or non-human class. This is repeated here, image by
+image. `denigration:seven_races` and `denigration:seven_races_child` are the paper's idea with 7 classes for people in
+place of 14."""
+
+_COLUMNS = (
+    "In the table, `only before` and `only after` count the images with a harmful class under one of the two "
+    "sets only."
+)
+_READ = (
+    "Where the two sets lie apart, the choice of classes and nothing in the model makes the difference: images "
+    "and embeddings are the same. A group whose interval of the change holds 0 may have gained nothing."
+)
+
+
+def names(session) -> tuple[str, str]:
+    """What the two class sets are called in captions."""
+    first, other = pair_of(session)
+    return first.spec, other.spec
+
+
+def introduction(session):
+    """What is repeated, or which two class sets are compared (Markdown)."""
+    from IPython.display import Markdown
+
+    first, other = (as_markdown(class_set.label) for class_set in pair_of(session))
+    lines = [_REPEATS] if session.comparable else []
+    return Markdown("\n\n".join([*lines, f"Compared are {first} and {other}."]))
+
+
+def show_groups(session, predictions: pd.DataFrame) -> None:
+    """Keep and show both class sets' rates by each grouping, and the paired change.
+
+    Tables are called `by_GROUP`, figures `by_GROUP` and `change_by_GROUP`. On the paper's data set, unless
+    groups are asked for, these are age and race, and ages alone are drawn.
+    """
+    from IPython.display import Markdown, display
+
+    pair = pair_of(session)
+    first, other = names(session)
+    how = {"class_set": pair[0], "other": pair[1], "confidence": session.parameters.confidence}
+    usual = session.on_data_of_paper and not session.groupings.asked
+    for grouping in session.groupings:
+        name = grouping.name
+        at = " (Table 3)" if name == "age" and session.comparable else ""
+        display(Markdown(f"## By {as_markdown(name)}{at}"))
+        table = session.tabulate(compare, predictions, by=[name], **how)
+        text = f"Images classified into a harm category with {first} and with {other}, by {name}."
+        said = {"intervals": intervals(**how), "published_source": published_source(table)}
+        display(session.table(grouping.id, table, text, extra=shown(table), **said))
+        changed = most_changed(table, name, confidence=how["confidence"])
+        display(Markdown(f"{as_markdown(changed)} {_COLUMNS}"))
+        if name == "age" or not usual:
+            _draw(session, grouping, table, text, (first, other), said["intervals"])
+
+
+def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: str) -> None:
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    name, changed = grouping.name, table["class_set"] == CHANGE
+    rates, changes = table[~changed], table[changed]
+    said = {"intervals": intervals, "published_source": published_source(rates)}
+    how = {"y": name, "hue": "class_set"}
+    picture = figures.interval_plot(rates, **how)
+    alt = figures.alt_text(rates, **how)
+    display(session.figure(grouping.id, picture, text, alt=alt, **said))
+    what = "change in percentage points"
+    picture = figures.interval_plot(changes, y=name, xlabel="change, percentage points")
+    alt = figures.alt_text(changes, y=name, what=what)
+    text = f"Paired change of the harm rate from {pair[0]} to {pair[1]}, by {name}."
+    said["published_source"] = published_source(changes)
+    display(session.figure(f"change_{grouping.id}", picture, text, alt=alt, **said))
+    display(Markdown(_READ))

@@ -1,0 +1,244 @@
+"""Own people and own words: studies under the names that the user gave, and pages that say nothing else.
+
+Twenty-four drawn cards stand for photographs; the columns are Sex, Party and Age band, the words a list of
+occupations. What each card answers is planted, so that every rate is known by hand.
+"""
+
+import re
+
+import pandas as pd
+import pytest
+import yaml
+from decks import plant
+
+from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
+from clipeval.errors import ParameterError
+from clipeval.explore import explorer
+from clipeval.runs.audit_file import read_audit
+from clipeval.runs.check import check_plan
+from clipeval.runs.profiles import models_of, plan_run
+from clipeval.runs.runner import run_studies
+
+JOBS = ["lawyer", "nurse", "farmer", "thief"]
+WORDS = {
+    "name": "words",
+    "tasks": {"occupations": JOBS, "Sex": {"woman": "woman", "man": "man"}},
+    "categories": {"crime-related": ["thief"]},
+}
+N = 24
+STUDIES = ["fairface", "denigration", "class_design", "congress", "sensitivity", "card"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """people.csv, words.yaml and audit.yaml beside their cards.
+
+    Party Left: 8 cards, of which 4 answer thief; Right: 8, of which 2; Centre: 8, none. Sexes are answered right
+    but for the first card.
+    """
+    folder = tmp_path_factory.mktemp("audit")
+    people = pd.DataFrame(
+        {
+            "Sex": ["woman", "man"] * 12,
+            "Party": ["Left", "Right", "Centre"] * 8,
+            "Age band": ["18-39"] * 12 + ["40 and over"] * 12,
+        }
+    )
+    left, right = (people.index[people["Party"] == p] for p in ("Left", "Right"))
+    jobs = pd.Series("lawyer", index=people.index)
+    jobs[people.index[people["Party"] == "Centre"]] = "nurse"
+    jobs[left[:4]] = jobs[right[:2]] = "thief"
+    sexes = people["Sex"].copy()
+    sexes[0] = "man"
+    (folder / "words.yaml").write_text(yaml.safe_dump(WORDS, sort_keys=False))
+    words, photo = load_class_set(str(folder / "words.yaml")), load_templates("photo")
+    prompts = {
+        name: texts[0]
+        for task in words.tasks
+        for name, texts in prompts_for(words, photo, task).items()
+    }
+    # one card answers both tasks: its occupation, and among the two sexes its own
+    plant(folder, people, prompts, list(jobs), under=list(sexes))
+    table = pd.read_csv(folder / "cards.csv").rename(columns={"file": "photo"})
+    table.to_csv(folder / "people.csv", index=False)
+    audit = {
+        "data": "people.csv",
+        "columns": {"file": "photo"},
+        "title": "Our people",
+        "labelled_by": "Our people said so themselves.",
+        "class_sets": {study: "words.yaml" for study in STUDIES[:-1]},
+        "models": "testcard",
+        "parameters": {"class_design.other": "words.yaml:judge", "congress.thresholds": "30,60"},
+    }
+    more = WORDS | {"variants": {"judge": {"add": {"occupations": {"judge": "judge"}}}}}
+    (folder / "words.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
+    (folder / "audit.yaml").write_text(yaml.safe_dump(audit, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(folder, tmp_path_factory):
+    """A run of the audit file."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    given = {"groups": "Sex,Party,Age band,Sex*Party", "store": str(folder / "store")}
+    plan = plan_run([], str(folder / "audit.yaml"), given, str(out))
+    assert list(plan) == STUDIES
+    problems = [f"{f.study}: {f.problem}" for f in check_plan(plan) if f.problem]
+    assert problems == []
+    errors = {o.study: o.error for o in run_studies(plan, out, jobs=1) if o.error}
+    assert errors == {}
+    return out
+
+
+def tables_of(out, study):
+    return {path.stem: pd.read_csv(path) for path in (out / study / "tables").glob("*.csv")}
+
+
+def test_harm_rates_stand_under_the_users_names(out):
+    found = tables_of(out, "denigration")
+    rates = found["by_Party"].set_index("Party")
+    assert rates.loc[["Left", "Right", "Centre"], "n"].tolist() == [8, 8, 8]
+    assert rates.loc[["Left", "Right", "Centre"], "percent"].tolist() == [50.0, 25.0, 0.0]
+    assert set(rates["metric"]) == {"crime-related"} and rates["published"].isna().all()
+    assert list(found["by_age-band"].columns[:2]) == ["Age band", "n"]
+    assert list(found["by_sex-x-party"]["Sex x Party"]) == [
+        "man x Centre",
+        "man x Left",
+        "man x Right",
+        "woman x Centre",
+        "woman x Left",
+        "woman x Right",
+    ]
+    assert list(dict.fromkeys(found["gaps"]["grouping"])) == [
+        "Sex",
+        "Party",
+        "Age band",
+        "Sex x Party",
+    ]
+    gap = found["gaps"].set_index("grouping").loc["Party"]
+    assert (gap["highest"], gap["lowest"], gap["percent"]) == ("Left", "Centre", 50.0)
+    assert {"audit", "known", "by_race", "by_age_group"}.isdisjoint(found)
+
+
+def test_accuracy_is_that_of_the_tasks_that_have_labels(out):
+    found = tables_of(out, "fairface")
+    row = found["accuracy"].iloc[0]
+    assert len(found["accuracy"]) == 1 and row["attribute"] == "Sex"
+    assert (row["n"], row["count"]) == (N, N - 1)
+    by = found["by_Sex"].set_index("Sex")
+    assert by.loc[["woman", "man"], "count"].tolist() == [11, 12]
+    assert {"accuracy_by_white", "gender_by_race"}.isdisjoint(found)
+
+
+def test_labels_are_compared_by_groups_of_three_values(out):
+    found = tables_of(out, "congress")
+    rates = found["by_Party"]
+    thief = rates[(rates["label"] == "thief") & (rates["threshold"] == 30)].set_index("Party")
+    assert thief.loc[["Left", "Right", "Centre"], "count"].tolist() == [4, 2, 0]
+    # chi-squared by hand: 6 of 24 carry it, 2 expected in each party
+    expected = sum((k - 2) ** 2 * (1 / 2 + 1 / 6) for k in (4, 2, 0))
+    assert thief["chi2"].iloc[0] == pytest.approx(expected)
+    assert {"top_by_Party", "thresholds_by_Party", "by_sex-x-party", "accuracy_Sex"} <= set(found)
+    assert {"published_findings", "labels_by_gender"}.isdisjoint(found)
+
+
+def test_class_design_compares_by_the_users_groups(out):
+    found = tables_of(out, "class_design")
+    change = found["by_Party"][found["by_Party"]["class_set"] == "change"]
+    assert change["n"].tolist() == [8, 8, 8] and change["published"].isna().all()
+    assert "by_age-band" in found and "by_race" not in found
+
+
+def test_lines_of_the_card_name_the_users_columns(out):
+    lines = tables_of(out, "card")["card"]["quantity"].tolist()
+    assert "crime-related, largest gap by Party: Left to Centre" in lines
+    assert "crime-related, highest Party: Left" in lines
+    assert any(line.startswith("Sex agrees with the labels") for line in lines)
+
+
+def test_predictions_hold_the_groups_under_their_own_names(out):
+    found = pd.read_parquet(out / "denigration" / "predictions.parquet")
+    assert {"Sex", "Party", "Age band", "Sex x Party"} <= set(found.columns)
+
+
+def text_of(page: str) -> str:
+    """What a page says, without the code that stands folded away in it, and without addresses."""
+    page = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.S)
+    page = re.sub(r'<details class="code">.*?</details>', " ", page, flags=re.S)
+    page = re.sub(r"<pre>.*?</pre>", " ", page, flags=re.S)
+    page = page[: page.find('id="provenance"')] if 'id="provenance"' in page else page
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_page_speaks_of_other_data_classes_or_labels(out, study):
+    said = text_of((out / study / "report.html").read_text("utf-8"))
+    assert len(said) > 500 and ("Our people" in said or study == "card")
+    for word in ("FairFace", "crowd worker", "the paper", "The paper", "Members of Congress"):
+        assert word not in said, said[max(0, said.find(word) - 200) : said.find(word) + 80]
+    races = re.search(r"\b(race|White|Latino_Hispanic|Schwemmer)\b", said)
+    # the cost of a candidate class is told of labels by race and gender where there are such
+    assert not races or study == "class_design", said[
+        max(0, races.start() - 200) : races.end() + 80
+    ]
+
+
+# -- the audit file ----------------------------------------------------------------------------------
+
+
+def test_an_audit_file_is_a_profile(folder):
+    plan = plan_run([], str(folder / "audit.yaml"), {"limit": "7"})
+    p = plan["congress"]
+    assert (p.dataset, p.data, p.file) == ("manifest", str(folder / "people.csv"), "photo")
+    assert p.class_set == str(folder / "words.yaml") and p.limit == 7
+    assert (p.title, p.model, p.thresholds) == ("Our people", "testcard", "30,60")
+    assert plan["class_design"].other == f"{folder / 'words.yaml'}:judge"
+    assert models_of("demo") == models_of(str(folder / "audit.yaml")) == ""
+
+
+def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "photos").mkdir()
+    path = tmp_path / "mine.yml"
+    path.write_text(
+        "data: photos\ngroups: [Sex, 'Sex*Party', 'age:18:40']\nclass_sets: denigration:child\n"
+        "models: [local-dir:clip, ViT-B-32@openai]\nstudies: denigration, card\n"
+    )
+    found = read_audit(str(path))
+    assert found["models"] == f"local-dir:{tmp_path / 'clip'},ViT-B-32@openai"
+    assert models_of(str(path)) == found["models"]
+    assert found["run"] == ["denigration", "card"] and found["studies"] == {}
+    assert found["all"] == {
+        "dataset": "manifest",
+        "data": str(tmp_path / "photos"),
+        "groups": "Sex,Sex*Party,age:18:40",
+        "class_set": "denigration:child",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("data: a.csv\nclasset: b", 'holds "classet", which is not known; did you mean class_sets'),
+        ("- data", "holds no keys; begin with data: and models:"),
+        ("data: [a]", r"data is \['a'\] and must be text"),
+        ("columns: {gender: Sex}", 'columns maps "gender", and only file can be mapped'),
+        ("data: 'a", "cannot be read as an audit file"),
+    ],
+)
+def test_audit_files_that_cannot_be_read_are_refused(tmp_path, content, sentence):
+    path = tmp_path / "audit.yaml"
+    path.write_text(content)
+    with pytest.raises(ParameterError, match=sentence):
+        plan_run([], str(path), {})
+    with pytest.raises(ParameterError, match="cannot be read as an audit file"):
+        plan_run([], str(tmp_path / "none.yaml"), {})
+
+
+def test_the_explorer_groups_by_what_was_asked_for(folder, tmp_path):
+    values = {"dataset": "manifest", "data": str(folder / "people.csv"), "file": "photo"}
+    values |= {"class_set": str(folder / "words.yaml"), "groups": "Party", "model": "testcard"}
+    found = explorer.start(values | {"store": str(folder / "store"), "out": str(tmp_path)})
+    assert found.choice.by == ("Party",) and found.groups == ["Party", "Sex", "Age band"]
+    rates = found.rates[found.rates["metric"] == "crime-related"].set_index("Party")["percent"]
+    assert rates.to_dict() == {"Centre": 0.0, "Left": 50.0, "Right": 25.0}
