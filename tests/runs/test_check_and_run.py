@@ -35,16 +35,11 @@ ZERO_SHOT = {"methods": "zero-shot"}
 
 #: study, the parameters (made in a folder), and how the sentence begins or what it holds
 REFUSED = {
-    "other ages, denigration": ("denigration", lambda t: good(t, **OTHER_AGES), 'age "0-17"'),
-    "other ages, class_design": ("class_design", lambda t: good(t, **OTHER_AGES), 'age "0-17"'),
-    "other ages, fairface": ("fairface", lambda t: good(t, **OTHER_AGES) | ZERO_SHOT, 'age "0-17"'),
-    "other ages, sensitivity": ("sensitivity", lambda t: good(t, **OTHER_AGES), 'age "0-17"'),
-    "gender alone, fairface": ("fairface", lambda t: gender_alone(t) | ZERO_SHOT, "no group col"),
-    "gender alone, denigration": ("denigration", gender_alone, "has no race and no age"),
-    "gender alone, class_design": ("class_design", gender_alone, "has no race and no age"),
-    "gender alone, sensitivity": ("sensitivity", gender_alone, "has no group column race"),
-    "one gender": ("congress", lambda t: good(t, gender=["Male"]), "gender"),
-    "a gender that is no class": ("congress", lambda t: good(t, gender=["M", "F"]), "task gender"),
+    "a gender among two that is no class": (
+        "congress",
+        lambda t: good(t, gender=["Male", "F"]),
+        "task gender",
+    ),
     "cctv on a manifest": ("cctv", good, "holds no captions; use dataset cctv"),
     "cctv on people": ("cctv", lambda t: people(t / "data"), "holds no captions"),
     "celebrities on a manifest": ("celebrities", good, "says of no image whose it is"),
@@ -54,7 +49,6 @@ REFUSED = {
         "says of no image whose it is",
     ),
     "celebrities on frames": ("celebrities", lambda t: frames(t / "data"), "says of no image"),
-    "denigration on frames": ("denigration", lambda t: frames(t / "data"), "race"),
     "congress on people": ("congress", lambda t: people(t / "data"), "gender"),
     "more names than people": (
         "celebrities",
@@ -65,11 +59,6 @@ REFUSED = {
         "denigration",
         lambda t: {"class_set": write(t, HARMLESS)},
         "names no categories",
-    ),
-    "no task for ages": (
-        "fairface",
-        lambda t: good(t) | ZERO_SHOT | {"class_set": write(t, NO_AGE)},
-        'has no task "age"',
     ),
     "two classes, one text": (
         "denigration",
@@ -136,6 +125,9 @@ def test_what_one_refuses_the_other_refuses_in_the_same_words(demo_cache, tmp_pa
 
 
 ACCEPTED = {
+    "other ages": ("denigration", lambda t: good(t, **OTHER_AGES)),
+    "gender alone": ("fairface", lambda t: gender_alone(t) | {"class_set": write(t, NO_AGE)}),
+    "genders that are no class": ("congress", lambda t: good(t, gender=["M", "F"])),
     "one harm category": (
         "class_design",
         lambda t: good(t) | {"class_set": write(t, JOBS), "other": f"{write(t, JOBS)}:plural"},
