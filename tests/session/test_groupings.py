@@ -10,8 +10,9 @@ from clipeval.errors import DataError, ParameterError
 from clipeval.runs.check import check_plan
 from clipeval.runs.profiles import plan_run
 from clipeval.session.groupings import Grouping, asked_columns, groupings_of
+from clipeval.session.parameters import parse
 from clipeval.sources.pack_file import images_key
-from clipeval.studies import start
+from clipeval.studies import get_study, start
 
 PEOPLE = {
     "Sex": ["F", "M", "F", "M", "F", "M"],
@@ -131,7 +132,9 @@ def test_what_is_said_of_own_data_reaches_the_images_table(people, tmp_path):
     values = {"dataset": "manifest", "data": str(people), "file": "photo", "model": "x"}
     values |= {"title": "Our people", "licence": "ours alone", "citation": "Us 2026"}
     values |= {"labelled_by": "The people told us themselves.", "groups": "Party,born:1960:1990"}
-    session = start("denigration", values | {"out": str(tmp_path / "out")})
+    study = get_study("denigration")
+    values |= {"out": str(tmp_path / "out")}
+    session = study.open(parse(study.Parameters, values, study=study.id))
     attrs = session.images.attrs
     said = ("name", "licence", "citation", "labels")
     assert [attrs[name] for name in said] == [

@@ -27,6 +27,8 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
         lowest_with, highest_with (class set, templates, precision, resize; of equals, the first).
     """
     rows = []
+    if table.empty:
+        return pd.DataFrame()
     for (study, quantity), part in table.groupby(["study", "quantity"], sort=False):
         part = part.reset_index(drop=True)
         point = part[part["reference"]]
