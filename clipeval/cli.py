@@ -123,13 +123,13 @@ def _plans(studies, profile, given, out, models=""):
     """Run folder -> plan: one, or one for each of several models."""
     from clipeval.runs.profiles import models_of
 
-    if several := models or models_of(profile):
-        from clipeval.runs.several_models import plan_models
+    several = models or models_of(profile)
+    plan, folder = _plan(studies, profile, given, out, models=bool(several))
+    if not several:
+        return {folder: plan}
+    from clipeval.runs.several_models import plan_models
 
-        _, folder = _plan(studies, profile, given, out, models=True)
-        return plan_models(several, studies or [], profile, _values(given), folder)
-    plan, folder = _plan(studies, profile, given, out)
-    return {folder: plan}
+    return plan_models(several, studies or [], profile, _values(given), folder)
 
 
 @app.command()
@@ -182,8 +182,7 @@ def run(
         raise typer.Exit(2)
     from clipeval.output.provenance import pathless
 
-    named = Path(profile).name if profile.endswith((".yaml", ".yml")) else profile
-    given = {"profile": named, "parameters": _values(parameter)}
+    given = {"profile": pathless(profile), "parameters": _values(parameter)}
     asked = ",".join(pathless(model) for model in models.split(","))
     given |= {k: v for k, v in {"models": asked, "pack": Path(pack).name}.items() if v}
     failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
