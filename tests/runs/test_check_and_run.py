@@ -42,13 +42,17 @@ REFUSED = {
     ),
     "cctv on a manifest": ("cctv", good, "holds no captions; use dataset cctv"),
     "cctv on people": ("cctv", lambda t: people(t / "data"), "holds no captions"),
-    "celebrities on a manifest": ("celebrities", good, "says of no image whose it is"),
+    "celebrities on a manifest": ("celebrities", good, "does not say who is shown"),
     "a column called person": (
         "celebrities",
         lambda t: good(t, person=["Ann", "Bob", "Cy"]),
-        "says of no image whose it is",
+        "does not say who is shown",
     ),
-    "celebrities on frames": ("celebrities", lambda t: frames(t / "data"), "says of no image"),
+    "celebrities on frames": (
+        "celebrities",
+        lambda t: frames(t / "data"),
+        "does not say who is shown",
+    ),
     "congress on people": ("congress", lambda t: people(t / "data"), "gender"),
     "more names than people": (
         "celebrities",
