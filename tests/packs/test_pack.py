@@ -570,9 +570,9 @@ def test_what_a_pack_cannot_answer(deck, tmp_path):
             plan_pack(path, [], {name: "1"}, tmp_path)
     with pytest.raises(ParameterError, match="exclude each other"):
         plan_pack(path, [], {}, tmp_path, models="testcard")
-    other = start("class_design", {"pack": str(path), "precision": "fp16", "limit": 60, "seed": 3})
+    given = {"pack": str(path), "precision": "fp16", "limit": 60, "seed": 3}
     with pytest.raises(ParameterError, match="precision=fp32, and precision=fp16 is asked for"):
-        _ = other.images
+        start("class_design", given)
 
 
 def test_a_part_of_the_images_and_other_parameters(deck, tmp_path):

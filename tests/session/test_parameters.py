@@ -56,8 +56,8 @@ def test_parameters_do_not_change():
 
 
 def test_text_from_a_command_line_becomes_numbers():
-    found = parse(Parameters, {"limit": "100", "seed": "-3", "workers": "0"}, study="fairface")
-    assert (found.limit, found.seed, found.workers) == (100, -3, 0)
+    found = parse(Parameters, {"limit": "100", "seed": "3", "workers": "0"}, study="fairface")
+    assert (found.limit, found.seed, found.workers) == (100, 3, 0)
 
 
 def test_run_folder(tmp_path, monkeypatch):
@@ -74,6 +74,7 @@ def test_run_folder(tmp_path, monkeypatch):
         ({"limits": 5}, 'fairface has no parameter "limits"; did you mean limit?'),
         ({"zzz": 5}, 'fairface has no parameter "zzz"; it knows model, pretrained, dataset'),
         ({"limit": -1}, "fairface: limit=-1 is not accepted"),
+        ({"seed": "-3"}, "fairface: seed='-3' is not accepted"),
         ({"limit": "many"}, "fairface: limit='many' is not accepted"),
         ({"limit": 2.5}, "limit=2.5 is not accepted"),
         ({"batch_size": 0}, "batch_size=0 is not accepted"),
