@@ -75,9 +75,11 @@ class Run:
                 f"{self.folder} holds no predictions of {study}; it has studies "
                 f"{', '.join(self.record.studies)}."
             )
+        import pyarrow
+
         try:
             return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise DataError(
                 f"{path} cannot be read ({first_line(error)}); run {study} again."
             ) from None

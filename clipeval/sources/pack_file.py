@@ -343,6 +343,8 @@ class Pack:
         matrix = np.load(self.file(name), allow_pickle=False)
         if matrix.dtype not in (np.float32, np.float64) or matrix.ndim != 2 or len(matrix) != n:
             raise ValueError(f"{matrix.dtype} of shape {matrix.shape}, where {n} rows belong")
+        if not np.isfinite(matrix).all():
+            raise ValueError("numbers that are not finite")
         return matrix
 
     def encode(self, study: str, prompts: list[str]) -> np.ndarray:
