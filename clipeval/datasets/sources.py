@@ -182,8 +182,8 @@ def get(name: str, to: str | Path = "", **options) -> str:
     folder = Path(to).expanduser().absolute() if to else place(name)
     if source.by_hand:
         raise DataError(
-            f"{name} cannot be downloaded from here ({source.terms[:-1]}): {source.by_hand}, put it "
-            f"into {folder} ({source.layout}), and run `clipeval data check {name} {folder}`."
+            f"{name} cannot be downloaded from here, because of its terms: {source.by_hand}, put it "
+            f"into {folder} and run `clipeval data check {name} FOLDER`."
         )
     if source.hub:
         padding, split = how.pop("padding", "0.25"), how.pop("split", "")
