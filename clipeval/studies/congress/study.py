@@ -138,7 +138,7 @@ class Congress(Study):
         """How many labels differ by gender, or the first grouping, at the lowest threshold; the one that does most."""
         id = "labels_by_gender"
         if id not in tables:
-            id = next(name for name in tables if name.startswith("by_"))
+            id = next((name for name in tables if name.startswith("by_")), id)
         labels = tables[id]
         top = tables["top_gendered" if id == "labels_by_gender" else f"top_{id}"]
         by = labels.columns[list(labels.columns).index("n") - 1]

@@ -91,7 +91,10 @@ class Sensitivity(Study):
         return f"{p.studies}; templates {p.vary_templates}"
 
     def rivals(self, session) -> list[tuple[str, dict]]:
-        """Those of each study, under every choice of words."""
+        """Those of each study, under every choice of words; none where answers were made elsewhere."""
+        known = session.source.known
+        if known and not known.is_known:
+            return []
         return [offer for study, variant in self._asked(session) for offer in study.rivals(variant)]
 
     def _asked(self, session):
