@@ -26,7 +26,7 @@ from clipeval.models.testcard import WordTokenizer
 from clipeval.models.tokens import build_tokenizer, token_keys
 from clipeval.runs.check import check_plan
 from clipeval.runs.profiles import plan_run
-from clipeval.studies import start
+from clipeval.studies import opened
 
 COMPOSED, APART = (unicodedata.normalize(form, "protégé") for form in ("NFC", "NFD"))
 #: family -> text_cfg, texts that are one text to it, texts that are not
@@ -124,7 +124,7 @@ def test_prompts_that_an_older_version_stored_are_told_apart_by_their_vectors(
     """It stored no tokens; vectors of one text that were encoded together are equal."""
     name = f"local-dir:{small}"
     given = values(cards, tmp_path, jobs(tmp_path, COMPOSED, APART), model=name)
-    source = start("denigration", given).source
+    source = opened("denigration", given).source
     rows = model.encode_texts([COMPOSED, APART, "a house"])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     shelf = source.store.shelf(source.info, "texts-float32")
@@ -231,7 +231,7 @@ def test_check_and_run_refuse_them_in_any_order(order, cards, small, tmp_path):
     given = values(cards, tmp_path, jobs(tmp_path, *order), model=f"local-dir:{small}")
     said = problem(given, tmp_path)
     assert said.startswith(f'class set jobs: "mate a" and "mate b" {ONE}')
-    session = start("denigration", given | {"out": str(tmp_path / "out")})
+    session = opened("denigration", given | {"out": str(tmp_path / "out")})
     session.progress = False
     with pytest.raises(ClassSetError) as error:
         session.predict()
@@ -242,7 +242,7 @@ def test_check_and_run_refuse_them_in_any_order(order, cards, small, tmp_path):
     # the prompts are stored now: what the vectors say is the same
     assert session.source.known is not None
     assert problem(given, tmp_path) == said
-    again = start("denigration", given | {"out": str(tmp_path / "out")})
+    again = opened("denigration", given | {"out": str(tmp_path / "out")})
     again.source.stored_only = True
     with pytest.raises(ClassSetError) as error:
         again.classify()
@@ -253,11 +253,11 @@ def test_prompts_stored_by_two_runs_are_one_text_without_the_tokenizer(cards, sm
     name = f"local-dir:{small}"
     for text, run in ((COMPOSED, "a"), (APART, "b")):
         given = values(cards, tmp_path, jobs(tmp_path, text, "a thief", run), model=name)
-        session = start("denigration", given | {"out": str(tmp_path / run)})
+        session = opened("denigration", given | {"out": str(tmp_path / run)})
         session.progress = False
         session.classify()
     given = values(cards, tmp_path, jobs(tmp_path, COMPOSED, APART), model=name)
-    session = start("denigration", given | {"out": str(tmp_path / "out")})
+    session = opened("denigration", given | {"out": str(tmp_path / "out")})
     session.source.stored_only = True
     with pytest.raises(ClassSetError, match=ONE):
         session.classify()
@@ -286,7 +286,7 @@ def test_a_candidate_that_is_a_class_already(cards, tmp_path):
 
 def refused_by_both(study, given, tmp_path) -> str:
     said = problem(given, tmp_path, study)
-    session = start(study, given | {"out": str(tmp_path / "out")})
+    session = opened(study, given | {"out": str(tmp_path / "out")})
     session.progress = False
     with pytest.raises(ClassSetError) as error:
         session.predict()
@@ -317,7 +317,7 @@ def test_two_captions_of_a_question(cards, tmp_path):
     # of each other scene one caption is on offer, and never both of these
     given["options"] = "main"
     assert problem(given, tmp_path, "cctv") == ""
-    session = start("cctv", given | {"out": str(tmp_path / "out")})
+    session = opened("cctv", given | {"out": str(tmp_path / "out")})
     session.progress = False
     assert set(captions[:2]) <= set(session.predict()["label"])
 
