@@ -120,16 +120,16 @@ def _absolute(folder: str | Path) -> Path:
 
 
 def _plans(studies, profile, given, out, models=""):
-    """Run folder -> plan: one, or one for each of several models."""
+    """The folder of the whole run, and run folder -> plan: one, or one for each of several models."""
     from clipeval.runs.profiles import models_of
 
     several = models or models_of(profile)
     plan, folder = _plan(studies, profile, given, out, models=bool(several))
     if not several:
-        return {folder: plan}
+        return folder, {folder: plan}
     from clipeval.runs.several_models import plan_models
 
-    return plan_models(several, studies or [], profile, _values(given), folder)
+    return folder, plan_models(several, studies or [], profile, _values(given), folder)
 
 
 @app.command()
@@ -177,7 +177,7 @@ def run(
             )
         plans = {folder: put_into(plan, folder)}
     else:
-        plans = _plans(studies, profile, parameter, out, models)
+        folder, plans = _plans(studies, profile, parameter, out, models)
     if any([_report_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
     from clipeval.output.provenance import pathless

@@ -1,10 +1,12 @@
 """The pages of a run in a real browser, opened from disk."""
 
+import pandas as pd
 import pytest
 from hostile import SCRIPT, site
 
 from clipeval.output import markup
 from clipeval.output.markup import Grid
+from clipeval.output.tables import show_table
 from clipeval.runs import pages
 
 PAGES = ["index.html", "fairface/report.html", "denigration/report.html", "card/report.html"]
@@ -108,26 +110,26 @@ COLUMN = "all => all.map((row) => row.cells[{0}].textContent)"
 
 def test_tables_sort_by_click(visit):
     page = visit().open(site() / "fairface/report.html")
-    table = "#fairface-table-gender_by_race"
-    race, count = (page.locator(f"{table} thead th:nth-child({i}) button") for i in (2, 5))
-    assert (race.inner_text().split()[0], count.inner_text().split()[0]) == ("race", "n")
+    table = "#fairface-table-by_race"
+    race, rate = (page.locator(f"{table} thead th:nth-child({i}) button") for i in (3, 5))
+    assert (race.inner_text().split()[0], rate.inner_text().split()[0]) == ("race", "accuracy,")
 
     def column(i):
         return page.eval_on_selector_all(f"{table} tbody tr", COLUMN.format(i))
 
-    before = column(1)
+    before = column(2)
     race.click()
-    assert column(1) == sorted(before, key=str.lower) != before
-    assert page.get_attribute(f"{table} thead th:nth-child(2)", "aria-sort") == "ascending"
+    assert column(2) == sorted(before, key=str.lower) != before
+    assert page.get_attribute(f"{table} thead th:nth-child(3)", "aria-sort") == "ascending"
     race.click()
-    assert column(1)[0] == max(before, key=str.lower)
+    assert column(2)[0] == max(before, key=str.lower)
     race.click()
-    assert column(1) == before
-    assert page.get_attribute(f"{table} thead th:nth-child(2)", "aria-sort") is None
-    count.click()
-    counts = [int(text.replace(",", "")) for text in column(4)]
-    assert counts == sorted(counts) and min(counts) < max(counts)
-    assert page.get_attribute(f"{table} thead th:nth-child(2)", "aria-sort") is None
+    assert column(2) == before
+    assert page.get_attribute(f"{table} thead th:nth-child(3)", "aria-sort") is None
+    rate.click()
+    rates = [float(text.split()[0]) for text in column(4)]
+    assert rates == sorted(rates) and min(rates) < max(rates)
+    assert page.get_attribute(f"{table} thead th:nth-child(3)", "aria-sort") is None
 
 
 def test_bins_of_ages_sort_by_their_numbers(visit, tmp_path):
@@ -147,10 +149,16 @@ def test_bins_of_ages_sort_by_their_numbers(visit, tmp_path):
     ]
 
 
-def test_tables_sort_by_keyboard_and_put_what_is_missing_last(visit):
-    page = visit().open(site() / "fairface/report.html")
-    table = "#fairface-table-accuracy_by_white"
-    wanted = f"{table} thead th:nth-child(6) button"
+def test_tables_sort_by_keyboard_and_put_what_is_missing_last(visit, tmp_path):
+    rows = pd.DataFrame(
+        {"race": list("abcdef"), "n": 100, "metric": "accuracy", "percent": 50.0}
+        | {"ci_low": 40.0, "ci_high": 60.0, "published": [70.5, None, 61.0, 8.25, None, 9.5]}
+    )
+    shown = show_table(rows.assign(difference=rows["percent"] - rows["published"]), "t", "Rates.")
+    (tmp_path / "page.html").write_text(pages.page("page", "Rates", main=shown.html))
+    page = visit().open(tmp_path / "page.html")
+    table = "table"
+    wanted = f"{table} thead th:nth-child(4) button"
     assert "published" in page.inner_text(wanted)
     for _ in range(400):
         page.keyboard.press("Tab")
@@ -161,7 +169,7 @@ def test_tables_sort_by_keyboard_and_put_what_is_missing_last(visit):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     for key, down in (("Enter", False), ("Space", True)):
         page.keyboard.press(key)
-        texts = page.eval_on_selector_all(f"{table} tbody tr", COLUMN.format(5))
+        texts = page.eval_on_selector_all(f"{table} tbody tr", COLUMN.format(3))
         numbers = [float(text) for text in texts if text != "–"]
         assert numbers == sorted(numbers, reverse=down) and len(numbers) > 3
         assert texts == [f"{number:.1f}" for number in numbers] + ["–"] * texts.count("–")

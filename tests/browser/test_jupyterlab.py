@@ -136,7 +136,7 @@ def test_exploring_in_jupyterlab(page, lab):
     page.on("pageerror", lambda error: problems.append(str(error)))
     notebook = open_and_run(page, lab, "00_explore")
     panel = notebook.locator(".jupyter-widgets.widget-vbox").first
-    figure, table = panel.locator("img.explored"), panel.locator("table.explored")
+    figure, table = panel.locator("img.explored"), panel.locator("table.clipeval")
     figure.wait_for()
     panel.locator("select").first.scroll_into_view_if_needed()
     keep_picture(page, "explore-first")
@@ -151,7 +151,7 @@ def test_exploring_in_jupyterlab(page, lab):
             """([src, text]) => {
                 const panel = document.querySelector('.jupyter-widgets.widget-vbox');
                 const figure = panel.querySelector('img.explored');
-                const table = panel.querySelector('table.explored');
+                const table = panel.querySelector('table.clipeval');
                 return figure && figure.src !== src && table.innerText !== text;
             }""",
             arg=seen,

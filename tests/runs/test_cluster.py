@@ -12,7 +12,7 @@ from clipeval.embedding.store import Store
 from clipeval.errors import ParameterError
 from clipeval.models import load_model
 from clipeval.runs.cluster import embed_by_ray, embed_parts, parse_part
-from clipeval.studies import start
+from clipeval.studies import opened, start
 
 
 def test_parts_are_disjoint_whole_shards():
@@ -31,7 +31,7 @@ def test_parts_are_disjoint_whole_shards():
 
 def test_parts_give_the_matrix_of_one_job_bit_for_bit(tmp_path, real, tiny_face_clip):
     values = {"dataset": "fairface", "data": str(real / "fairface"), "limit": 90}
-    images = start("fairface", values | {"out": str(tmp_path)}).images
+    images = opened("fairface", values | {"out": str(tmp_path)}).images
     model = load_model(f"local-dir:{tiny_face_clip}", device="cpu")
     how = {"info": model.info, "batch_size": 8, "workers": 0, "progress": False, "shard_size": 16}
     alone = embed_images(images, get_model=lambda: model, store=Store(tmp_path / "one"), **how)

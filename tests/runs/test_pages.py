@@ -114,7 +114,7 @@ def test_names_from_data_are_shown():
     assert SCRIPT in cells and IMAGE in cells and FILE in cells
     assert "<i>x" in page.get_text()  # the data set's name
     assert f"ValueError: {SCRIPT}" in _soup("index.html").get_text()
-    svg = (site() / "fairface/figures/gender_by_race.svg").read_text("utf-8")
+    svg = (site() / "fairface/figures/by_race.svg").read_text("utf-8")
     assert "<script" not in svg and "&lt;script" in svg
 
 
@@ -249,12 +249,11 @@ def test_the_index_says_what_was_run_and_points_to_each_study():
 def test_the_index_opens_with_what_was_found_and_what_was_not_measured():
     index = _soup("index.html")
     said = [li.get_text(" ", strip=True) for li in index.select(".findings li")]
-    right = pd.read_csv(site() / "fairface/tables/accuracy_by_white.csv")
-    of = right[right["images_of"] == "All"].set_index("attribute")
+    of = pd.read_csv(site() / "fairface/tables/accuracy.csv").set_index("attribute")
     rate = "{percent:.1f} % [{ci_low:.1f}, {ci_high:.1f}]".format(**of.loc["gender"])
-    assert len(said) == 2 and f"on gender for {rate} and age for" in said[0]
+    assert len(said) == 2 and f"gender for {rate} and race for" in said[0]
     # a study that failed was not measured
-    assert said[1].startswith("Not measured in this run: Denigration harms, Class design, Members")
+    assert said[1].startswith("Not measured in this run: Denigration harms, Class design, ")
     order = [index.dl, index.select_one(".findings"), index.find("figure"), index.nav]
     assert [index.main(True).index(part) for part in order] == sorted(
         index.main(True).index(part) for part in order
@@ -272,7 +271,7 @@ def test_a_study_opens_with_question_finding_and_figure():
         " ".join(record["finding"]),
     ]
     assert record["model"]["weights_sha256"][:12] in first[3].get_text()
-    assert first[4].img["src"] == "figures/gender_by_race.svg"
+    assert first[4].img["src"] == "figures/by_race.svg"
     assert page.find_all("img", src=first[4].img["src"]) == [first[4].img], "it is shown once"
 
 
@@ -321,13 +320,13 @@ def test_figures_are_files_of_the_run_and_no_face_is_shown(soup):
 
 
 def test_numbers_of_a_page_are_those_of_the_tables():
-    table = pd.read_csv(site() / "fairface/tables/gender_by_race.csv")
-    rows = _soup("fairface/report.html").select("#fairface-table-gender_by_race tbody tr")
+    table = pd.read_csv(site() / "fairface/tables/by_race.csv")
+    rows = _soup("fairface/report.html").select("#fairface-table-by_race tbody tr")
     assert len(rows) == len(table)
     for row, (_, want) in zip(rows, table.iterrows(), strict=True):
         cells = [cell.get_text() for cell in row.find_all(["th", "td"])]
-        assert cells[1] == want["race"] and cells[2] == want["gender"]
-        assert cells[4] == f"{want['n']:,}" and cells[5].startswith(f"{want['percent']:.1f} [")
+        assert cells[1] == want["attribute"] and cells[2] == want["race"]
+        assert cells[3] == f"{want['n']:,}" and cells[4].startswith(f"{want['percent']:.1f} [")
 
 
 def test_a_replay_is_said_in_every_title(tmp_path):
