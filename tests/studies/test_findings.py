@@ -97,9 +97,9 @@ def test_congress_counts_labels_of_the_lowest_threshold():
     found = STUDIES["congress"].finding(
         {
             "labels_by_gender": rows(
-                "label_set label gender threshold percent p_adjusted",
+                "label_set label threshold gender n percent p_adjusted",
                 *[
-                    (name, label, gender, threshold, 1, p if threshold == 0.5 else 0.9)
+                    (name, label, threshold, gender, 50, 1, p if threshold == 0.5 else 0.9)
                     for name, label, p in (
                         ("occupations", "nurse", 0.01),
                         ("occupations", "judge", 0.2),
