@@ -282,7 +282,7 @@ def check(
     studies: Studies = None, profile: Profile = "", parameter: Given = None, out: Out = ""
 ) -> None:
     """Say what would fail, and how to mend it, before anything is embedded."""
-    plans = _plans(studies, profile, parameter, out)
+    _, plans = _plans(studies, profile, parameter, out)
     if any([_report_check(plan, quiet=False) for plan in plans.values()]):
         raise typer.Exit(2)
 

@@ -339,7 +339,7 @@ def test_run_json_says_what_ran_on_what(run, record, tiny_face_clip, real):
     from importlib.metadata import version
 
     whole = json.loads((run / "run.json").read_text("utf-8"))
-    assert whole["arguments"]["profile"] == "demo"
+    assert whole["arguments"]["profile"] == ""
     assert whole["arguments"]["parameters"]["dataset"] == "fairface"
     weights = hashlib.sha256((tiny_face_clip / "open_clip_model.safetensors").read_bytes())
     model = record["model"]
