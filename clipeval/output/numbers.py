@@ -21,10 +21,10 @@ def count(value: float) -> str:
     return number(value, 0)
 
 
-def interval(percent: float, low: float, high: float, sign: bool = False) -> str:
-    """A percent and, where there is one, its interval in brackets."""
+def interval(percent: float, low: float, high: float, sign: bool = False, unit: str = "") -> str:
+    """A percent, its unit if one is given, and, where there is one, its interval in brackets."""
     ends = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
-    return number(percent, sign=sign) + ends
+    return number(percent, sign=sign) + (f" {unit}" if unit else "") + ends
 
 
 def p_value(p: float) -> str:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from clipeval.runs.audit_file import is_audit_file
 from clipeval.session.parameters import Parameters
 from clipeval.studies import get_study
 
@@ -36,8 +37,7 @@ def default_folder(
     Path, relative to the working directory
     """
     if profile:
-        file = profile.endswith((".yaml", ".yml"))
-        return Path(REPORTS, Path(profile).stem if file else profile)
+        return Path(REPORTS, Path(profile).stem if is_audit_file(profile) else profile)
     asked = list(own(plan).values()) or list(plan.values())
     model = "models" if models else _model_of(asked[0])
     words = [model, *dict.fromkeys(_slug(p.dataset) for p in asked)]

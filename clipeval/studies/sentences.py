@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
-from clipeval.output.numbers import number
+from clipeval.output.numbers import interval
 
 
 def rate(row: Mapping, unit: str = "%") -> str:
@@ -15,10 +13,7 @@ def rate(row: Mapping, unit: str = "%") -> str:
     row : of a study table: `percent`, `ci_low`, `ci_high`
     unit : what stands after the number; "points" for a difference of percents
     """
-    said = f"{number(row['percent'])} {unit}"
-    if pd.isna(row["ci_low"]):
-        return said
-    return f"{said} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+    return interval(row["percent"], row["ci_low"], row["ci_high"], unit=unit)
 
 
 def p_value(p: float) -> str:

@@ -396,18 +396,23 @@ def run(folder):
 RECORDS = ["run.json", "fairface/study.json"]
 
 
+def spoil(file, data):
+    """Damage the bytes of a file, or change what a JSON file says."""
+    content = file.read_bytes()
+    if file.name.endswith(".json") and data.draw(st.booleans()):
+        content = json.dumps(data.draw(changed(json.loads(content)))).encode()
+    else:
+        content = data.draw(damaged(content))
+    file.write_bytes(content)
+
+
 @cases(12)
 @given(data=st.data(), name=st.sampled_from([*RECORDS, "fairface/predictions.parquet"]))
 def test_run_folders(folder, run, data, name):
     broken = folder / "broken"
     shutil.rmtree(broken, ignore_errors=True)
     shutil.copytree(run, broken)
-    content = (run / name).read_bytes()
-    if name.endswith(".json") and data.draw(st.booleans()):
-        content = json.dumps(data.draw(changed(json.loads(content)))).encode()
-    else:
-        content = data.draw(damaged(content))
-    (broken / name).write_bytes(content)
+    spoil(broken / name, data)
     with one_sentence():
         found = load_run(broken)
         for study in found.record.studies:
@@ -477,11 +482,6 @@ def test_model_folders(folder, model, data):
     shutil.copytree(model, broken)
     names = sorted(file.name for file in model.iterdir() if file.is_file())
     name = data.draw(st.sampled_from(names))
-    content = (model / name).read_bytes()
-    if name.endswith(".json") and data.draw(st.booleans()):
-        content = json.dumps(data.draw(changed(json.loads(content)))).encode()
-    else:
-        content = data.draw(damaged(content))
-    (broken / name).write_bytes(content)
+    spoil(broken / name, data)
     with one_sentence():
         preview(f"local-dir:{broken}", None, "")

@@ -255,8 +255,8 @@ def best_candidate(sweep: pd.DataFrame) -> str:
 
 def _points(row: pd.Series) -> str:
     """A change with its interval."""
-    numbers = interval(row["percent"], row["ci_low"], row["ci_high"], sign=True)
-    return numbers.replace(" [", " percentage points [")
+    ends = row["ci_low"], row["ci_high"]
+    return interval(row["percent"], *ends, sign=True, unit="percentage points")
 
 
 def moved(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from clipeval.datasets.fairface import RACES
 from clipeval.published import load_published, replications, with_published
 from clipeval.stats import group_rates, mean_rate
 
@@ -21,18 +22,6 @@ QUANTITIES = {
     "gender": "gender accuracy",
     "age": "age accuracy",
 }
-
-
-#: races of FairFace's labels, which White against Non-White is made of
-RACES = (
-    "White",
-    "Black",
-    "Indian",
-    "East Asian",
-    "Southeast Asian",
-    "Middle Eastern",
-    "Latino_Hispanic",
-)
 
 
 def like_the_paper(predictions: pd.DataFrame) -> bool:
