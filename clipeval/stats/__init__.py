@@ -2,7 +2,8 @@
 
 `group_rates` makes the rates and `wilson` their intervals, `paired_changes` compares two answers to the same images,
 `chi2_by_label` tests labels and `adjust` corrects for their number, `group_gaps` measures how far groups are apart,
-`cluster_rates` heeds images that belong together. Pure functions on arrays and tables; rates in tables are percent
+`cluster_rates` heeds images that belong together, `max_skew` and `ndkl` measure whom a ranking
+puts first. Pure functions on arrays and tables; rates in tables are percent
 (0-100). scipy.special is imported by the functions that use it, so that this room imports fast; scipy.stats and
 statsmodels, which take two seconds, never are: Fisher's and McNemar's tests and the corrections are written out here.
 What the intervals and tests promise is measured by `make calibration`, into docs/calibration.md.
@@ -39,6 +40,7 @@ from clipeval.stats.rates import (
     mean_rate,
     wilson,
 )
+from clipeval.stats.skew import max_skew, ndkl, nearest, skew_of_counts, target_shares
 
 __all__ = [
     "FEW_CLUSTERS",
@@ -63,14 +65,19 @@ __all__ = [
     "group_rates",
     "hits_of",
     "leading_factor",
+    "max_skew",
     "mcnemar_models",
     "mean_rate",
+    "ndkl",
+    "nearest",
     "negative_control",
     "newcombe",
     "newcombe_paired",
     "paired_bootstrap",
     "paired_changes",
     "picked_confidence",
+    "skew_of_counts",
     "smallest_difference",
+    "target_shares",
     "wilson",
 ]
