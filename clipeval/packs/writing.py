@@ -42,9 +42,6 @@ from clipeval.sources.pack_file import FORMAT, MANIFEST, images_key
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.variation import ranges
 
-#: parameters that name class sets and templates, bundled or a user's own
-_CLASSES = dict.fromkeys(("class_set", "other", "candidates"), "class_sets")
-_CLASSES["templates"] = "templates"
 _YAML = re.compile(r"(.+\.ya?ml)(?::.*)?")
 
 
@@ -279,18 +276,18 @@ def _put_images(table: pd.DataFrame, members: dict[str, bytes]) -> str:
 
 
 def _class_files(p, members: dict[str, bytes]) -> dict[str, str]:
-    """Parameter -> member with the class set or templates that it names."""
-    found = {}
+    """Parameter -> member with the class set or templates that it names, bundled or a user's own."""
+    found, rooms = {}, dict.fromkeys(p.class_sets, "class_sets") | {"templates": "templates"}
     for name, value in p.model_dump().items():
         own = _YAML.fullmatch(value) if isinstance(value, str) else None
         if own:
             path = Path(own[1]).expanduser()
-        elif name in _CLASSES and value:
+        elif name in rooms and value:
             path = file_of(value, templates=name == "templates")
         else:
             continue
         content = path.read_bytes()
-        found[name] = f"{_CLASSES.get(name, 'files')}/{short_hash(content)}/{path.name}"
+        found[name] = f"{rooms.get(name, 'files')}/{short_hash(content)}/{path.name}"
         members[found[name]] = content
     return found
 

@@ -29,6 +29,8 @@ class Parameters(BaseModel):
     decides: ClassVar[tuple[str, ...]] = ("seed",)
     #: further ones that decide the answers of a linear probe alone
     probe_decides: ClassVar[tuple[str, ...]] = ()
+    #: fields that name a class set
+    class_sets: ClassVar[tuple[str, ...]] = ("class_set",)
 
     model: str = Field(
         "testcard",

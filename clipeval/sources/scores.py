@@ -21,8 +21,6 @@ from clipeval.files import sha256
 from clipeval.sources.base import Source
 from clipeval.sources.score_file import read_scores
 
-#: parameters that may name a class set
-_CLASS_SETS = ("class_set", "other", "candidates")
 #: the least positive number: what probability 0 is taken for where its logarithm is needed
 _TINY = 5e-324
 
@@ -71,7 +69,7 @@ class Scores(Source):
         from clipeval.classify.class_sets import load_class_set
 
         p = self.parameters
-        sets = [load_class_set(getattr(p, k)) for k in _CLASS_SETS if getattr(p, k, "")]
+        sets = [load_class_set(getattr(p, k)) for k in p.class_sets if getattr(p, k)]
         there = set(self.file.columns)
         for words in sets:
             for task, classes in words.tasks.items():
@@ -121,7 +119,7 @@ class Scores(Source):
         if p.templates != type(p).model_fields["templates"].default:
             return templates
         if len(templates.templates) == 1:
-            sets = [load_class_set(getattr(p, k)) for k in _CLASS_SETS if getattr(p, k, "")]
+            sets = [load_class_set(getattr(p, k)) for k in p.class_sets if getattr(p, k)]
             texts = [
                 t for words in sets for classes in words.tasks.values() for t in classes.values()
             ]

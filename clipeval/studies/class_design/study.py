@@ -1,5 +1,7 @@
 """Class design: the same images and another class set (arXiv 2108.02818, Table 3)."""
 
+from typing import ClassVar
+
 import pandas as pd
 from pydantic import Field
 
@@ -23,6 +25,8 @@ from clipeval.studies.sentences import rate
 
 class Parameters(parameters.Parameters):
     """Parameters of the class design study."""
+
+    class_sets: ClassVar = ("class_set", "other", "candidates")
 
     class_set: str = Field("denigration", description="class set to start from")
     other: str = Field("denigration:child", description="class set to compare it with")
