@@ -315,8 +315,9 @@ def another_version_of(package, monkeypatch):
     from clipeval.output import provenance
 
     plain = provenance.package_versions()
-    assert package in plain
-    monkeypatch.setattr(provenance, "_version", lambda name: (plain | {package: "99.0"})[name])
+    monkeypatch.setattr(
+        provenance, "_version", lambda name: "99.0" if name == package else plain[name]
+    )
 
 
 @pytest.mark.parametrize(
