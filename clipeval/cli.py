@@ -162,20 +162,17 @@ def run(
     if expect and not pack:
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
     if pack:
-        from clipeval.packs.replay import plan_pack
-        from clipeval.runs.places import default_folder, put_into
+        from clipeval.packs.replay import plan_folder
         from clipeval.sources.pack_file import open_pack
 
-        values = _values(parameter)
-        plan = plan_pack(pack, studies or [], values, out or "reports", expect, models=models)
-        folder = _absolute(out or default_folder(plan, pack=True))
+        folder, plan = plan_folder(pack, studies or [], _values(parameter), out, expect, models)
+        plans = {folder: plan}
         if not expect:
             print(
                 f"clipeval: the manifest of {Path(pack).name} is taken on trust; if its sha256 was "
                 f"published, compare it, or give it as --expect: {open_pack(pack).sha256}",
                 file=sys.stderr,
             )
-        plans = {folder: put_into(plan, folder)}
     else:
         folder, plans = _plans(studies, profile, parameter, out, models)
     if any([_report_check(plan, quiet=True) for plan in plans.values()]):
@@ -206,6 +203,7 @@ def run(
 def _run(plan, folder: Path, given: dict, jobs: int, resume: bool | None) -> int:
     """Run one plan and say how it ended; returns how many studies failed."""
     from clipeval.progress import Progress
+    from clipeval.runs import changes
     from clipeval.runs.runner import run_studies
 
     with Progress(plan) as progress:
@@ -224,23 +222,12 @@ def _run(plan, folder: Path, given: dict, jobs: int, resume: bool | None) -> int
             f"clipeval: {outcome.study} failed: {outcome.error} (notebook kept: {kept})",
             file=sys.stderr,
         )
-    _say_changes(folder)
+    for line in changes.said(folder):
+        print(line)
     print(
         f"{len(outcomes) - len(failed)} of {len(outcomes)} studies done. Open {folder / 'index.html'}"
     )
     return len(failed)
-
-
-def _say_changes(folder: Path) -> None:
-    """What changed since the run before, where there was one."""
-    import json
-
-    from clipeval.runs.changes import sentences
-
-    if (folder / "changes.json").is_file():
-        print("Compared with the previous run:")
-        for sentence in sentences(json.loads((folder / "changes.json").read_text("utf-8"))):
-            print(f"  {sentence}")
 
 
 @app.command()
@@ -278,6 +265,18 @@ def pack(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Finished run folder; for croissant, a pack of it.")],
+    format: Annotated[str, typer.Option(help="paper, model-card or croissant.")],
+    out: Annotated[str, typer.Option(help="Folder to write into.")],
+) -> None:
+    """Write a run as the start of a paper, as a Hugging Face model card, or describe a pack."""
+    from clipeval.export import export as export_into
+
+    print(f"Open {export_into(run, format, out)}")
+
+
+@app.command()
 def check(
     studies: Studies = None, profile: Profile = "", parameter: Given = None, out: Out = ""
 ) -> None:
@@ -290,7 +289,7 @@ def check(
 def _report_check(plan, *, quiet: bool) -> int:
     from clipeval.runs.check import check_plan
 
-    findings = check_plan(plan, power=not quiet)
+    findings = check_plan(plan)
     said = set()
     for finding in findings:
         if finding.problem:

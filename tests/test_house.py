@@ -26,7 +26,7 @@ FLOORS = (
     "testcards",
     "studies",
     "runs",
-    "packs explore",
+    "packs explore export",
     "cli face listing __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

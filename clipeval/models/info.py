@@ -4,7 +4,6 @@ Nothing here imports torch: a run whose embeddings are all stored only needs to 
 which defined the model have not changed since they were last loaded.
 """
 
-import functools
 import json
 import math
 import os
@@ -153,15 +152,13 @@ def _shown(value) -> str:
 
 def installed_versions() -> dict:
     """Return the versions of the libraries that compute embeddings, importing none of them."""
-    return {name: _version(package) for name, package in _PACKAGES.items()}
-
-
-@functools.cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
+    versions = {}
+    for name, package in _PACKAGES.items():
+        try:
+            versions[name] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[name] = ""
+    return versions
 
 
 def make_info(*, config: object, **fields) -> ModelInfo:

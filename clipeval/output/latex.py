@@ -158,7 +158,8 @@ def _share(natural: Sequence[float], room: float) -> list[float]:
     return widths
 
 
-def _cell(lines: Sequence[str], align: str, valign: str = "t") -> str:
+def stacked(lines: Sequence[str], align: str, valign: str = "t") -> str:
+    """A table cell of several lines, plain text: aligned "l" or "r", its top ("t") or end ("b") on the row."""
     escaped = [escape(line) for line in lines]
     if len(escaped) < 2:
         return "".join(escaped)
@@ -229,11 +230,11 @@ def booktabs(
     environment, size, widths = _layout(header, rows, numeric)
     align = ["r" if i in numeric else "l" for i in range(len(header))]
     heads = [wrap(h, widths[i]) for i, h in enumerate(header)]
-    head = " & ".join(_cell(h, align[i], "b") for i, h in enumerate(heads))
+    head = " & ".join(stacked(h, align[i], "b") for i, h in enumerate(heads))
     body = []
     for row in rows:
         lines = [[c] if i in numeric else wrap(c, widths[i]) for i, c in enumerate(row)]
-        cells = [_cell(cell, align[i]) for i, cell in enumerate(lines)]
+        cells = [stacked(cell, align[i]) for i, cell in enumerate(lines)]
         body.append((max(map(len, lines), default=1), " & ".join(cells) + r" \\"))
     # the caption is set in 10 pt, a quarter larger than what text_width measures
     across = COLUMN if environment == "table" else PAGE

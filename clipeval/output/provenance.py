@@ -23,7 +23,17 @@ from clipeval.files import file_sha256, sha256
 from clipeval.paths import DATA, NOTEBOOKS
 
 TEST_CARDS = "Replay of planted rates on test cards, not a result about any model"
+#: of the release; `CITATION.cff` has the day
+YEAR = 2026
 PAPER_KEY = "agarwal2021evaluating"
+PAPER = f"""@article{{{PAPER_KEY},
+  title = {{Evaluating {{CLIP}}: Towards Characterization of Broader Capabilities and Downstream Implications}},
+  author = {{Agarwal, Sandhini and Krueger, Gretchen and Clark, Jack and Radford, Alec and Kim, Jong Wook and Brundage, Miles}},
+  journal = {{arXiv preprint arXiv:2108.02818}},
+  year = {{2021}},
+  url = {{https://arxiv.org/abs/2108.02818}},
+}}
+"""  # noqa: E501
 #: packages that can change an embedding
 EMBED = ("open_clip_torch", "pillow", "timm", "torch", "torchvision", "transformers")
 #: packages that can change a number which is made from embeddings
@@ -171,15 +181,12 @@ def code_hash() -> str:
 def package_versions() -> dict:
     """Versions of Python, clipeval and the packages that are recorded; None where not installed."""
     versions = {"python": platform.python_version(), "clipeval": __version__}
-    return versions | {name: _version(name) for name in sorted(EMBED + COUNT + OTHERS)}
-
-
-@functools.cache
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    for name in sorted(EMBED + COUNT + OTHERS):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
 
 
 def deciding(versions: Mapping, packages: tuple[str, ...] = EMBED + COUNT) -> dict:
@@ -313,6 +320,7 @@ def bibtex(
     fields = {
         "title": "{" + escape(title.rstrip(".")) + "}",
         "author": "{The clipeval developers}",
+        "year": str(YEAR),
         "howpublished": escape(f"{_software(provenance, code)}"),
         "note": escape(
             f"Study {study}, id {figure_id}; {setup}; parameters {provenance.parameters_hash}"
@@ -321,10 +329,4 @@ def bibtex(
     }
     key = f"clipeval-{study}-{figure_id}-{provenance.parameters_hash}"
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
-    paper = f"""@article{{{PAPER_KEY},
-  title = {{Evaluating {{CLIP}}: Towards Characterization of Broader Capabilities and Downstream Implications}},
-  author = {{Agarwal, Sandhini and Krueger, Gretchen and Clark, Jack and Radford, Alec and Kim, Jong Wook and Brundage, Miles}},
-  journal = {{arXiv preprint arXiv:2108.02818}},
-  year = {{2021}},
-}}"""  # noqa: E501
-    return "\n".join([f"@misc{{{key},", *lines, "}", "", paper, ""])
+    return "\n".join([f"@misc{{{key},", *lines, "}", "", PAPER])

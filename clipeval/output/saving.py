@@ -155,11 +155,11 @@ def save_figure(
     known : folder where files of figures are kept; one whose SVG is there already is not drawn
         again as PDF and PNG, which takes most of the time
     column : folder where a figure that is wider than a column is also kept as it is drawn for one,
-        panels one below the other, as a phone shows it (SVG)
+        panels one below the other, as a phone shows it (SVG) and a paper prints it (PDF)
 
     Returns
     -------
-    dict of "pdf", "svg", "png" and, where it was drawn for a column too, "column" to path
+    dict of "pdf", "svg", "png" and, where it was drawn for a column too, "column" (its SVG) to path
 
     Raises
     ------
@@ -185,14 +185,21 @@ def save_figure(
     again = getattr(fig, "again", None)
     if column is not None and again is not None and fig.get_figwidth() > WIDTHS["single"]:
 
-        def drawn() -> bytes:
-            narrow = again(width="single")
+        @functools.cache
+        def narrow() -> Figure:
+            drawn = again(width="single")
             if provenance.test_cards:
-                _stamp(narrow, TEST_CARDS)
-            return _complete_svg(
-                _draw(narrow, "svg", shared | fields["svg"]).decode(), alt
-            ).encode()
+                _stamp(drawn, TEST_CARDS)
+            return drawn
 
-        content = _known(known, svg, "column.svg", drawn)
-        paths["column"] = Folder(column).write(f"{id}.svg", content)
+        def as_svg() -> bytes:
+            drawn = _draw(narrow(), "svg", shared | fields["svg"]).decode()
+            return _complete_svg(drawn, alt).encode()
+
+        def as_pdf() -> bytes:
+            return _draw(narrow(), "pdf", shared | fields["pdf"])
+
+        for end, draw in {"pdf": as_pdf, "svg": as_svg}.items():
+            content = _known(known, svg, f"column.{end}", draw)
+            paths["column"] = Folder(column).write(f"{id}.{end}", content)
     return paths

@@ -253,6 +253,15 @@ def sentences(changes: dict) -> list[str]:
     return lines
 
 
+def said(out: Path) -> list[str]:
+    """Lines on what changed in a run folder since the run before; none where there was none."""
+    path = out / "changes.json"
+    if not path.is_file():
+        return []
+    found = sentences(json.loads(path.read_text("utf-8")))
+    return ["Compared with the previous run:", *(f"  {line}" for line in found)]
+
+
 def _studies(studies: list[str], changes: dict) -> str:
     return "all studies" if len(studies) == len(changes) > 1 else ", ".join(studies)
 

@@ -29,13 +29,12 @@ class Finding:
     problem: str = ""
 
 
-def check_plan(plan: dict[str, Parameters], *, power: bool = True) -> list[Finding]:
+def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
     """Look at data, classes, model and run folder of every study; nothing is downloaded or embedded.
 
     Parameters
     ----------
     plan : dict of study id to Parameters, as from `profiles.plan_run`
-    power : say how small a difference the sizes of the groups can show
 
     Returns
     -------
@@ -57,7 +56,7 @@ def check_plan(plan: dict[str, Parameters], *, power: bool = True) -> list[Findi
                 refuse_mixing(out, own(plan))
             except ClipevalError as error:
                 findings.append(Finding(study, "run folder", problem=str(error)))
-        if power and "data set" in well and (said := _power(session.images)):
+        if "data set" in well and (said := _power(session.images)):
             findings.append(Finding(study, "power", said))
     return findings
 

@@ -236,7 +236,8 @@ class Session(Inputs):
         how : `intervals`, `published_source`, as in `provenance.caption`
         """
         said = caption(text, self.provenance, kind="table", **how)
-        write_table(table, self.folder / "tables", id, said, extra=extra)
+        label = f"tab:{self.study.id}-{id}"
+        write_table(table, self.folder / "tables", id, said, label=label, extra=extra)
         entry = self._keep("table", id, text, **how) | {"rows": len(table)}
         self._kept["tables"][id], self._tables[id] = entry, table
         rest = notes_of(table, id)

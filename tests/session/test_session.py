@@ -312,12 +312,11 @@ def test_what_is_computed_is_kept_until_something_it_depends_on_changes(given):
 
 def another_version_of(package, monkeypatch):
     """As if the package had been upgraded (or installed) since."""
-    from clipeval.output import provenance
+    from importlib import metadata
 
-    plain = provenance.package_versions()
-    monkeypatch.setattr(
-        provenance, "_version", lambda name: "99.0" if name == package else plain[name]
-    )
+    plain = metadata.version
+    upgraded = lambda name: "99.0" if name == package else plain(name)  # noqa: E731
+    monkeypatch.setattr(metadata, "version", upgraded)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""A study table in the form that papers print: the groups across, a rate a row with its interval below."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from clipeval.output.latex import escape, stacked, text_width, wrap
+from clipeval.output.numbers import count, number
+from clipeval.output.tables import DOUBT, doubts, group_columns
+
+COLUMN, PAGE = 242.0, 498.0  # points: 3.35 and 6.9 inches, what figures are drawn for
+LINES = 3  # of a caption, and at most of the head of a column
+HEIGHT, LINE = 560.0, 9.6  # points: of a float, and of a row in it
+_ACROSS = 9
+_SEP = 6.0
+# points: the widest head of a column, and of a row where the page has room; longer ones wrap
+_HEAD, _KEYS = 48.0, (120.0, 90.0, 64.0)
+_SMALL = 0.88  # width of \scriptsize as a part of \footnotesize
+
+
+def across(table: pd.DataFrame) -> str | None:
+    """The grouping column whose groups become columns: race where there is one, else the one with most."""
+    groups = {name: table[name].nunique(dropna=False) for name in group_columns(table)}
+    candidates = [name for name, n in groups.items() if 2 <= n <= _ACROSS]
+    candidates.sort(key=lambda name: (name == "race", groups[name]))
+    for name in reversed(candidates):
+        rest = [other for other in (*groups, "metric") if other != name]
+        rows = table.groupby(rest, sort=False, dropna=False)["n"]
+        parted = (rows.nunique() > 1).any()  # groups of images, and not questions put to the same
+        if parted and len(table) >= 0.8 * len(rows) * groups[name]:
+            return name
+    return None
+
+
+def wide_table(table: pd.DataFrame, caption: str, label: str) -> str | None:
+    """A table as one LaTeX float as wide as the page; None where its groups do not fit across.
+
+    Parameters
+    ----------
+    table : study table, percents 0-100
+    caption, label : plain text; the label is used as it is
+
+    Returns
+    -------
+    str, which needs the package booktabs; each rate has its interval in the row below, then the
+    published one and, on test cards, the planted one; n stands above the rows that share it
+    """
+    name = across(table)
+    if name is None:
+        return None
+    metrics = table["metric"].nunique()
+    keys = [k for k in group_columns(table) if k != name and table[k].nunique(dropna=False) > 1]
+    keys += ["metric"] if metrics > 1 or not keys else []
+    groups = list(dict.fromkeys(table[name]))
+    rows = list(_rows(table, name, keys, groups))
+    heads = [wrap(str(group), _HEAD) for group in groups]
+    widths = [
+        max(text_width(row[i]) * (1 if big else _SMALL) for row, big in rows)
+        for i in range(len(keys) + len(groups))
+    ]
+    for i, lines in enumerate(heads, len(keys)):
+        widths[i] = max(widths[i], *map(text_width, lines))
+    for room in _KEYS:
+        needed = sum(min(width, room) for width in widths[: len(keys)]) + sum(widths[len(keys) :])
+        needed += _SEP * (len(widths) - 1)
+        if needed <= PAGE:
+            break
+    lines = [max(len(wrap(text, room)) for text in row[: len(keys)]) for row, _ in rows]
+    if needed > PAGE or sum(lines) * LINE > HEIGHT or max(map(len, heads)) > LINES:
+        return None
+    environment = "table" if needed <= COLUMN else "table*"
+    # "metric" is no word of a paper
+    shown = ["" if key == "metric" else escape(key.replace("_", " ")) for key in keys]
+    shown += [stacked(lines, "r", "b") for lines in heads]
+    body = [" & ".join(_cells(row, big, len(keys), room)) + r" \\" for row, big in rows]
+    columns = "l" * len(keys) + "r" * len(groups)
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            rf"\begin{{{environment}}}[tp]",
+            r"\centering",
+            rf"\caption{{{escape(caption)}}}\vspace{{4pt}}",
+            rf"\label{{{label}}}",
+            rf"\footnotesize\setlength{{\tabcolsep}}{{{_SEP / 2:g}pt}}",
+            rf"\begin{{tabular*}}{{\linewidth}}{{@{{\extracolsep{{\fill}}}}{columns}@{{}}}}",
+            r"\toprule",
+            " & ".join(shown) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular*}",
+            rf"\end{{{environment}}}",
+            "",
+        ]
+    )
+
+
+def _rows(table, name, keys, groups) -> Iterator[tuple[list[str], bool]]:
+    """Cells as plain text, and whether they are in full size."""
+    table = table.assign(doubt=doubts(table))
+    blank, before, found = [""] * (len(keys) - 1), None, []
+    for key, part in table.groupby(keys, sort=False, dropna=False):
+        row = part.drop_duplicates(name).set_index(name).reindex(groups)
+        found.append((key, row, [count(n) for n in row["n"]]))
+    order = list(dict.fromkeys(tuple(ns) for _, _, ns in found))
+    # rows of one n beside each other, so that it is said once
+    for key, row, ns in sorted(found, key=lambda each: order.index(tuple(each[2]))):
+        measured = row["percent"].notna().any()
+        if measured and ns != before:
+            yield ["n", *blank, *ns], True
+            before = ns
+        marks = np.where(row["doubt"].fillna(False).astype(bool), DOUBT, "")
+        rates = [number(x) + mark for x, mark in zip(row["percent"], marks, strict=True)]
+        yield [*map(str, key), *(rates if measured else [""] * len(groups))], True
+        ends = zip(row["ci_low"], row["ci_high"], strict=True)
+        ends = ["" if pd.isna(low) else f"[{number(low)}, {number(high)}]" for low, high in ends]
+        if any(ends):
+            yield ["", *blank, *ends], False
+        for column in ("published", "planted"):
+            if column in row and row[column].notna().any():
+                yield [column, *blank, *map(number, row[column])], False
+
+
+def _cells(row: list[str], big: bool, keys: int, room: float) -> Iterator[str]:
+    for i, text in enumerate(row):
+        cell = stacked(wrap(text, room) if i < keys else [text], "l")
+        if not big and text:
+            cell = (r"\quad " if i == 0 else "") + rf"{{\scriptsize {cell}}}"
+        yield "$n$" if (i, text) == (0, "n") else cell
+
+
+def fitting(text: str, across: float) -> tuple[str, str]:
+    """A caption's sentences that fit into three lines, at least the first, and the rest.
+
+    Parameters
+    ----------
+    text : plain text of a caption in \\footnotesize
+    across : points that a line has
+    """
+    sentences = text.replace(". ", ".\0").split("\0")
+    for kept in range(len(sentences), 1, -1):
+        said = " ".join(sentences[:kept])
+        # the number of the float stands before it, and no line is filled to its end
+        if text_width("Figure 10: " + said) <= 0.95 * LINES * across:
+            return said, " ".join(sentences[kept:])
+    return sentences[0], " ".join(sentences[1:])
