@@ -289,7 +289,7 @@ def check(
 def _report_check(plan, *, quiet: bool) -> int:
     from clipeval.runs.check import check_plan
 
-    findings = check_plan(plan)
+    findings = check_plan(plan, power=not quiet)
     said = set()
     for finding in findings:
         if finding.problem:

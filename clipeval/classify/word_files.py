@@ -1,5 +1,7 @@
 """The YAML files of words: where class sets and templates are found, and how they are read."""
 
+import copy
+import functools
 from pathlib import Path
 
 import yaml
@@ -106,12 +108,17 @@ def _refuse_excess(text: str) -> None:
             )
 
 
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str):
+    """What a text of YAML says; not to be changed, as it is kept for the next who asks."""
+    _refuse_excess(text)
+    return yaml.load(text, Loader=_StrictLoader)
+
+
 def read(path: Path, *keys: str) -> dict:
     """Content of a file that may have these keys, and name, version and source."""
     try:
-        text = path.read_text("utf-8")
-        _refuse_excess(text)
-        content = yaml.load(text, Loader=_StrictLoader)
+        content = copy.deepcopy(_parsed(path.read_text("utf-8")))
     except ClassSetError as error:
         raise ClassSetError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

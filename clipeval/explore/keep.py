@@ -151,7 +151,7 @@ def run(
     folder = folder.resolve()
     given = _given(session, saved.class_set, saved.templates)
     plan = {study: parse(type(parameters), given | {"out": str(folder)}, study=study)}
-    problems = [finding.problem for finding in check_plan(plan) if finding.problem]
+    problems = [finding.problem for finding in check_plan(plan, power=False) if finding.problem]
     if not problems:
         asked = {"studies": [study], "parameters": given}
         outcomes = run_studies(plan, folder, arguments=asked, jobs=1, tell=tell)

@@ -4,6 +4,7 @@ Nothing here imports torch: a run whose embeddings are all stored only needs to 
 which defined the model have not changed since they were last loaded.
 """
 
+import functools
 import json
 import math
 import os
@@ -152,13 +153,15 @@ def _shown(value) -> str:
 
 def installed_versions() -> dict:
     """Return the versions of the libraries that compute embeddings, importing none of them."""
-    versions = {}
-    for name, package in _PACKAGES.items():
-        try:
-            versions[name] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[name] = ""
-    return versions
+    return {name: _version(package) for name, package in _PACKAGES.items()}
+
+
+@functools.cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def make_info(*, config: object, **fields) -> ModelInfo:

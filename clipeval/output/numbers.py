@@ -1,9 +1,23 @@
 """Numbers as they are printed in tables, figures and pages: one decimal, a true minus, "–" where one is missing."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
 MISSING = "–"
+#: metrics that are no percent: what their columns hold is in nats, printed with three decimals
+_NATS = re.compile(r"\b(?:MaxSkew|NDKL)")
+
+
+def decimals_of(metric: object) -> int:
+    """Digits after the point of a value: one of a percent, three of what is in nats."""
+    return 3 if is_nats(metric) else 1
+
+
+def is_nats(metric: object) -> bool:
+    """Whether the values of a metric are in nats (MaxSkew, NDKL) rather than percent."""
+    return bool(_NATS.search(str(metric)))
 
 
 def number(value: float, decimals: int = 1, sign: bool = False) -> str:
@@ -21,10 +35,12 @@ def count(value: float) -> str:
     return number(value, 0)
 
 
-def interval(percent: float, low: float, high: float, sign: bool = False, unit: str = "") -> str:
+def interval(
+    percent: float, low: float, high: float, sign: bool = False, unit: str = "", decimals: int = 1
+) -> str:
     """A percent, its unit if one is given, and, where there is one, its interval in brackets."""
-    ends = "" if pd.isna(low) else f" [{number(low)}, {number(high)}]"
-    return number(percent, sign=sign) + (f" {unit}" if unit else "") + ends
+    ends = "" if pd.isna(low) else f" [{number(low, decimals)}, {number(high, decimals)}]"
+    return number(percent, decimals, sign) + (f" {unit}" if unit else "") + ends
 
 
 def p_value(p: float) -> str:

@@ -181,12 +181,15 @@ def code_hash() -> str:
 def package_versions() -> dict:
     """Versions of Python, clipeval and the packages that are recorded; None where not installed."""
     versions = {"python": platform.python_version(), "clipeval": __version__}
-    for name in sorted(EMBED + COUNT + OTHERS):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return versions | {name: _version(name) for name in sorted(EMBED + COUNT + OTHERS)}
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def deciding(versions: Mapping, packages: tuple[str, ...] = EMBED + COUNT) -> dict:

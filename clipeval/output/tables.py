@@ -3,7 +3,8 @@
 A study table is tidy: the grouping columns, then `n`, then `metric`, `percent`, `ci_low`,
 `ci_high`, `published`, `difference`. Columns before `n` are the groups; further columns after `n`
 (a count, a p value) travel with the CSV and are shown elsewhere only when asked for; `planted`, the
-known truth of test cards in percent, is always shown.
+known truth of test cards in percent, is always shown. Of the metrics MaxSkew and NDKL, which are no
+percent, the same columns hold nats.
 """
 
 import re
@@ -19,7 +20,7 @@ from clipeval.files import Folder
 from clipeval.output.csv_files import to_csv
 from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
-from clipeval.output.numbers import MISSING, count, interval, number, plain
+from clipeval.output.numbers import MISSING, count, decimals_of, interval, is_nats, number, plain
 from clipeval.stats import LEAST_EXPECTED, doubtful
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
@@ -42,7 +43,8 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Every column of `TABLE_COLUMNS` exists; a group and metric have one row; n is a whole number or
     missing (a published value alone); percents lie in 0-100 (-100 to 100 where the metric is a
-    change, difference or gap); ci_low <= percent <= ci_high; difference = percent - published.
+    change, difference or gap; without a limit where it is in nats); ci_low <= percent <= ci_high;
+    difference = percent - published.
 
     Raises
     ------
@@ -54,10 +56,12 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     keys = [*group_columns(table), "metric"]
     value = {name: _numbers(table, name) for name in ("n", *_PERCENTS)}
     percent, low, high = value["percent"], value["ci_low"], value["ci_high"]
-    least = np.where([bool(_SIGNED.search(str(m))) for m in table["metric"]], -100.0, 0.0)
+    nats = np.array([is_nats(m) for m in table["metric"]], bool)
+    most = np.where(nats, np.inf, 100.0)
+    least = np.where([bool(_SIGNED.search(str(m))) for m in table["metric"]], -most, 0.0)
     rules = {
         f"has a {name} that is not a percentage": (value[name] < least - _TOLERANCE)
-        | (value[name] > 100 + _TOLERANCE)
+        | (value[name] > most + _TOLERANCE)
         for name in _PERCENTS[:4]
     }
     rules |= {
@@ -185,20 +189,24 @@ def _columns(table: pd.DataFrame, extra: Sequence[str]) -> Iterator[_Column]:
         yield _Column(_head(name), [plain(v) for v in table[name]], values, group=True)
     value = {name: _numbers(table, name) for name in ("n", *_PERCENTS)}
     yield _Column("n", [count(v) for v in value["n"]], value["n"])
+    digits = [decimals_of(metric) for metric in table["metric"]]
     bounds = zip(*(value[name] for name in ("percent", "ci_low", "ci_high")), strict=True)
-    head = f"{metrics[0]}, %" if len(metrics) == 1 else "percent"
-    texts = [interval(*row) for row in bounds]
+    head = "value" if 3 in digits else "percent"
+    if len(metrics) == 1:
+        head = f"{metrics[0]}{'' if 3 in digits else ', %'}"
+    texts = [interval(*row, decimals=d) for row, d in zip(bounds, digits, strict=True)]
     texts = [t + DOUBT if d else t for t, d in zip(texts, doubts(table), strict=True)]
     yield _Column(head, texts, value["percent"])
-    yield _Column("published", [number(v) for v in value["published"]], value["published"])
-    texts = [number(v, sign=True) for v in value["difference"]]
+    texts = list(map(number, value["published"], digits))
+    yield _Column("published", texts, value["published"])
+    texts = [number(v, d, sign=True) for v, d in zip(value["difference"], digits, strict=True)]
     yield _Column("difference", texts, value["difference"])
     if "planted" in table and "planted" not in extra:
         extra = ["planted", *extra]
     for name in extra:
         numeric = name == "planted" or pd.api.types.is_numeric_dtype(table[name])
         values = _numbers(table, name) if numeric else None
-        texts = map(number, values) if name == "planted" else map(plain, table[name])
+        texts = map(number, values, digits) if name == "planted" else map(plain, table[name])
         yield _Column(_head(name), list(texts), values)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from clipeval.errors import ParameterError
-from clipeval.output.numbers import number
+from clipeval.output.numbers import decimals_of, number
 from clipeval.output.style import dot_style
 
 #: how a published value is drawn
@@ -112,11 +112,13 @@ def alt_text(
     if not measured:
         return f"{start}: nothing measured."
 
+    digits = max(map(decimals_of, table["metric"] if "metric" in table else [""]))
+
     def say(key):
         cell = measured[key]
-        ends = f" (interval {number(cell['ci_low'])} to {number(cell['ci_high'])})"
-        known = not np.isnan(cell["ci_low"])
-        return f"{', '.join(map(str, key))}, {number(cell['percent'])}{ends if known else ''}"
+        percent, low, high = (number(cell[name], digits) for name in _VALUES[:3])
+        ends = "" if np.isnan(cell["ci_low"]) else f" (interval {low} to {high})"
+        return f"{', '.join(map(str, key))}, {percent}{ends}"
 
     largest = max(measured, key=lambda k: measured[k]["percent"])
     smallest = min(measured, key=lambda k: measured[k]["percent"])
@@ -127,7 +129,7 @@ def alt_text(
     gaps = {k: gap for k, gap in gaps.items() if not np.isnan(gap)}
     if gaps:
         key = max(gaps, key=gaps.get)
-        found, known = (number(measured[key][name]) for name in ("percent", "published"))
+        found, known = (number(measured[key][name], digits) for name in ("percent", "published"))
         if found != known:
             text += (
                 f" Farthest from its published value: {', '.join(map(str, key))}, "

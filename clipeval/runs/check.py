@@ -29,12 +29,13 @@ class Finding:
     problem: str = ""
 
 
-def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
+def check_plan(plan: dict[str, Parameters], *, power: bool = True) -> list[Finding]:
     """Look at data, classes, model and run folder of every study; nothing is downloaded or embedded.
 
     Parameters
     ----------
     plan : dict of study id to Parameters, as from `profiles.plan_run`
+    power : say how small a difference the sizes of the groups can show
 
     Returns
     -------
@@ -56,7 +57,7 @@ def check_plan(plan: dict[str, Parameters]) -> list[Finding]:
                 refuse_mixing(out, own(plan))
             except ClipevalError as error:
                 findings.append(Finding(study, "run folder", problem=str(error)))
-        if "data set" in well and (said := _power(session.images)):
+        if power and "data set" in well and (said := _power(session.images)):
             findings.append(Finding(study, "power", said))
     return findings
 

@@ -46,11 +46,12 @@ def load() -> None:
 
 
 def use() -> None:
-    """Fill the caches of fonts, of versions, of parsers."""
+    """Fill the caches of fonts, of versions, of parsers, of class sets."""
     import pandas as pd
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
     from clipeval import models, paths
+    from clipeval.classify.class_sets import list_class_sets
     from clipeval.output import figures, provenance, tables
     from clipeval.runs import notebook_page, pages
 
@@ -61,6 +62,7 @@ def use() -> None:
         drawn = figures.interval_plot(table, y="group", width="double")
         figures.save_figure(drawn, folder, "warm", "", about)
     provenance.package_versions()
+    list_class_sets()
     models.identify_model("testcard", "", cache=paths.cache_dir() / "store")
     shown = tables.show_frame(table)._repr_mimebundle_()
     outputs = [new_output("display_data", data=shown[0], metadata=shown[1])]

@@ -25,11 +25,12 @@ from clipeval.runs import changes
 from clipeval.runs.places import own
 from clipeval.runs.signals import lead_group, without_interrupts
 from clipeval.session.local_paths import hider, told, write_local
+from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, read_study, write_run
 from clipeval.session.run_folder import only_writer, refuse_foreign, refuse_mixing
 from clipeval.session.session import Session
-from clipeval.studies import STUDIES, start
+from clipeval.studies import STUDIES, opened, start
 from clipeval.studies.sensitivity.variation import ranges
 
 Tell = Callable[[str, str, float], None]
@@ -185,12 +186,13 @@ def _class_set_hash(session: Session, label: str) -> str:
 def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
     """Fill the store, and say what was done; what goes wrong is shown by the notebook, which meets it again."""
     try:
-        session = start(study, parameters.model_dump())
+        session = opened(study, parameters.model_dump())
         if not session.source.may_embed:
             return {}
         mark = _mark(session)
         if mark and _is_warm(mark):
             return {}
+        refuse(session)
         tell(study, "embedding", 0.0)
         session.predict()
         ranges(session)  # what its notebook asks in other words

@@ -14,7 +14,9 @@ from clipeval.classify.class_sets import (
     load_templates,
     prompts_for,
 )
+from clipeval.datasets.planted import truth_hash
 from clipeval.errors import ModelError
+from clipeval.output.provenance import HOW
 from clipeval.output.tables import group_columns
 from clipeval.session.groupings import Groupings, groupings_of
 from clipeval.session.parameters import Parameters
@@ -271,14 +273,34 @@ class Inputs:
         table = function(predictions, **options)
         if not self.comparable:
             table = without_published(table)
-        if self.planted is None:
+        truth = self._truth(function, options)
+        if truth is None:
             return table
-        truth = function(self.planted, **options)
         keys = [c for c in (*group_columns(table), "metric") if c in truth.columns]
-        lookup = truth.assign(**{k: truth[k].astype(str) for k in keys})[[*keys, "percent"]]
         mine = table[keys].astype(str).assign(_row=range(len(table)))
+        lookup = truth[[*keys, "percent"]]
         joined = mine.merge(lookup, on=keys, how="left", validate="one_to_one").sort_values("_row")
         return table.assign(planted=joined["percent"].to_numpy())
+
+    def _truth(self, function, options: dict) -> pd.DataFrame | None:
+        """Percent of every row of a study's table where planted answers are tabulated; None without any."""
+        if not self.images.attrs.get("planted"):
+            return None
+
+        def compute() -> pd.DataFrame:
+            if self.planted is None:
+                return pd.DataFrame()
+            truth = function(self.planted, **options)
+            keys = [c for c in (*group_columns(truth), "metric") if c in truth.columns]
+            return truth.assign(**{k: truth[k].astype(str) for k in keys})[[*keys, "percent"]]
+
+        p = self.parameters
+        words = [self.class_set.hash if p.class_set else "", self.templates.hash]
+        asked = [self.study.id, function.__qualname__, repr(options), p.model_dump(exclude=HOW)]
+        truth = self.remember(
+            "planted truth", [self.data_hash, truth_hash(self.images), *words, asked], compute
+        )
+        return truth if len(truth) else None
 
 
 def without_published(table: pd.DataFrame) -> pd.DataFrame:

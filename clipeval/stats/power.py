@@ -1,5 +1,7 @@
 """Before a comparison: the smallest difference that groups of given sizes can show."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from clipeval.errors import DataError, ParameterError
@@ -51,12 +53,18 @@ def smallest_difference(
             f"base {base}, alpha {alpha}, power {power} and tests {tests} given; the rate must lie "
             "between 0 and 1, alpha and power within, and there is at least one test."
         )
-    base = min(base, 1 - base)
+    return _smallest(tuple(n), min(base, 1 - base), alpha / tests, power).copy()
+
+
+@lru_cache(maxsize=256)
+def _smallest(sizes: tuple[float, ...], base: float, alpha: float, power: float) -> np.ndarray:
+    """As `smallest_difference`; the tables of a run ask the same of the same groups many times."""
+    n = np.asarray(sizes)
     low, high = np.zeros(len(n)), np.full(len(n), 1.0 - base)
-    found = power_of(n, base, base + high, alpha / tests) >= power
+    found = power_of(n, base, base + high, alpha) >= power
     for _ in range(40):
         middle = (low + high) / 2
-        enough = power_of(n, base, base + middle, alpha / tests) >= power
+        enough = power_of(n, base, base + middle, alpha) >= power
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return np.where(found, 100 * high, np.nan)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from clipeval.output.numbers import interval
+from clipeval.output.numbers import decimals_of, interval, is_nats
 
 
 def rate(row: Mapping, unit: str = "%") -> str:
@@ -11,9 +11,11 @@ def rate(row: Mapping, unit: str = "%") -> str:
     Parameters
     ----------
     row : of a study table: `percent`, `ci_low`, `ci_high`
-    unit : what stands after the number; "points" for a difference of percents
+    unit : what stands after the number; "points" for a difference of percents; none of what is in nats
     """
-    return interval(row["percent"], row["ci_low"], row["ci_high"], unit=unit)
+    metric = row.get("metric", "")
+    how = {"unit": "" if is_nats(metric) else unit, "decimals": decimals_of(metric)}
+    return interval(row["percent"], row["ci_low"], row["ci_high"], **how)
 
 
 def p_value(p: float) -> str:

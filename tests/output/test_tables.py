@@ -39,6 +39,19 @@ def test_a_good_table_passes():
     assert group_columns(table) == ["images_of"]
 
 
+def test_what_is_in_nats_has_three_decimals_and_no_upper_limit(tmp_path):
+    table = study_table(metric="MaxSkew@10")
+    table = table.assign(percent=[0.2334, 120.0], ci_low=[0.2, 110.0], ci_high=[0.25, 130.0])
+    table = table.assign(published=[0.233, np.nan], difference=[0.0004, np.nan])
+    shown = show_table(table, "skew", "Skew.").html
+    assert "0.233 [0.200, 0.250]" in shown and "+0.000" not in shown and "0.000" in shown
+    assert "MaxSkew@10" in shown and "MaxSkew@10, %" not in shown
+    tex = write_table(table, tmp_path, "skew", "Skew.")["tex"].read_text("utf-8")
+    assert "0.233" in tex and "120.000" in tex
+    with pytest.raises(DataError, match="not a percentage"):
+        check_table(table.assign(percent=[-0.1, 120.0], ci_low=[-0.1, 110.0], difference=np.nan))
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

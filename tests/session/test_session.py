@@ -312,11 +312,12 @@ def test_what_is_computed_is_kept_until_something_it_depends_on_changes(given):
 
 def another_version_of(package, monkeypatch):
     """As if the package had been upgraded (or installed) since."""
-    from importlib import metadata
+    from clipeval.output import provenance
 
-    plain = metadata.version
-    upgraded = lambda name: "99.0" if name == package else plain(name)  # noqa: E731
-    monkeypatch.setattr(metadata, "version", upgraded)
+    plain = provenance.package_versions()
+    monkeypatch.setattr(
+        provenance, "_version", lambda name: "99.0" if name == package else plain[name]
+    )
 
 
 @pytest.mark.parametrize(

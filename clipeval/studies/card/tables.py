@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.output.markup import as_markdown
-from clipeval.output.numbers import MISSING, count, interval, number
+from clipeval.output.numbers import MISSING, count, decimals_of, interval, is_nats, number
 from clipeval.output.tables import TABLE_COLUMNS
 from clipeval.session.study import Line, Part
 from clipeval.stats import clopper_pearson, picked_confidence
@@ -206,10 +206,10 @@ def drawn(table: pd.DataFrame, *, points: bool = False) -> pd.DataFrame:
     ----------
     points : bool
         The rows in percentage points (gaps, changes) in place of those that are rates: these two have no axis
-        in common.
+        in common. Rows in nats are in neither.
     """
     table = table[table["metric"].astype(str).str.contains(POINTS) == points]
-    table = table[table["percent"].notna()]
+    table = table[table["percent"].notna() & ~table["metric"].map(is_nats).astype(bool)]
     parts = []
     for part, rows in table.groupby("part", sort=False):
         parts += [pd.DataFrame({"quantity": [part.upper()]}), rows]
@@ -247,13 +247,14 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
             "|---|--:|--:|--:|--:|--:|---|",
         ]
         for row in rows.rename(columns={OVER: "choices"}).itertuples():
+            digits = decimals_of(row.metric)
             cells = [
                 as_markdown(row.quantity),
                 count(row.n),
-                interval(row.percent, row.ci_low, row.ci_high),
+                interval(row.percent, row.ci_low, row.ci_high, decimals=digits),
                 getattr(row, "choices", "") or MISSING,
-                number(row.published),
-                number(row.difference, sign=True),
+                number(row.published, digits),
+                number(row.difference, digits, sign=True),
                 as_markdown(row.note),
             ]
             page.append(f"| {' | '.join(cells)} |")

@@ -311,7 +311,24 @@ def ranges(session: Session) -> pd.DataFrame:
 def _that_fit(session: Session, study: Study) -> tuple[list[str], list[str], list[str]]:
     """Class sets and templates of `ranges` that a study could ask in every combination; why others not."""
     sets, said = _choices(session.parameters, study, None, TEMPLATES)
-    left_out = []
+    unfit = session.remember(
+        "choices of words",
+        _depends(session, study, sets, said),
+        lambda: _unfit(session, study, sets, said),
+    )
+    kinds = [unfit.loc[unfit["kind"] == kind, "name"].tolist() for kind in _KINDS]
+    sets, said = (
+        [x for x in names if x not in no] for names, no in zip((sets, said), kinds, strict=True)
+    )
+    return sets, said, unfit["why"].tolist()
+
+
+_KINDS = ("Class set", "Template set")
+
+
+def _unfit(session: Session, study: Study, sets: list[str], said: list[str]) -> pd.DataFrame:
+    """Class sets and templates beside the first that a study could not ask: kind, name, why (a sentence)."""
+    found = []
 
     def fits(kind, name, combinations):
         try:
@@ -322,15 +339,16 @@ def _that_fit(session: Session, study: Study) -> tuple[list[str], list[str], lis
                 variant.encode(flat_prompts(offers))
                 variant.refuse_one_text(offers)
         except ClipevalError as error:
-            left_out.append(f"{kind} {name} is left out: {error}")
+            found.append((kind, name, f"{kind} {name} is left out: {error}"))
             return False
         return True
 
     with suppress(ClipevalError):  # at once: the store is read, the model called only once
         session.encode(_prompts(sets, said))
-    sets = [sets[0], *(x for x in sets[1:] if fits("Class set", x, [(x, said[0])]))]
-    said = [said[0], *(y for y in said[1:] if fits("Template set", y, [(x, y) for x in sets]))]
-    return sets, said, left_out
+    sets = [sets[0], *(x for x in sets[1:] if fits(_KINDS[0], x, [(x, said[0])]))]
+    for wording in said[1:]:
+        fits(_KINDS[1], wording, [(x, wording) for x in sets])
+    return pd.DataFrame(found, columns=["kind", "name", "why"], dtype=str)
 
 
 def show_ranges(session: Session):
