@@ -31,7 +31,7 @@ mutants: $(READY) ## Plant bugs one at a time and see that the tests catch each 
 	$(BIN)/python tests/support/mutants.py --jobs 2
 
 thorough: $(READY) ## Run the tests, the longest ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	CLIPEVAL_TEST_PHOTOS=5000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 fuzz: $(READY) ## Try more than 10,000 generated inputs and 100 kills
 	CLIPEVAL_FUZZ=12 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -n 0 tests/faults/test_fuzz.py tests/faults/test_kills.py

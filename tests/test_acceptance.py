@@ -1,8 +1,8 @@
 """One command on real photographs, against plain open_clip, scikit-learn and statsmodels.
 
-`clipeval run fairface` runs once, on the 5,000 photographs of val and the 5,000 of train, with a
-small checkpoint that was trained on faces; everything below is asserted of its run folder. A second
-run must give the same bytes from the store alone.
+`clipeval run fairface` runs once, on photographs of val and as many of train, with a small checkpoint
+that was trained on faces; everything below is asserted of its run folder. A second run must give the
+same bytes from the store alone. CLIPEVAL_TEST_PHOTOS=5000 takes all of either split (`make thorough`).
 """
 
 import json
@@ -22,6 +22,9 @@ from statsmodels.stats.proportion import proportion_confint
 from threadpoolctl import threadpool_limits
 
 pytestmark = pytest.mark.slow
+
+PHOTOS = int(os.environ.get("CLIPEVAL_TEST_PHOTOS", 1500))
+LIMIT = {"limit": PHOTOS, "train_limit": PHOTOS}
 
 TASKS = {
     "race": {
@@ -66,6 +69,7 @@ def given(real, tiny_face_clip):
     return [
         *("-p", "dataset=fairface", "-p", f"data={(real / 'fairface').relative_to(home)}"),
         *("-p", f"model=local-dir:{tiny_face_clip.relative_to(home)}"),
+        *("-p", f"limit={PHOTOS}", "-p", f"train_limit={PHOTOS}"),
     ]
 
 
@@ -91,14 +95,15 @@ def record(run):
 
 @pytest.fixture(scope="module")
 def labels(real):
-    """The label CSV, as pandas reads it."""
+    """The label CSV, as pandas reads it: the rows that a seed of 0 draws."""
     frame = pd.read_csv(real / "fairface" / "labels_val.csv", dtype=str)
-    return frame.set_index("file")
+    drawn = np.random.default_rng(0).permutation(len(frame))[:PHOTOS]
+    return frame.iloc[np.sort(drawn)].set_index("file")
 
 
 @pytest.fixture(scope="module")
 def by_hand(real, tiny_face_clip, labels):
-    """Task -> probabilities (5,000 images, classes) from plain open_clip alone."""
+    """Task -> probabilities (images, classes) from plain open_clip alone."""
     import open_clip
     import torch
 
@@ -135,7 +140,7 @@ def top(predictions, task, method="zero-shot") -> pd.DataFrame:
 def test_top_labels_equal_a_plain_open_clip_loop_on_all_images(predictions, by_hand, labels, task):
     names = np.array(list(TASKS[task]))
     found = top(predictions, task).loc[labels.index]
-    assert len(found) == 5000
+    assert len(found) == PHOTOS
     assert (found["label"].to_numpy() == names[by_hand[task].argmax(axis=1)]).all()
     np.testing.assert_allclose(found["prob"], by_hand[task].max(axis=1), atol=1e-4)
     for column in ("race", "gender", "age"):
@@ -150,7 +155,7 @@ def test_every_kept_probability_is_open_clips(predictions, by_hand, labels, task
     column = {name: i for i, name in enumerate(TASKS[task])}
     rows, classes = kept["image_id"].map(place), kept["label"].astype(str).map(column)
     np.testing.assert_allclose(kept["prob"], by_hand[task][rows, classes], atol=1e-4)
-    assert kept["rank"].max() == min(5, len(column)) and len(kept) == 5000 * kept["rank"].max()
+    assert kept["rank"].max() == min(5, len(column)) and len(kept) == PHOTOS * kept["rank"].max()
     steps = kept.sort_values(["image_id", "rank"]).groupby("image_id")["prob"].diff().dropna()
     assert (steps <= 0).all()
 
@@ -235,6 +240,7 @@ def warm(run, cache, real, tiny_face_clip):
         model=f"local-dir:{tiny_face_clip}",
         store=str(cache / "store"),
         out=str(cache.parent / "warm"),
+        **LIMIT,
     )
     session = get_study("fairface").open(parameters, progress=False)
     return session, fairface.study.predict(session)
@@ -245,10 +251,10 @@ def test_train_embeddings_equal_plain_open_clip(warm, real, tiny_face_clip):
     import torch
 
     session, _ = warm
-    train = session.embed(session.load_images(split="train"))
-    assert len(train) == 5000 and train.encoded == 0
+    train = session.embed(session.train)
+    assert len(train) == PHOTOS and train.encoded == 0
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tiny_face_clip}")
-    rows = np.random.default_rng(0).permutation(5000)[:200]
+    rows = np.random.default_rng(0).permutation(PHOTOS)[:200]
     files = [real / "fairface" / train.image_id[i] for i in rows]
     with torch.inference_mode():
         pixels = torch.stack([transform(Image.open(f).convert("RGB")) for f in files])
@@ -259,8 +265,7 @@ def test_train_embeddings_equal_plain_open_clip(warm, real, tiny_face_clip):
 @pytest.mark.parametrize("task", ["race", "gender", "age", "race_binary"])
 def test_the_probe_equals_scikit_learn_by_hand(warm, predictions, real, labels, task):
     session, found = warm
-    images = session.load_images(split="train")
-    train, val = session.embed(images), session.embed()
+    train, val = session.embed(session.train), session.embed()
     answers = pd.read_csv(real / "fairface" / "labels_train.csv", dtype=str).set_index("file")
     answers = answers.loc[train.image_id]
     target = white(answers["race"]) if task == "race_binary" else answers[task]
@@ -334,7 +339,7 @@ def test_predictions_have_the_columns_of_the_contract(predictions, labels):
     assert not predictions.isna().any().any()
 
 
-def test_run_json_says_what_ran_on_what(run, record, tiny_face_clip, real):
+def test_run_json_says_what_ran_on_what(run, record, tiny_face_clip, real, warm, labels):
     import hashlib
     from importlib.metadata import version
 
@@ -353,12 +358,15 @@ def test_run_json_says_what_ran_on_what(run, record, tiny_face_clip, real):
         assert record["versions"][package] == version(package)
     assert record["versions"]["open_clip_torch"] == version("open_clip_torch")
     data = record["dataset"]
-    assert (data["images"], data["read"], data["unreadable"]) == (5000, 5000, 0)
+    assert (data["images"], data["read"], data["unreadable"]) == (PHOTOS, PHOTOS, 0)
     assert len(data["hash"]) == 64 and "CC BY 4.0" in data["licence"]
     assert len(record["class_sets"]["fairface v1"]["hash"]) == 64
     # embedded before the notebook started, and on record all the same
-    # two photographs of the 10,000 are there twice, and what is the same is encoded once
-    assert (record["device"], record["opened"], record["encoded"]) == ("cpu", 10_000, 9_998)
+    # two of the 10,000 photographs are there twice, and what is the same is encoded once
+    files = [real / "fairface" / name for name in (*warm[0].train["image_id"], *labels.index)]
+    distinct = len({file.read_bytes() for file in files})
+    assert (record["device"], record["opened"]) == ("cpu", 2 * PHOTOS)
+    assert record["encoded"] == distinct and (distinct == 9_998) == (PHOTOS == 5_000)
     assert record["seconds"]["embed images"] > record["seconds"]["notebook"] > 0
     assert record["parameters"]["data"] == "fairface"  # where it lies is in local.json alone
 
@@ -443,7 +451,7 @@ sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "op
 import clipeval
 from clipeval.studies import fairface
 session = clipeval.start("fairface", dict(
-    dataset="fairface", data={data!r}, model={model!r}, store={store!r}, out={out!r}))
+    dataset="fairface", data={data!r}, model={model!r}, store={store!r}, out={out!r}, **{limit!r}))
 session.progress = False
 predictions = fairface.study.predict(session)
 fairface.accuracy_by_white(predictions), fairface.gender_by_race(predictions)
@@ -460,6 +468,7 @@ def test_a_second_session_opens_no_image_and_no_weights(run, cache, real, tiny_f
         model=f"local-dir:{tiny_face_clip}",
         store=str(cache / "store"),
         out=str(tmp_path / "out"),
+        limit=LIMIT,
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
