@@ -2,9 +2,10 @@
 
 import re
 
+from clipeval.datasets.sources import SOURCES
 from clipeval.output.latex import escape
 from clipeval.output.provenance import PAPER, PAPER_KEY, YEAR
-from clipeval.session.record import RunRecord
+from clipeval.session.record import RunRecord, StudyRecord
 
 SOFTWARE_TITLE = "clipeval: characterization of CLIP-like models"
 SOFTWARE_KEY, CLIP_KEY = "clipeval", "radford2021learning"
@@ -47,7 +48,7 @@ def references(run: RunRecord) -> dict[str, str]:
     for record in run.studies.values():
         if record.dataset and record.dataset.citation:
             key = key_of(record.dataset.name)
-            found.setdefault(key, _data(key, record.dataset.name, record.dataset.citation))
+            found.setdefault(key, _data(key, record))
     return found
 
 
@@ -56,16 +57,18 @@ def key_of(dataset: str) -> str:
     return "data-" + (re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-") or "own")
 
 
-def _data(key: str, name: str, citation: str) -> str:
+def _data(key: str, record: StudyRecord) -> str:
     """The entry of a data set: parted into fields where its citation has the usual form."""
+    name, citation = record.dataset.name, record.dataset.citation
+    known = SOURCES.get(str(record.parameters.get("dataset")))
+    where = known.source if known and "your own" not in known.source else ""
     address = _ADDRESS.search(citation)
-    url = address[0] if address else ""
+    shared = {"howpublished": escape(where), "url": address[0] if address else ""}
     if parts := _CITATION.fullmatch(citation):
         # "A, B., C, D. and E, F.": a comma after a full stop parts two people
         author = re.sub(r"\., (?=\w{2})", ". and ", parts["author"])
         said = {"title": "{" + escape(parts["title"]) + "}", "author": escape(author)}
-        return entry("misc", key, **said, year=parts["year"], note=escape(parts["where"]), url=url)
+        return entry("misc", key, **said, year=parts["year"], note=escape(parts["where"]), **shared)
     year = re.search(r"\b(?:19|20)\d\d\b", citation)
-    title = "{" + escape(name) + "}"
-    note = escape(citation.replace(url, "").strip()) if url else escape(citation)
-    return entry("misc", key, title=title, year=year[0] if year else "", note=note, url=url)
+    said = {"title": "{" + escape(name) + "}", "year": year[0] if year else ""}
+    return entry("misc", key, **said, note=escape(citation.replace(shared["url"], "")), **shared)

@@ -1,8 +1,9 @@
 """The data of a pack described in Croissant 1.0 (mlcommons.org/croissant): JSON-LD that other tools load."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
 
 import pandas as pd
 from pandas.api import types
@@ -38,6 +39,7 @@ _ENCODINGS = {
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
 }
+_PACK = "pack"  # id of the whole file
 _ABOUT = (
     "What a run of clipeval was computed from: embeddings of images and prompts, labels, class sets and "
     "prompts, without any image and without a model. Embeddings of photographs of people can tell one "
@@ -68,9 +70,9 @@ def croissant(path: str | Path) -> dict[str, str]:
     models = [info["model"] + " " + info["pretrained"] for info in pack.manifest["models"].values()]
     zipped = {
         "@type": "cr:FileObject",
-        "@id": name,
+        "@id": _PACK,
         "name": name,
-        "contentUrl": quote(name),
+        "contentUrl": name,
         "contentSize": f"{pack.path.stat().st_size} B",
         "encodingFormat": "application/zip",
         "sha256": file_sha256(pack.path),
@@ -87,26 +89,31 @@ def croissant(path: str | Path) -> dict[str, str]:
         "license": list(dict.fromkeys(of.get("licence") or "unknown" for of in data.values())),
         "url": f"urn:sha256:{pack.sha256}",
         "citeAs": " ".join([f"{SOFTWARE_TITLE}, version {pack.manifest['clipeval']}.", *citations]),
-        "distribution": [zipped, *(_member(n, digest, name) for n, digest in members.items())],
+        "distribution": [zipped, *(_member(n, digest) for n, digest in members.items())],
         "recordSet": list(_record_sets(pack)),
     }
     return {"croissant.json": as_json(content)}
 
 
-def _member(name: str, digest: str, pack: str) -> dict:
+def _id(text: str) -> str:
+    """Text as an id: mlcroissant takes none with a space, escaped or not."""
+    return re.sub(r"[^\w./-]+", "-", text)
+
+
+def _member(name: str, digest: str) -> dict:
     kind = _ENCODINGS.get(PurePosixPath(name).suffix.lower(), "application/octet-stream")
     return {
         "@type": "cr:FileObject",
-        "@id": name,
+        "@id": _id(name),
         "name": name,
-        "containedIn": {"@id": pack},
+        "containedIn": {"@id": _PACK},
         "contentUrl": name,
         "encodingFormat": kind,
         "sha256": digest,
     }
 
 
-def _record_sets(pack: Pack):
+def _record_sets(pack: Pack) -> Iterator[dict]:
     """One for each images table: who asked for it, and its columns."""
     asked: dict[str, list[str]] = {}
     for study, entry in pack.manifest["studies"].items():
@@ -115,30 +122,34 @@ def _record_sets(pack: Pack):
     for table, studies in asked.items():
         frame = pd.read_parquet(pack.file(f"{table}.parquet"))
         attrs = json.loads(pack.file(f"{table}.json").read_text("utf-8"))["attrs"]
+        ids = [f"{table}/{_id(column)}" for column in frame]
+        # two names that are one id: the later ones carry their place too
+        ids = [f"{id}-{i}" if id in ids[:i] else id for i, id in enumerate(ids)]
         yield {
             "@type": "cr:RecordSet",
             "@id": table,
             "name": table,
             "description": f"Images of {', '.join(studies)}: {attrs['name']}. {attrs.get('labels', '')}",
             "key": {"@id": f"{table}/image_id"},
-            "field": [_field(table, column, frame[column]) for column in frame],
+            "field": [
+                _field(id, table, frame[column]) for id, column in zip(ids, frame, strict=True)
+            ],
         }
 
 
-def _field(table: str, column: str, values: pd.Series) -> dict:
+def _field(id: str, table: str, values: pd.Series) -> dict:
     kinds = {
         types.is_bool_dtype: "sc:Boolean",
         types.is_integer_dtype: "sc:Integer",
         types.is_float_dtype: "sc:Float",
     }
-    kind = next((name for holds, name in kinds.items() if holds(values)), "sc:Text")
     return {
         "@type": "cr:Field",
-        "@id": f"{table}/{quote(column)}",
-        "name": column,
-        "dataType": kind,
+        "@id": id,
+        "name": values.name,
+        "dataType": next((name for holds, name in kinds.items() if holds(values)), "sc:Text"),
         "source": {
             "fileObject": {"@id": f"{table}.parquet"},
-            "extract": {"column": column},
+            "extract": {"column": values.name},
         },
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipeval.export.bibliography import CLIP_KEY, SOFTWARE_KEY, key_of, references
-from clipeval.export.wide import COLUMN, HEIGHT, PAGE, fitting, wide_table
+from clipeval.export.wide import COLUMN, HEIGHT, PAGE, fitting, unsaid, wide_table
 from clipeval.output.latex import escape
 from clipeval.output.provenance import PAPER_KEY, TEST_CARDS
 from clipeval.output.tables import notes_of
@@ -128,11 +128,15 @@ def _title(run: RunRecord) -> str:
 
 def _opening(run: RunRecord, keys: list[str]) -> str:
     """The first paragraph, with the one footnote that says where all numbers come from."""
-    data = dict.fromkeys(key_of(r.dataset.name) for r in run.studies.values() if r.dataset)
-    cited = "".join(rf"~\citep{{{key}}}" for key in data if key in keys)
+    names = dict.fromkeys(r.dataset.name for r in run.studies.values() if r.dataset)
+    data = [
+        escape(name) + (rf"~\citep{{{key_of(name)}}}" if key_of(name) in keys else "")
+        for name in names
+    ]
+    on = f" on {' and '.join(data)}" if data else ""
     return (
         rf"We characterize a model of the kind of CLIP~\citep{{{CLIP_KEY}}} by the studies of "
-        rf"\citet{{{PAPER_KEY}}}, computed with clipeval~\citep{{{SOFTWARE_KEY}}}{cited and ' on'}{cited}."
+        rf"\citet{{{PAPER_KEY}}}, computed with clipeval~\citep{{{SOFTWARE_KEY}}}{on}."
         rf"\footnote{{{_prose(provenance(run))}}}" + "\n"
     )
 
@@ -156,7 +160,13 @@ def provenance(run: RunRecord) -> str:
             changed = " with uncommitted changes" if code.dirty else ""
             codes[f"clipeval {code.version}{commit}{changed}"] = None
     used = [f"{name} ({', '.join(studies)})" for name, studies in data.items()]
-    parts = ["; ".join(models), *used, ", ".join(words), *labels, "; ".join(codes)]
+    parts = [
+        "; ".join(models),
+        *used,
+        "Words: " * bool(words) + ", ".join(words),
+        *labels,
+        "; ".join(codes),
+    ]
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
@@ -232,7 +242,7 @@ def _tables(run: Run, record: StudyRecord) -> Iterator[_Float]:
             continue
         table = run.tables[record.study][kept.id]
         name, said = f"{record.study}-{kept.id}", _caption(kept) + notes_of(table, kept.id)
-        caption, note = fitting(said, PAGE)
+        caption, note = fitting(said + unsaid(table), PAGE)
         text = wide_table(table, caption, f"tab:{name}")
         wide = text is not None
         if not wide:

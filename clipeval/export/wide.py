@@ -19,18 +19,31 @@ _HEAD, _KEYS = 48.0, (120.0, 90.0, 64.0)
 _SMALL = 0.88  # width of \scriptsize as a part of \footnotesize
 
 
-def across(table: pd.DataFrame) -> str | None:
-    """The grouping column whose groups become columns: race where there is one, else the one with most."""
+def across(table: pd.DataFrame) -> tuple[str, list[str]] | None:
+    """The grouping column whose groups become columns, and those that tell the rows apart.
+
+    Race where there is one, else the column with most groups; only groups of images, of which n
+    differs, and not questions put to the same images.
+    """
     groups = {name: table[name].nunique(dropna=False) for name in group_columns(table)}
     candidates = [name for name, n in groups.items() if 2 <= n <= _ACROSS]
     candidates.sort(key=lambda name: (name == "race", groups[name]))
     for name in reversed(candidates):
-        rest = [other for other in (*groups, "metric") if other != name]
-        rows = table.groupby(rest, sort=False, dropna=False)["n"]
-        parted = (rows.nunique() > 1).any()  # groups of images, and not questions put to the same
-        if parted and len(table) >= 0.8 * len(rows) * groups[name]:
-            return name
+        keys = [other for other in groups if other != name and groups[other] > 1]
+        # a metric that only goes with a group says nothing of its own
+        keys += ["metric"] if not keys or table.duplicated([name, *keys]).any() else []
+        rows = table.groupby(keys, sort=False, dropna=False)["n"]
+        if (rows.nunique() > 1).any() and len(table) >= 0.8 * len(rows) * groups[name]:
+            return name, keys
     return None
+
+
+def unsaid(table: pd.DataFrame) -> str:
+    """What the percents of a wide table are, where its rows do not say: a sentence for its caption."""
+    found = across(table)
+    if found is None or "metric" in found[1]:
+        return ""
+    return f" Percent: {', '.join(map(str, table['metric'].unique()))}."
 
 
 def wide_table(table: pd.DataFrame, caption: str, label: str) -> str | None:
@@ -46,12 +59,10 @@ def wide_table(table: pd.DataFrame, caption: str, label: str) -> str | None:
     str, which needs the package booktabs; each rate has its interval in the row below, then the
     published one and, on test cards, the planted one; n stands above the rows that share it
     """
-    name = across(table)
-    if name is None:
+    found = across(table)
+    if found is None:
         return None
-    metrics = table["metric"].nunique()
-    keys = [k for k in group_columns(table) if k != name and table[k].nunique(dropna=False) > 1]
-    keys += ["metric"] if metrics > 1 or not keys else []
+    name, keys = found
     groups = list(dict.fromkeys(table[name]))
     rows = list(_rows(table, name, keys, groups))
     heads = [wrap(str(group), _HEAD) for group in groups]

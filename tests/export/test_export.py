@@ -16,7 +16,7 @@ from records import study_json, write_records
 from clipeval.errors import DataError, ParameterError
 from clipeval.export import export
 from clipeval.export.bibliography import references
-from clipeval.export.wide import fitting, wide_table
+from clipeval.export.wide import across, fitting, unsaid, wide_table
 from clipeval.output.figures import interval_plot
 from clipeval.output.provenance import Provenance
 from clipeval.output.saving import save_figure
@@ -145,6 +145,24 @@ def test_races_are_across_and_each_rate_has_its_interval_below():
     assert r"Black \&\\Brown" in seven and r"50 \%\_of \#1" in seven.replace(r"\\", " ")
 
 
+def test_a_metric_that_goes_with_a_group_is_said_in_the_caption():
+    table = rates(["White", "Black"], ["accuracy"])
+    mean = rates(["x", "y", "Average"], ["mean accuracy"])[2:]  # n is 300
+    table = pd.concat([table, mean])
+    table.insert(0, "method", "probe")
+    both = pd.concat([table, table.assign(method="zero-shot")])
+    lines = wide_table(both.assign(published=np.nan, difference=np.nan), "C.", "t").splitlines()
+    assert lines[8:12] == [
+        r"method & White & Black & Average \\",
+        r"\midrule",
+        r"$n$ & 100 & 200 & 300 \\",
+        r"probe & 10.0 & 11.0 & 12.0 \\",
+    ]
+    assert across(both) == ("race", ["method"])
+    assert unsaid(both) == " Percent: accuracy, mean accuracy."
+    assert across(rates(["a", "b"])) == ("race", ["metric"]) and unsaid(rates(["a", "b"])) == ""
+
+
 def test_tables_without_groups_of_images_stay_as_they_are():
     labels = rates([f"label {i}" for i in range(40)]).rename(columns={"race": "label"})
     assert wide_table(labels, "C.", "tab:l") is None
@@ -212,6 +230,7 @@ def test_references_have_year_and_address(run):
         "  author = {K\\\"{a}rkk\\\"{a}inen, K. and Joo, J.},\n"
         "  year = {2021},\n"
         "  note = {WACV 2021},\n"
+        "  howpublished = {hub HuggingFaceM4/FairFace; github.com/joojs/fairface},\n"
         "}\n"
     )  # fmt: skip
 
@@ -289,11 +308,17 @@ def pack(tmp_path_factory):
     """A pack of two images, written by hand."""
     path = tmp_path_factory.mktemp("pack") / "my pack.zip"
     images = pd.DataFrame(
-        {"image_id": ["a.png", "b.png"], "hair colour": ["x", "y"], "frame": [1, 2]}
+        {
+            "image_id": ["a.png", "b.png"],
+            "hair colour": ["x", "y"],
+            "hair  colour": ["u", "v"],
+            "frame": [1, 2],
+        }
     )
     attrs = {"name": "Own", "groups": ["hair colour"], "labels": "Ours."}
     members = {
         "README.txt": b"A pack.\n",
+        "class_sets/0/my classes.yaml": b"name: mine\n",
         "images/0.parquet": to_parquet(images),
         "images/0.json": to_json({"attrs": attrs, "objects": []}),
     }
@@ -328,12 +353,14 @@ def test_croissant_describes_every_file_and_column_of_a_pack(pack, tmp_path):
     assert found["name"] == "clipeval pack of my pack" and found["license"] == ["CC BY 4.0"]
     assert "personal data" in found["description"] and "Us (2026)." in found["citeAs"]
     whole, *members = found["distribution"]
-    assert whole["@id"] == "my pack.zip" and whole["contentUrl"] == "my%20pack.zip"
+    assert whole["@id"] == "pack" and whole["contentUrl"] == "my pack.zip"
     assert whole["sha256"] == hashlib.sha256(pack.read_bytes()).hexdigest()
     with zipfile.ZipFile(pack) as archive:
         sums = {n: hashlib.sha256(archive.read(n)).hexdigest() for n in archive.namelist()}
+    ids = {m["@id"] for m in members}  # mlcroissant takes none with a space
+    assert len(ids) == len(members) and not any(" " in id for id in ids)
     assert {m["contentUrl"]: m["sha256"] for m in members} == sums
-    assert {m["containedIn"]["@id"] for m in members} == {"my pack.zip"}
+    assert {m["containedIn"]["@id"] for m in members} == {"pack"}
     (records,) = found["recordSet"]
     assert records["key"] == {"@id": "images/0/image_id"}
     assert [(f["@id"], f["name"], f["dataType"], f["source"]) for f in records["field"]] == [
@@ -341,7 +368,8 @@ def test_croissant_describes_every_file_and_column_of_a_pack(pack, tmp_path):
          {"fileObject": {"@id": "images/0.parquet"}, "extract": {"column": name}})
         for id, name, kind in [
             ("image_id", "image_id", "sc:Text"),
-            ("hair%20colour", "hair colour", "sc:Text"),
+            ("hair-colour", "hair colour", "sc:Text"),
+            ("hair-colour-2", "hair  colour", "sc:Text"),
             ("frame", "frame", "sc:Integer"),
         ]
     ]  # fmt: skip
@@ -352,7 +380,7 @@ def test_mlcroissant_reads_it(pack, tmp_path):
     shutil.copy(pack, tmp_path)
     dataset = mlcroissant.Dataset(jsonld=str(export(pack, "croissant", tmp_path)))
     rows = list(dataset.records("images/0"))
-    assert [row["images/0/hair%20colour"] for row in rows] == [b"x", b"y"]
+    assert [row["images/0/hair-colour-2"] for row in rows] == [b"u", b"v"]
 
 
 def test_what_cannot_be_written_is_said(run, pack, tmp_path):
