@@ -1,30 +1,22 @@
 """Linear probe: logistic regression on image features, its regularisation chosen on held-out train.
 
-The protocol of arXiv 2103.00020, appendix A.3: scikit-learn's multinomial logistic regression with
-L-BFGS and at most 1,000 iterations; the inverse regularisation strength C chosen on a validation
-part of the train split, coarse to fine; then a fit on the whole train split.
+The protocol of arXiv 2103.00020, appendix A.3: multinomial logistic regression with an L2 penalty, at
+most 1,000 iterations of L-BFGS; the inverse regularisation strength C chosen on a validation part of
+the train split, coarse to fine; then a fit on the whole train split. `clipeval.classify.logistic` fits.
 """
 
-import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from clipeval.classify.zeroshot import kept
+from clipeval.classify.logistic import Fit, Problem
+from clipeval.classify.zeroshot import CHUNK, kept
 from clipeval.errors import DataError, ParameterError
 
 #: coarse values of C: two decades apart over the range that the CLIP paper swept
 GRID = tuple(10.0**exponent for exponent in range(-6, 7, 2))
-
-#: `tol` of every fit. At scikit-learn's default (1e-4) L-BFGS stops so early that rounding, which
-#: depends on batches and the number of cores, decides 20 to 60 of 5,000 labels, and with them which
-#: C looks best; at 1e-6, 0 to 2 of them, and the same C
-TOLERANCE = 1e-6
-
-_SMALL = 4_000_000  # numbers in a matrix below which one core is faster than several
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +28,7 @@ class Probe:
     C: float
     """inverse regularisation strength of the final fit"""
     validation: pd.DataFrame
-    """one row a C tried: C, accuracy (percent on held-out train), iterations, converged;
+    """one row a C tried: C, accuracy (percent on held-out train), iterations, gradient, converged;
     no rows if C was given"""
     n_fit: int
     """images of the final fit"""
@@ -44,18 +36,40 @@ class Probe:
     """of these, images held out while C was chosen (0 if C was given)"""
     notes: tuple[str, ...]
     """what a reader must know: fits that did not converge, a best C at the edge of the grid"""
-    model: object
-    """the fitted scikit-learn LogisticRegression: coef_ (classes, d) or (1, d) for two classes"""
+    solver: str
+    """what fitted: one of `logistic.SOLVERS`"""
+    fit: Fit
+    """the final fit: coef (classes, d), or (1, d) for two classes, intercept, iterations, gradient"""
+
+    @property
+    def model(self):
+        """The same as a fitted scikit-learn LogisticRegression."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=self.C)
+        model.classes_, model.n_features_in_ = np.array(self.classes), self.fit.coef.shape[1]
+        model.coef_, model.intercept_ = self.fit.coef, self.fit.intercept
+        model.n_iter_ = np.array([self.fit.iterations], dtype=np.int32)
+        return model
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Probability of each class (columns as `classes`) for each image: (n, classes), 0-1."""
         images = _features(images)
-        if images.shape[1] != self.model.n_features_in_:
+        d = self.fit.coef.shape[1]
+        if images.shape[1] != d:
             raise DataError(
                 f"these features have {images.shape[1]} dimensions and the probe was fitted on "
-                f"{self.model.n_features_in_}; embed both splits with the same model and layer."
+                f"{d}; embed both splits with the same model and layer."
             )
-        return self.model.predict_proba(images)
+        found = np.empty((len(images), len(self.classes)))
+        for start in range(0, len(images), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = images[part].astype(np.float64) @ self.fit.coef.T + self.fit.intercept
+            if len(self.classes) == 2:
+                logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+            found[part] = odds / odds.sum(axis=1, keepdims=True)
+        return found
 
     def predict(
         self,
@@ -127,12 +141,17 @@ def fit_probe(
     validation: float = 0.2,
     seed: int = 0,
     max_iter: int = 1000,
+    solver: str = "torch",
+    device="cpu",
+    progress: str = "",
+    keep: Callable[[dict, Callable], pd.DataFrame] = lambda what, compute: compute(),
 ) -> Probe:
     """Fit a linear probe; C is the value with the best accuracy on held-out train images.
 
     Parameters
     ----------
-    images : float array (n, d), features of the train split; fitted in float64
+    images : float array (n, d), features of the train split, which may be memory-mapped; read in blocks
+        and computed in float64
     labels : sequence of n str, none missing
     C : float or None, inverse regularisation strength; None chooses it
     grid : sequence of float, coarse values of C
@@ -141,12 +160,20 @@ def fit_probe(
     validation : float in (0, 1), part of train held out while C is chosen (seeded, stratified)
     seed : int, of that split
     max_iter : int, at most so many L-BFGS iterations a fit
+    solver : "torch" (whitened variables) or "scikit-learn" (converted to float64 as a whole)
+    device : torch device that computes with solver="torch"; Apple's GPUs have no float64, so for them
+        it is the CPU
+    progress : str, what a progress bar with the time left is headed by; "" for none
+    keep : callable (what, compute), returns what `compute` does (one row of `Probe.validation`), or kept
+        from an earlier search of the same images, labels and `what` (a dict of plain values), so that a
+        search that was stopped goes on
 
     Returns
     -------
-    Probe. Its model equals `LogisticRegression(C=C, tol=TOLERANCE, max_iter=max_iter)` on the same
-    float64 features. Every fit starts from zero, so that no accuracy depends on the order in which
-    values are tried. Of equally good values the smallest, most regularised one is taken.
+    Probe. Its model is that of `LogisticRegression(C=C)`, converged, on the same float64 features, and
+    the same bit for bit for any number of threads. Every fit starts from zero, so that no accuracy
+    depends on the order in which values are tried. Of equally good values the smallest, most
+    regularised one is taken.
 
     Raises
     ------
@@ -157,37 +184,43 @@ def fit_probe(
     images, labels = _features(images), _labels(labels)
     if len(images) != len(labels):
         raise DataError(f"{len(labels)} labels for {len(images)} rows of features.")
-    classes, sizes = np.unique(labels, return_counts=True)
+    classes, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise DataError(
             f'all {len(labels):,} training images have the label "{labels[0]}"; a probe needs two '
             "classes or more."
         )
-    if C is not None:
-        table, notes, held_out = pd.DataFrame(columns=_COLUMNS), [], 0
-    else:
-        if sizes.min() < 2:
-            raise DataError(
-                f'class "{classes[sizes.argmin()]}" has one training image; choosing C needs two '
-                "of each: give more images or leave the class out."
-            )
-        table, held_out = _search(images, labels, grid, refine, validation, seed, max_iter)
-        C = float(table.sort_values(["accuracy", "C"], ascending=[False, True])["C"].iloc[0])
-        notes = _search_notes(table, C, grid, max_iter)
-    model, converged = _fit(images, labels, C, max_iter)
-    if not converged:
-        notes.append(
-            f"the final fit (C = {C:g}) stopped at {max_iter:,} iterations before it converged; "
-            "raise max_iter."
+    if C is None and sizes.min() < 2:
+        raise DataError(
+            f'class "{classes[sizes.argmin()]}" has one training image; choosing C needs two '
+            "of each: give more images or leave the class out."
         )
-    names = tuple(str(name) for name in model.classes_)
-    return Probe(names, C, table, len(images), held_out, tuple(notes), model)
+    problem = Problem(images, codes, len(classes), device=device)
+    how = {"solver": solver, "max_iter": max_iter}
+    with _Bar(progress, 1 if C is not None else len(grid) + 2 * refine + 1) as bar:
+        if C is not None:
+            table, notes, held_out = pd.DataFrame(columns=_COLUMNS), [], 0
+        else:
+            table, held_out = _search(
+                problem, labels, grid, refine, validation, seed, how, keep, bar
+            )
+            C = float(table.sort_values(["accuracy", "C"], ascending=[False, True])["C"].iloc[0])
+            notes = _search_notes(table, C, grid, max_iter)
+        fit = problem.fit(C, **how, tell=bar.tell(C))
+        bar.next()
+    if not fit.converged:
+        notes.append(
+            f"the final fit (C = {C:g}) stopped after {fit.iterations:,} iterations before it "
+            "converged; raise max_iter."
+        )
+    names = tuple(str(name) for name in classes)
+    return Probe(names, C, table, len(images), held_out, tuple(notes), solver, fit)
 
 
-_COLUMNS = ["C", "accuracy", "iterations", "converged"]
+_COLUMNS = ["C", "accuracy", "iterations", "gradient", "converged"]
 
 
-def _search(images, labels, grid, refine, validation, seed, max_iter) -> tuple[pd.DataFrame, int]:
+def _search(problem, labels, grid, refine, validation, seed, how, keep, bar):
     """Accuracy on held-out train for each C tried, ascending in C; images held out."""
     from sklearn.model_selection import train_test_split
 
@@ -197,23 +230,30 @@ def _search(images, labels, grid, refine, validation, seed, max_iter) -> tuple[p
     if not 0 < validation < 1:
         raise ParameterError(f"validation is {validation}; it is a part of train between 0 and 1.")
     try:
-        fit_x, held_x, fit_y, held_y = train_test_split(
-            images, labels, test_size=validation, stratify=labels, random_state=seed
+        train, held = train_test_split(
+            np.arange(len(labels)), test_size=validation, stratify=labels, random_state=seed
         )
     except ValueError as error:
         raise DataError(
             f"{len(labels):,} training images are too few to hold out {100 * validation:g} % of "
             f"each of {len(set(labels))} classes; give more images."
         ) from error
+    train, held = np.sort(train), np.sort(held)
     rows = {}
+
+    def row(value) -> pd.DataFrame:
+        fit = problem.fit(value, train, **how, tell=bar.tell(value))
+        found = (value, problem.accuracy(fit, held), fit.iterations, fit.gradient, fit.converged)
+        return pd.DataFrame([found], columns=_COLUMNS)
 
     def best(values):
         for value in values:
             # tried values are told apart as printed: 10**-0.5 is reached on more than one way
             if f"{value:.6g}" not in rows and grid[0] <= value <= grid[-1]:
-                model, converged = _fit(fit_x, fit_y, value, max_iter)
-                accuracy = 100 * float(np.mean(model.predict(held_x) == held_y))
-                rows[f"{value:.6g}"] = (value, accuracy, int(model.n_iter_.max()), converged)
+                what = {"C": value, "validation": validation, "seed": seed} | how
+                found = keep(what, lambda value=value: row(value))
+                rows[f"{value:.6g}"] = tuple(found[_COLUMNS].itertuples(index=False, name=None))[0]
+                bar.next()
         return max(rows.values(), key=lambda row: (row[1], -row[0]))[0]
 
     chosen = best(grid)
@@ -222,7 +262,30 @@ def _search(images, labels, grid, refine, validation, seed, max_iter) -> tuple[p
         for _ in range(refine):
             step /= 2
             chosen = best([chosen / 10**step, chosen * 10**step])
-    return pd.DataFrame(sorted(rows.values()), columns=_COLUMNS), len(held_y)
+    return pd.DataFrame(sorted(rows.values()), columns=_COLUMNS), len(held)
+
+
+class _Bar:
+    """Fits done, the time left, and the iterations of the present one."""
+
+    def __init__(self, title: str, total: int):
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=total, desc=title, unit=" fits", disable=not title)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def tell(self, C: float):
+        """What a fit for C tells the number of its iterations."""
+        return lambda n: self.bar.set_postfix_str(f"C = {C:.3g}, iteration {n}", refresh=n % 5 == 1)
+
+    def next(self) -> None:
+        """One fit more is done."""
+        self.bar.update()
 
 
 def _search_notes(table: pd.DataFrame, C: float, grid: Sequence[float], max_iter: int) -> list[str]:
@@ -241,34 +304,12 @@ def _search_notes(table: pd.DataFrame, C: float, grid: Sequence[float], max_iter
     return notes
 
 
-def _fit(images, labels, C, max_iter):
-    """A scikit-learn fit, and whether it converged."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    if not C > 0:
-        raise ParameterError(f"C is {C}; the inverse regularisation strength must be positive.")
-    model = LogisticRegression(C=C, max_iter=max_iter, tol=TOLERANCE)
-    threads = threadpool_limits(1) if images.size < _SMALL else nullcontext()
-    with threads, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(images, labels)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return model, converged
-
-
 def _features(images) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim != 2 or not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"features must be a float matrix; they are {images.dtype} {images.shape}.")
-    images = images.astype(np.float64, copy=False)
-    bad = int((~np.isfinite(images).all(axis=1)).sum())
+    parts = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+    bad = sum(int((~np.isfinite(part).all(axis=1)).sum()) for part in parts)
     if bad:
         raise DataError(
             f"{bad:,} of {len(images):,} images have features that are not finite numbers; embed "

@@ -20,7 +20,7 @@ from pathlib import Path
 from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ClipevalError, one_line, sentence
 from clipeval.files import Folder, SetAside, as_json, keep, kept, listen, sha256
-from clipeval.output.provenance import HOW, deciding
+from clipeval.output.provenance import HOW, code_hash, deciding
 from clipeval.runs import changes
 from clipeval.runs.places import own
 from clipeval.runs.signals import lead_group, without_interrupts
@@ -218,6 +218,7 @@ def _mark(session: Session) -> Path | None:
     classes = session.class_set.hash if p.class_set else ""
     parts = [
         __version__,
+        code_hash(),  # with other code a probe is fitted anew, which is shown on the terminal
         session.study.id,
         about,
         classes,

@@ -158,7 +158,11 @@ class Source(ABC):
         for part in key:
             plain = not hasattr(part, "tobytes") or part.dtype == object
             what = "" if plain else f"{part.dtype} {part.shape}"
-            content = json.dumps(part, default=list).encode() if plain else part.tobytes()
+            content = (
+                json.dumps(part, default=list).encode()
+                if plain
+                else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+            )
             parts += [f"{what} {len(content)}\n", content]
         path = self.store.root / "derived" / f"{sha256(*parts)}.kept"
         found = kept(path)

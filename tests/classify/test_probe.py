@@ -33,7 +33,7 @@ def one_core():
 
 
 def sklearn_fit(features, labels, C):
-    model = LogisticRegression(C=C, tol=1e-6, max_iter=1000)
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=5000)
     return model.fit(features.astype(float), labels)
 
 

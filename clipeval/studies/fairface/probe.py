@@ -1,7 +1,9 @@
 """The linear probe of the FairFace study: one fit a task, kept in the store."""
 
+import numpy as np
 import pandas as pd
 
+from clipeval.files import sha256
 from clipeval.studies.fairface.labels import labelled_tasks
 from clipeval.studies.fairface.tables import white
 
@@ -18,12 +20,22 @@ def probe(session, train: pd.DataFrame, fitted) -> pd.DataFrame:
     if p.probe_race_rule == "binary" and "race" in targets:
         targets["race_binary"] = white(people["race"])
 
+    trained_on = sha256(np.ascontiguousarray(fitted.matrix).data)  # once, and not for every fit
+
     def fit() -> pd.DataFrame:
         from clipeval.classify.probe import fit_probe
+        from clipeval.models.device import choose_device
 
         parts, fits = [], []
+        device = "cpu" if p.solver == "scikit-learn" else choose_device(p.device)
         for task, labels in targets.items():
-            model = fit_probe(fitted.matrix, labels, seed=p.seed)
+
+            def keep(what, compute, labels=labels) -> pd.DataFrame:
+                return session.remember("one C of a probe", [trained_on, labels, what], compute)
+
+            title = f"linear probe, {task}" if session.progress else ""
+            how = {"solver": p.solver, "device": device, "progress": title, "keep": keep}
+            model = fit_probe(fitted.matrix, labels, seed=p.seed, **how)
             parts.append(model.predict(wanted.image_id, wanted.matrix, task=task, top=5))
             fits.append(
                 {
@@ -32,6 +44,9 @@ def probe(session, train: pd.DataFrame, fitted) -> pd.DataFrame:
                     "trained on": model.n_fit,
                     "held out for C": model.n_validation,
                     "accuracy there": float(model.validation["accuracy"].max()),
+                    "solver": model.solver,
+                    "iterations": model.fit.iterations,
+                    "gradient": f"{model.fit.gradient:.1e}",
                     "notes": " ".join(model.notes),
                 }
             )
@@ -39,10 +54,16 @@ def probe(session, train: pd.DataFrame, fitted) -> pd.DataFrame:
         found.attrs["fits"] = fits
         return found
 
-    key = [fitted.matrix, wanted.matrix, *targets.values(), wanted.image_id, p.seed]
+    key = [trained_on, wanted.matrix, *targets.values(), wanted.image_id, p.seed, p.solver]
     return session.with_groups(session.remember("linear probe", key, fit))
 
 
 def probe_fits(predictions: pd.DataFrame) -> pd.DataFrame:
-    """How each probe was fitted: C, images, accuracy (percent) on held-out train, notes."""
+    """How each probe was fitted.
+
+    Returns
+    -------
+    DataFrame, one row a task: C, images, accuracy (percent) on held-out train, solver, its iterations,
+    norm of the gradient where it stopped, notes
+    """
     return pd.DataFrame(predictions.attrs.get("fits", []))

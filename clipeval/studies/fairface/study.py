@@ -58,6 +58,9 @@ class Parameters(parameters.Parameters):
     train_limit: int = Field(
         0, ge=0, description="train the probe on a sample of this many images; 0 for all"
     )
+    solver: Literal["torch", "scikit-learn"] = Field(
+        "torch", description="what fits the probe: torch, or scikit-learn, which is slower"
+    )
 
 
 #: name in the published tables -> model and method
