@@ -5,6 +5,7 @@ from pathlib import Path
 from clipeval.errors import ParameterError
 from clipeval.files import Folder
 from clipeval.runs.finished import load_run
+from clipeval.session.run_folder import check_writable
 
 #: name -> what is written
 FORMATS = {
@@ -29,8 +30,8 @@ def export(run: str | Path, format: str, out: str | Path) -> Path:
 
     Raises
     ------
-    ParameterError  if there is no such form, it is not one of a folder or not one of a pack, or a
-        file would be replaced that clipeval did not write or that was edited since
+    ParameterError  if there is no such form, it is not one of a folder or not one of a pack, `out`
+        cannot be written, or a file would be replaced that clipeval did not write or that was edited
     DataError  if `run` is neither a run folder nor a pack
     """
     if format not in FORMATS:
@@ -63,6 +64,7 @@ def export(run: str | Path, format: str, out: str | Path) -> Path:
 
 def _write(out: Path, files: dict[str, str | bytes]) -> None:
     """Write all files, or none where one of them would replace what is the user's."""
+    check_writable("out", out)
     kept = {path.as_posix() for path, _ in Folder(out).foreign()} if out.is_dir() else set()
     if mine := sorted(kept & set(files)):
         raise ParameterError(

@@ -63,7 +63,7 @@ def _about(run: Run, records: dict[str, StudyRecord]) -> str:
             found = " ".join(record.finding)
             line = "- **{title}** ({said}). {found}"
             lines.append(prose(line, title=record.title, said=said, found=found).rstrip())
-            labels |= {of.labels: None} if of.labels else {}
+            labels |= dict.fromkeys(filter(None, [of.labels, *of.notes]))
     return "\n".join([*lines, "", *map(as_markdown, labels)])
 
 

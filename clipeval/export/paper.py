@@ -143,7 +143,7 @@ def _opening(run: RunRecord, keys: list[str]) -> str:
 
 def provenance(run: RunRecord) -> str:
     """Model, data, words and code of all studies of a run, each said once: plain text."""
-    models, data, words, labels, codes = {}, {}, {}, {}, {}
+    models, data, words, labels, codes = {}, {}, {}, {}, {}  # dicts keep an order, sets do not
     for study, r in run.studies.items():
         if model := r.model:
             text = ", ".join(filter(None, [model.name, model.precision, model.weights_text]))
@@ -152,8 +152,10 @@ def provenance(run: RunRecord) -> str:
             name = ", ".join(filter(None, [found.name, found.version]))
             lost = f" ({found.unreadable:,} could not be read)" if found.unreadable else ""
             data.setdefault(f"{name}, n = {found.read:,}{lost}", []).append(study)
-            labels |= {found.labels: None} if found.labels else {}
-        words |= dict.fromkeys([*(f"class set {name}" for name in r.class_sets)])
+            labels |= dict.fromkeys(
+                filter(None, [found.labels, *found.notes, r.against_fp32.replace("**", "")])
+            )
+        words |= dict.fromkeys(f"class set {name}" for name in r.class_sets)
         words |= dict.fromkeys(f"templates {name}" for name in r.templates)
         if code := r.code:
             commit = f" at {code.commit[:7]}" if code.commit else ""
@@ -167,6 +169,7 @@ def provenance(run: RunRecord) -> str:
         *labels,
         "; ".join(codes),
     ]
+    parts += [f"Failed in this run, and not here: {', '.join(run.failed)}" if run.failed else ""]
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 

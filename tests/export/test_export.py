@@ -72,7 +72,14 @@ def run(tmp_path_factory):
             )  # fmt: skip
     long = {"id": "one", "text": "One column.", "legend": f"One column. {LONG}"}
     said = {
-        "dataset": {"name": "FairFace", "version": "val", "citation": FAIRFACE, "read": 10954},
+        "dataset": {
+            "name": "FairFace",
+            "version": "val",
+            "citation": FAIRFACE,
+            "read": 10954,
+            "labels": "Labels by A & B.",
+            "notes": ["A sample of 5 %."],
+        },
         "title": "Denigration & harms",
         "finding": ["Calls 24.9 % [23.1, 26.8] of those labelled A_B crime-related."],
         "tables": [KEPT | {"id": id} for id in tables],
@@ -193,6 +200,7 @@ def test_captions_have_three_lines_and_lose_nothing(paper):
     assert text.count(r"\footnote{") == 1
     note = re.search(r"\\footnote\{(.*)\}", text)[1]
     assert "FairFace, val, n = 10,954" in note and "clipeval 0.1.0 at 1a2b3c4" in note
+    assert note.count(r"Labels by A \& B. A sample of 5~\%.") == 1
 
 
 def test_figures_are_as_wide_as_a_column_and_not_scaled(paper):
@@ -300,7 +308,7 @@ def test_the_model_card_survives_a_round_trip(run, tmp_path):
     assert all(isinstance(result, EvalResult) for result in again.data.eval_results)
     assert len(again.data.eval_results) == sum(len(r["metrics"]) for r in index["results"])
     assert "| crime-related, all images | 10,954 | 20.0 [5.0, 45.5] |" in body
-    assert "not evidence of safety" in body
+    assert "not evidence of safety" in body and "A sample of 5 %." in body
 
 
 @pytest.fixture(scope="module")
