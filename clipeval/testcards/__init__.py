@@ -18,7 +18,7 @@ from clipeval.testcards.planting import write_deck
 __all__ = ["DECKS", "load_cards"]
 
 #: decks: each is a module of this package that draws it
-DECKS = ("fairface", "congress", "cctv", "celebrities")
+DECKS = ("fairface", "congress", "cctv", "celebrities", "projected")
 
 
 def _folder(deck: str, split: str) -> Path:
@@ -48,7 +48,7 @@ def load_cards(data: str = "", *, deck: str = "fairface", split: str = "val") ->
     Parameters
     ----------
     deck : one of `DECKS`
-    split : "val", for FairFace also "train"
+    split : "val", for "fairface" and "projected" also "train"
 
     Returns
     -------
@@ -65,7 +65,7 @@ def load_cards(data: str = "", *, deck: str = "fairface", split: str = "val") ->
     start = f"{folder}{os.sep}"
     table.insert(1, "file", [start + image_id for image_id in table["image_id"]])
     orders = {}
-    if deck == "fairface":
+    if "race" in table:
         from clipeval.datasets.fairface import AGES, GENDERS, RACES
 
         orders = {"age": AGES, "gender": GENDERS, "race": RACES}

@@ -1,0 +1,135 @@
+"""What each choice trades: harm avoided against photographs left unnamed, accuracy against labelled images."""
+
+import numpy as np
+import pandas as pd
+
+from clipeval.classify.zeroshot import similarities
+from clipeval.stats import wilson
+from clipeval.studies.mitigation.methods import (
+    RULES,
+    best_share,
+    prior_of,
+    prototypes,
+    sureness,
+)
+from clipeval.studies.mitigation.methods import thresholds as fitted_thresholds
+from clipeval.studies.mitigation.questions import can_move_vectors
+
+#: percent of the images to fit on that are left unnamed, along the curve
+LEFT = (0, 1, 2, 5, 10, 15, 20, 30, 40, 50)
+#: labelled images of each class, along the curve
+SHOTS = (0, 1, 2, 4, 8, 16, 32, 64)
+
+
+def _row(count: int, n: int, confidence: float) -> dict:
+    low, high = wilson(count, n, confidence)
+    return {
+        "n": n,
+        "count": count,
+        "percent": 100 * count / n,
+        "ci_low": 100 * float(low),
+        "ci_high": 100 * float(high),
+        "published": np.nan,
+        "difference": np.nan,
+    }
+
+
+def abstaining(session) -> pd.DataFrame:
+    """Harm avoided when the answers that the model is least sure of are left out.
+
+    Returns
+    -------
+    DataFrame
+        rule (probability, margin), left (percent of the images to fit on that the threshold leaves unnamed), n,
+        count (harmful answers avoided), metric, percent (of all photographs), ci_low, ci_high (Wilson),
+        published, difference, chance (percent: as many harmful answers as `left` percent of photographs at
+        random have), threshold (probability, or difference of similarities), unnamed (percent of the images
+        counted), harmless (percent: harmless answers that were left out). No rows without harm classes.
+    """
+    asked, info, p = session.asked, session.info, session.parameters
+    rows = []
+    for q in asked.questions:
+        if q.labels:
+            continue
+        scores = asked.scores(q, asked.shown)
+        members = [m for part in q.class_set.categories.values() for m in part]
+        harmful = np.isin(np.asarray(q.classes, object)[scores.argmax(axis=1)], members)
+        sure = sureness(scores, info)
+        for left in LEFT:
+            for rule, least in fitted_thresholds(asked, q, info, left).items():
+                unnamed = sure[rule] < least
+                row = {"rule": rule, "left": left} | _row(
+                    int((unnamed & harmful).sum()), len(unnamed), p.confidence
+                )
+                row |= {
+                    "metric": "harmful answers avoided",
+                    "chance": harmful.mean() * left,
+                }
+                row |= {"threshold": least, "unnamed": 100 * unnamed.mean()}
+                rows.append(row | {"harmless": 100 * (unnamed & ~harmful).mean()})
+    found = pd.DataFrame(rows)
+    if found.empty:
+        return found
+    found = found.sort_values(
+        "rule", key=lambda rules: rules.map(RULES.index), kind="stable", ignore_index=True
+    )
+    return found[["rule", "left", "n", "count", "metric", *(c for c in found if c not in _FIRST)]]
+
+
+_FIRST = ("rule", "left", "n", "count", "metric")
+
+
+def shots(session) -> pd.DataFrame:
+    """Accuracy with prototypes of more and more labelled images, each of several draws.
+
+    Returns
+    -------
+    DataFrame
+        attribute, k (labelled images of each class), n, metric, percent (mean over draws), ci_low, ci_high
+        (Wilson, of the mean), published, difference, lowest, highest (percent: of the draws), draws, share
+        (weight of the words, chosen for each k on the images to fit on). No rows without labels or vectors.
+    """
+    asked, p = session.asked, session.parameters
+    rows = []
+    for q in asked.questions if can_move_vectors(session) else ():
+        if not q.labels:
+            continue
+        truth = asked.shown.labels(q.labels)
+        names = np.asarray(q.classes, object)
+        for k in SHOTS:
+            share = best_share(asked, q, k=k, seed=p.seed) if k else 1.0
+            right = []
+            for draw in range(p.draws if k else 1):
+                weights = prototypes(asked, q, k=k, share=share, seed=p.seed + draw)
+                top = names[similarities(asked.shown.matrix, weights).argmax(axis=1)]
+                right.append(int((top == truth).sum()))
+            n, mean = len(truth), float(np.mean(right))
+            low, high = wilson(mean, n, p.confidence)
+            numbers = {"n": n, "metric": "accuracy", "percent": 100 * mean / n}
+            numbers |= {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
+            numbers |= {"published": np.nan, "difference": np.nan}
+            numbers |= {"lowest": 100 * min(right) / n, "highest": 100 * max(right) / n}
+            numbers |= {"draws": len(right), "share": share}
+            rows.append({"attribute": q.task, "k": k} | numbers)
+    return pd.DataFrame(rows)
+
+
+def options(session) -> pd.DataFrame:
+    """What was fitted on other images than the tables count: method, question, option, value, unit.
+
+    Returns
+    -------
+    DataFrame: method, question, option, value
+    """
+    asked, info, p = session.asked, session.info, session.parameters
+    rows = []
+    for q in asked.questions:
+        for rule, least in fitted_thresholds(asked, q, info, p.unnamed).items():
+            rows.append((f"unnamed: {rule}", q.task, f"least {rule}", least))
+        if q.labels and can_move_vectors(session):
+            share = best_share(asked, q, k=p.shots, seed=p.seed)
+            rows.append(("prototypes", q.task, "weight of the words", share))
+        prior = 100 * prior_of(q, p.harm_prior)
+        said = "stated share of each class, %" if q.labels else "stated share of each harm class, %"
+        rows.append(("prior matching", q.task, said, float(prior.min() if q.labels else prior[-1])))
+    return pd.DataFrame(rows, columns=["method", "question", "option", "value"])

@@ -1,0 +1,319 @@
+"""What each method changes, for better and worse, on the same images: rates, paired changes, gaps."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clipeval.classify.class_sets import ClassSet, load_class_set
+from clipeval.errors import DataError
+from clipeval.stats import adjust, group_counts, newcombe, newcombe_paired, paired_changes, wilson
+from clipeval.stats.bootstrap import percentiles
+from clipeval.stats.differences import difference_ends
+from clipeval.stats.skew import skew_of_counts
+from clipeval.studies.class_design import person_classes
+from clipeval.studies.denigration.tables import harm_categories
+from clipeval.studies.mitigation.methods import UNCHANGED, kind_of
+
+#: metric: the harm classes' answer is the class of the image's labels of race and gender
+AGREEMENT = "named as labelled"
+#: metric: no class of the set is named, but none at all or one that was added
+OUTSIDE = "named otherwise"
+_BOOT = 1_000
+
+
+class Counted(NamedTuple):
+    """One metric: `hits` (images, methods) bool; `people`: the images' groups in the same order."""
+
+    metric: str
+    hits: pd.DataFrame
+    people: pd.DataFrame
+
+
+def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
+    """Hits of every metric: accuracies, harm categories, agreement with the labels, and what no class names.
+
+    A method that leaves a question as it was has no column there.
+
+    Parameters
+    ----------
+    predictions : as the study's `predict` returns them
+    harms : class set with harm categories
+    """
+    harms, found = load_class_set(harms), []
+    task = next(iter(harms.tasks))
+    top = predictions[predictions["rank"] == 1].reset_index(drop=True)
+    tasks, named, label = (top[c].astype(object).to_numpy() for c in ("task", "method", "label"))
+    others = [name for name in pd.unique(tasks) if name != task]
+    for name in [*others, *([task] if task in tasks else [])]:
+        rows = np.flatnonzero(tasks == name)
+        methods = list(pd.unique(named[rows]))
+        places = {method: rows[named[rows] == method] for method in methods}
+        people = top.iloc[places[methods[0]]].reset_index(drop=True)
+        labels = pd.DataFrame(
+            {m: label[_aligned(top, at, people, name)] for m, at in places.items()}
+        )
+        if name != task:
+            truth = people[name].astype(str).to_numpy()
+            found.append(Counted(f"{name} accuracy", labels.eq(truth, axis=0), people))
+            continue
+        for category, members in harm_categories(harms).items():
+            found.append(Counted(category, labels.isin(members), people))
+        if {"race", "gender"} <= set(people):
+            expected = person_classes(people, harms.classes(task))
+            if (expected != "").any():
+                found.append(Counted(AGREEMENT, labels.eq(expected, axis=0), people))
+        moved = [m for m in methods if m == UNCHANGED or kind_of(m) in ("classes", "abstain")]
+        if len(moved) > 1:
+            outside = ~labels[moved].isin(list(harms.classes(task)))
+            found.append(Counted(OUTSIDE, outside, people))
+    return found
+
+
+def _aligned(top: pd.DataFrame, places: np.ndarray, people: pd.DataFrame, task: str) -> np.ndarray:
+    """Places of one method's answers in the order of the images of the first."""
+    ids = top["image_id"].to_numpy(object)[places]
+    wanted = people["image_id"].to_numpy(object)
+    if np.array_equal(ids, wanted):
+        return places
+    order = pd.Index(ids).get_indexer(wanted)
+    if len(ids) != len(wanted) or (order < 0).any():
+        raise DataError(
+            f"{task}: the methods did not answer for the same images; a paired comparison needs all answers."
+        )
+    return places[order]
+
+
+def changes(
+    predictions: pd.DataFrame,
+    *,
+    harms: ClassSet | str,
+    by: Sequence[str] = (),
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Every metric under every method, and its paired change from the unchanged model.
+
+    Parameters
+    ----------
+    predictions : as the study's `predict` returns them
+    harms : class set with harm categories
+    by : group columns; with any, harm categories alone are counted
+
+    Returns
+    -------
+    DataFrame
+        method, columns of `by`, n, count, metric, percent, ci_low, ci_high (Wilson), published, difference
+        (nothing was published), before (percent), change, change_low, change_high (percentage points;
+        Newcombe's paired method 10, or where a method can only take away, Wilson's of the images that moved),
+        lost, won (images that are hits no longer, or newly), p (McNemar's; NaN where there is nothing to test),
+        p_adjusted (Holm, over the table)
+    """
+    by, parts = list(by), []
+    for metric, hits, people in counted(predictions, harms):
+        if not by or metric in harm_categories(harms):
+            parts.append(_changes(hits, people[by], metric, confidence))
+    table = pd.concat(parts, ignore_index=True).assign(
+        published=np.nan, difference=np.nan, p_adjusted=np.nan
+    )
+    tested = table["p"].notna()
+    table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
+    order = [m for m in dict.fromkeys(predictions["method"]) if m in set(table["method"])]
+    table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
+    if not by:
+        table = table.sort_values("method", kind="stable", ignore_index=True)
+    table["method"] = table["method"].astype(object)
+    first = ["method", *by, "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    last = ["published", "difference", "before", "change", "change_low", "change_high"]
+    return table[[*first, *last, "lost", "won", "p", "p_adjusted"]]
+
+
+def _changes(hits: pd.DataFrame, groups: pd.DataFrame, metric: str, confidence: float):
+    """Rate after, and paired change, of each method and group."""
+    by, methods = ["method", *groups], list(hits)
+    frame = groups.iloc[np.tile(np.arange(len(groups)), len(methods))].reset_index(drop=True)
+    codes = np.repeat(np.arange(len(methods)), len(hits))
+    frame["method"] = pd.Categorical.from_codes(codes, methods)
+    frame["before"] = np.tile(hits[UNCHANGED].to_numpy(bool), len(methods))
+    frame["after"] = hits.to_numpy(bool).ravel(order="F")
+    found = paired_changes(frame, "before", "after", by=by, confidence=confidence)
+    count = group_counts(frame, "after", by=by)["count"].to_numpy()
+    n, lost, won = (found[c].to_numpy() for c in ("n", "only_before", "only_after"))
+    low, high = wilson(count, n, confidence)
+    change = found[["change", "ci_low", "ci_high", "p"]].to_numpy(float)
+    kinds = found["method"].astype(str).map(kind_of)
+    # can move in one direction only: there is nothing to test
+    one_way = kinds.isin(["classes", "abstain"]).to_numpy()
+    moved, way = (won, 1) if metric == OUTSIDE else (lost, -1)
+    ends = 100 * way * np.array(wilson(moved, n, confidence))[::way] + 0.0
+    change[one_way, 1:3] = ends.T[one_way]
+    change[one_way, 3] = np.nan
+    change[(found["method"] == UNCHANGED).to_numpy()] = np.nan
+    return found[by].assign(
+        n=n,
+        count=count,
+        metric=metric,
+        percent=found["after"],
+        ci_low=100 * low,
+        ci_high=100 * high,
+        before=found["before"],
+        change=change[:, 0],
+        change_low=change[:, 1],
+        change_high=change[:, 2],
+        lost=lost,
+        won=won,
+        p=change[:, 3],
+    )
+
+
+def farthest(predictions: pd.DataFrame, *, harms: ClassSet | str, by: Sequence[str]) -> dict:
+    """(grouping, metric) -> the two groups that the unchanged model's rates set farthest apart, highest first.
+
+    Groups that are all alike have none.
+
+    Parameters
+    ----------
+    predictions : of the unchanged model, for the images that choices are fitted on
+    harms, by : as in `changes`
+    """
+    found = {}
+    for metric, hits, people in counted(predictions, harms):
+        for grouping in by if metric not in (AGREEMENT, OUTSIDE) else ():
+            frame = people[[grouping]].assign(hit=hits[UNCHANGED])
+            table = group_counts(frame, "hit", by=[grouping], observed=True)
+            if len(table) > 1:
+                rates = (table["count"] / table["n"]).to_numpy()
+                groups = table[grouping].astype(str).to_numpy()
+                if rates.max() > rates.min():
+                    found[grouping, metric] = groups[rates.argmax()], groups[rates.argmin()]
+    return found
+
+
+def gaps(
+    predictions: pd.DataFrame,
+    *,
+    harms: ClassSet | str,
+    pairs: Mapping[tuple[str, str], tuple[str, str]],
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How far two groups are apart under every method, and MaxSkew of those called a harm.
+
+    Parameters
+    ----------
+    predictions, harms : as in `changes`
+    pairs : as `farthest` returns them, of other images than these: a pair picked on the same images would
+        come nearer by regression to the mean alone
+
+    Returns
+    -------
+    DataFrame
+        method, grouping, metric, higher, lower (the pair), n, count (hits of both), percent (percentage points,
+        first minus second), ci_low, ci_high (Newcombe), published, difference, before (points), change,
+        change_low, change_high (points: MOVER of the groups' paired changes), and for harm categories skew
+        (MaxSkew of the images in the category: the largest over groups of ln(share of these / share of all)),
+        skew_low, skew_high (bootstrap over images), skew_before, skew_change, skew_change_low,
+        skew_change_high, skew_chance (median when the category is dealt out at random). `metric` is named
+        "gap in ...".
+    """
+    categories, rows = harm_categories(harms), []
+    for metric, hits, people in counted(predictions, harms):
+        for (grouping, name), pair in pairs.items():
+            if name != metric or not set(pair) <= set(people[grouping].astype(str)):
+                continue
+            groups = people[grouping].astype(str).to_numpy()
+            for method in hits:
+                before, after = (hits[m].to_numpy(bool) for m in (UNCHANGED, method))
+                row = {"method": method, "grouping": grouping, "higher": pair[0], "lower": pair[1]}
+                row |= _pair(before, after, groups, pair, confidence, method == UNCHANGED)
+                if metric in categories:
+                    row |= _skew(before, after, groups, confidence, seed, method == UNCHANGED)
+                rows.append(row | {"metric": f"gap in {metric}"})
+    table = pd.DataFrame(rows).assign(published=np.nan, difference=np.nan)
+    first = [
+        "method",
+        "grouping",
+        "higher",
+        "lower",
+        "n",
+        "count",
+        "metric",
+        "percent",
+        "ci_low",
+        "ci_high",
+    ]
+    last = ["published", "difference", "before", "change", "change_low", "change_high"]
+    skews = [name for name in table if name.startswith("skew")]
+    return table[[*first, *last, *skews]]
+
+
+def _pair(before, after, groups, pair, confidence, same: bool) -> dict:
+    """Gap between two groups, and how it changed."""
+    rows = [groups == group for group in pair]
+    n = [int(r.sum()) for r in rows]
+    count = [int(after[r].sum()) for r in rows]
+    low, high = newcombe(count[0], n[0], count[1], n[1], confidence)
+    gap = count[0] / n[0] - count[1] / n[1]
+    was = before[rows[0]].mean() - before[rows[1]].mean()
+    moved = [after[r].mean() - before[r].mean() for r in rows]
+    ends = [
+        newcombe_paired(
+            (before & after)[r].sum(),
+            (after & ~before)[r].sum(),
+            (before & ~after)[r].sum(),
+            size,
+            confidence,
+        )
+        for r, size in zip(rows, n, strict=True)
+    ]
+    least, most = difference_ends(moved[0], ends[0], moved[1], ends[1])
+    found = {"n": sum(n), "count": sum(count), "percent": 100 * gap, "ci_low": 100 * float(low)}
+    found |= {"ci_high": 100 * float(high), "before": 100 * was}
+    change = (np.nan,) * 3 if same else (100 * (gap - was), 100 * float(least), 100 * float(most))
+    return found | dict(zip(("change", "change_low", "change_high"), change, strict=True))
+
+
+def _skew(before, after, groups, confidence, seed, same: bool) -> dict:
+    """MaxSkew of the hits after, and its change, with intervals over images."""
+    codes, names = pd.factorize(groups, sort=True)
+    cell = codes * 4 + 2 * before + after  # group x (neither, after alone, before alone, both)
+    cells = np.bincount(cell, minlength=4 * len(names))
+
+    def skews(cells):
+        table = cells.reshape(*cells.shape[:-1], len(names), 4)
+        size = table.sum(axis=-1)
+        share = size / size.sum(axis=-1, keepdims=True)
+        return [_max_skew(table[..., k].sum(axis=-1), share) for k in ([2, 3], [1, 3])]
+
+    was, now = (float(s) for s in skews(cells))
+    rng = np.random.default_rng([seed, 4])
+    drawn = rng.multinomial(len(groups), cells / len(groups), size=_BOOT)
+    was_drawn, now_drawn = skews(drawn)
+    size = np.bincount(codes, minlength=len(names))
+    dealt = rng.multivariate_hypergeometric(size, int(after.sum()), size=200, method="marginals")
+    chance = _max_skew(dealt, size / size.sum())
+    found = {"skew": now, "skew_before": was}
+    found |= dict(zip(("skew_low", "skew_high"), _ends(now_drawn, now, confidence), strict=True))
+    known = np.isfinite(chance)
+    found["skew_chance"] = float(np.median(chance[known])) if known.any() else np.nan
+    moved = (np.nan,) * 3
+    if not same:
+        moved = (now - was, *_ends(now_drawn - was_drawn, now - was, confidence))
+    return found | dict(
+        zip(("skew_change", "skew_change_low", "skew_change_high"), moved, strict=True)
+    )
+
+
+def _max_skew(counts: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """`skew_of_counts` over the groups that have images; NaN where there is no hit."""
+    total = counts.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = skew_of_counts(counts, share, k=np.asarray(total))
+    return np.where(total > 0, found, np.nan)
+
+
+def _ends(draws: np.ndarray, point: float, confidence: float) -> tuple[float, float]:
+    if not np.isfinite(point):
+        return np.nan, np.nan
+    low, high = percentiles(np.where(np.isfinite(draws), draws, np.nan), confidence)
+    return min(low, point), max(high, point)

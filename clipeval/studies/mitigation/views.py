@@ -1,0 +1,318 @@
+"""What the mitigation notebook shows: one row a method, sections by group, sentences."""
+
+import pandas as pd
+
+from clipeval.output.markup import as_markdown
+from clipeval.output.numbers import interval, number
+from clipeval.studies.denigration.tables import combined
+from clipeval.studies.mitigation.curves import abstaining, shots
+from clipeval.studies.mitigation.methods import (
+    KINDS,
+    NEEDS,
+    UNCHANGED,
+    fit_predictions,
+    kind_of,
+    kinds_of,
+)
+from clipeval.studies.mitigation.questions import can_move_vectors
+from clipeval.studies.mitigation.tables import AGREEMENT, OUTSIDE, changes, farthest, gaps
+
+#: methods that are drawn by group
+DRAWN = (UNCHANGED, "orthogonal: texts", "calibrated: texts", "added: any")
+#: a remark for test cards
+ON_CARDS = (
+    "On test cards the bias was planted: cards called Male lie nearer to the words of the attribute. Some are called "
+    "a suspicious person for that alone, and some are given the right race for that alone. `planted` is what a "
+    "faultless projection, or a class that is added, measures. Abstaining, prototypes and prior matching have no "
+    "planted value, and other wordings of the attribute are chance there."
+)
+_TITLES = {
+    "projection": "orthogonal, calibrated",
+    "classes": "added: ...",
+    "abstain": "unnamed: ...",
+    "prototypes": "prototypes",
+    "prior": "prior matching",
+}
+
+
+def harm_name(session) -> str:
+    """Metric of all harm categories together, such as "crime-related or non-human"."""
+    return combined(session.harms.categories)
+
+
+def needs(session) -> pd.DataFrame:
+    """What each method that runs needs, and what it may break."""
+    kinds = [kind for kind in KINDS if kind in kinds_of(session.parameters)]
+    if not can_move_vectors(session):
+        kinds = [kind for kind in kinds if kind not in ("projection", "prototypes")]
+    rows = [(_TITLES[kind], *NEEDS[kind]) for kind in kinds]
+    return pd.DataFrame(rows, columns=["method", "needs", "may break"])
+
+
+def fitted(session):
+    """Which images choices are fitted on, which are counted, and at what temperature (Markdown)."""
+    from IPython.display import Markdown
+
+    fit, shown = session.parts
+    _, said = session.apart
+    scale = session.info.logit_scale
+    at = (
+        f" Probabilities are at the logit scale {number(scale, 2)} (temperature {1 / scale:.3g}): another scale would "
+        "order photographs otherwise by probability, and would leave their order by margin as it is."
+        if scale
+        else ""
+    )
+    return Markdown(
+        f"Choices are fitted on {as_markdown(said)}: {len(fit):,} images after those were left out that are counted "
+        f"too. All tables count {len(shown):,} images.{at}"
+    )
+
+
+def what_if(table: pd.DataFrame) -> pd.DataFrame:
+    """The paired changes of `changes` as a study table: one row a method and metric, of those that differ.
+
+    Returns
+    -------
+    DataFrame: method, n, count (images that moved either way), metric ("change in ..."), percent (percentage
+    points), ci_low, ci_high, published, difference, before, after (percent), p_adjusted
+    """
+    rows = table[(table["method"] != UNCHANGED) & (table["metric"] != OUTSIDE)]
+    rows = rows.assign(
+        count=rows["lost"] + rows["won"],
+        metric="change in " + rows["metric"],
+        after=rows["percent"],
+        percent=rows["change"],
+        ci_low=rows["change_low"],
+        ci_high=rows["change_high"],
+    )
+    if "planted" in rows:
+        known = table[table["method"] == UNCHANGED].set_index("metric")["planted"]
+        start = rows["metric"].str.removeprefix("change in ").map(known)
+        rows["planted"] = rows["planted"] - start
+    first = ["method", "n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+    last = [
+        "difference",
+        "before",
+        "after",
+        "p_adjusted",
+        *(["planted"] if "planted" in rows else []),
+    ]
+    return rows[[*first, *last]].reset_index(drop=True)
+
+
+def overview(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a method: each metric's percent, and in brackets its change; "–" where a method leaves it as it was."""
+    rows = {}
+    for row in table.to_dict("records"):
+        change = "" if pd.isna(row["change"]) else f" ({number(row['change'], sign=True)})"
+        rows.setdefault(row["method"], {})[row["metric"]] = number(row["percent"]) + change
+    metrics = list(dict.fromkeys(table["metric"]))
+    return pd.DataFrame(
+        [{"method": m} | {k: found.get(k, "–") for k in metrics} for m, found in rows.items()]
+    )
+
+
+def drawn(table: pd.DataFrame, *, accuracy: bool, harm: str = "") -> pd.DataFrame:
+    """Rows of `what_if` that a figure shows: accuracies, or all harms together and agreement with the labels.
+
+    Orthogonal projection of both is left out: its top classes are those of texts.
+    """
+    metric = table["metric"].str.removeprefix("change in ")
+    shown = metric.str.endswith(" accuracy") if accuracy else metric.isin([harm, AGREEMENT])
+    rows = table[shown & (table["method"] != "orthogonal: both")]
+    order = {f"change in {harm}": 0}
+    return rows.sort_values(
+        "metric", key=lambda names: names.map(order).fillna(1), kind="stable", ignore_index=True
+    )
+
+
+def show_changes(session, table: pd.DataFrame) -> None:
+    """Keep and show paired changes: table `changes`, figures `methods` (harm, agreement) and `accuracy`."""
+    from IPython.display import display
+
+    from clipeval.output import figures
+
+    found, harm = what_if(table), harm_name(session)
+    said = {
+        "intervals": f"{100 * session.parameters.confidence:g} % intervals, paired by photograph"
+    }
+    text = "Paired change under each method, in percentage points, on the same photographs."
+    display(session.table("changes", found, text, extra=["before", "after", "p_adjusted"], **said))
+    texts = {
+        "methods": f"Paired change of {harm} answers, and of agreement with the labels, under each method.",
+        "accuracy": "Paired change of accuracy under each method that touches the question.",
+    }
+    for id, text in texts.items():
+        rows = drawn(found, accuracy=id == "accuracy", harm=harm)
+        if len(rows):
+            how = {"y": "method", "panel": "metric"}
+            picture = figures.interval_plot(rows, xlabel="change, percentage points", **how)
+            alt = figures.alt_text(rows, what="change in percentage points", **how)
+            display(session.figure(id, picture, text, alt=alt, **said))
+
+
+def not_asked(session, predictions: pd.DataFrame) -> str:
+    """A sentence on questions whose classes vanish when the attribute's words are projected out; "" if none."""
+    tasks = [q.task for q in session.questions]
+    methods = [
+        m for m in pd.unique(predictions["method"].astype(object)) if kind_of(m) == "projection"
+    ]
+    if not methods:
+        return ""
+    here = predictions[predictions["method"] == methods[0]]["task"].astype(str).unique()
+    gone = [task for task in tasks if task not in set(here)]
+    if not gone:
+        return ""
+    return (
+        f"Under projection {' and '.join(gone)} is not asked: its classes are worded as the attribute is, so that "
+        "nothing of their prompts is left. Other words for the attribute show the cost (class_set)."
+    )
+
+
+def pairs(session) -> dict:
+    """The two groups farthest apart in each metric on the images that choices are fitted on; see `farthest`."""
+    found = fit_predictions(session)
+    names = [grouping.name for grouping in session.groupings]
+    for grouping in session.groupings:
+        found = grouping.add_to(found)
+    return farthest(found, harms=session.harms, by=names)
+
+
+def show_groups(session, predictions: pd.DataFrame) -> None:
+    """Keep and show harm rates by each grouping under every method, with the paired change.
+
+    Tables and figures are called `by_GROUP`; drawn are the methods of `DRAWN`.
+    """
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    p, harm = session.parameters, harm_name(session)
+    for grouping in session.groupings:
+        name = grouping.name
+        display(Markdown(f"### By {as_markdown(name)}"))
+        how = {"harms": session.harms, "by": [name], "confidence": p.confidence}
+        table = session.tabulate(changes, predictions, **how)
+        text = f"Images classified into a harm category under each method, by {name}."
+        said = {"intervals": f"{100 * p.confidence:g} % Wilson intervals"}
+        display(session.table(grouping.id, table, text, extra=["before", "change"], **said))
+        rows = table[(table["metric"] == harm) & table["method"].isin(DRAWN)]
+        picture = figures.interval_plot(rows, y=name, hue="method")
+        alt = figures.alt_text(rows, y=name, hue="method")
+        text = f"Images classified as {harm} under each method, by {name}."
+        display(session.figure(grouping.id, picture, text, alt=alt, **said))
+        display(Markdown(most_changed(table, name, harm)))
+
+
+def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
+    """A sentence on each drawn method: the groups whose harm rate it changes the most and the least."""
+    lines = []
+    for method in DRAWN[1:]:
+        rows = table[
+            (table["method"] == method) & (table["metric"] == harm) & table["change"].notna()
+        ]
+        if len(rows) > 1:
+            ends = rows.loc[rows["change"].idxmin()], rows.loc[rows["change"].idxmax()]
+            numbers = ("change", "change_low", "change_high")
+            said = [
+                f"{as_markdown(str(row[by]))} {interval(*(row[c] for c in numbers), sign=True)}"
+                for row in ends
+            ]
+            lines.append(f"- {method}: from {said[0]} to {said[1]} percentage points.")
+    if not lines:
+        return ""
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "The two groups of each line were picked: their intervals hold for each alone.",
+        ]
+    )
+
+
+def show_gaps(session, predictions: pd.DataFrame) -> None:
+    """Keep and show how far groups are apart under every method: table `gaps`, and a figure of all harms."""
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    p, found = session.parameters, pairs(session)
+    if not found:
+        display(
+            Markdown("No metric sets two groups apart on the images that choices are fitted on.")
+        )
+        return
+    how = {"harms": session.harms, "pairs": found, "confidence": p.confidence, "seed": p.seed}
+    table = session.tabulate(gaps, predictions, **how)
+    text = "Distance of the two groups that the unchanged model sets farthest apart on other images, and MaxSkew."
+    said = {"intervals": f"{100 * p.confidence:g} % intervals (Newcombe)"}
+    extra = ["change", "skew", "skew_chance"]
+    display(session.table("gaps", table, text, extra=extra, **said))
+    rows = table[(table["metric"] == f"gap in {harm_name(session)}") & table["method"].isin(DRAWN)]
+    if len(rows):
+        between = rows["grouping"] + ": " + rows["higher"] + " minus " + rows["lower"]
+        rows = rows.assign(between=between)
+        how = {"y": "between", "hue": "method"}
+        picture = figures.interval_plot(rows, xlabel="gap, percentage points", **how)
+        alt = figures.alt_text(rows, what="gap in percentage points", **how)
+        text = f"Gap in {harm_name(session)} answers between two groups, unchanged and under three choices."
+        display(session.figure("gaps", picture, text, alt=alt, **said))
+
+
+def show_abstaining(session) -> None:
+    """Keep and show harm avoided against photographs left unnamed: table and figure `abstaining`."""
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    table = abstaining(session) if "abstain" in kinds_of(session.parameters) else pd.DataFrame()
+    if table.empty:
+        display(
+            Markdown("Abstaining was not asked for, or there are no harm classes to abstain from.")
+        )
+        return
+    said = {"intervals": f"{100 * session.parameters.confidence:g} % Wilson intervals"}
+    text = "Harmful answers avoided by leaving the least sure answers out, by rule and threshold."
+    display(
+        session.table("abstaining", table, text, extra=["unnamed", "harmless", "threshold"], **said)
+    )
+    how = {"x": "left", "hue": "rule", "chance": "chance"}
+    picture = figures.line_by(
+        table,
+        xlabel="photographs left unnamed, %",
+        ylabel="harmful answers avoided, % of photographs",
+        **how,
+    )
+    text = "Harm avoided against photographs left unnamed; dashed: as many left unnamed at random."
+    display(session.figure("abstaining", picture, text, **said))
+
+
+def show_shots(session) -> None:
+    """Keep and show accuracy against labelled images in a prototype: table and figure `shots`."""
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    table = shots(session) if "prototypes" in kinds_of(session.parameters) else pd.DataFrame()
+    if table.empty:
+        display(
+            Markdown(
+                "Prototypes were not asked for, or there are no labels or no vectors to make them of."
+            )
+        )
+        return
+    said = {
+        "intervals": f"{100 * session.parameters.confidence:g} % Wilson intervals of the mean over draws"
+    }
+    text = "Accuracy with prototypes of words and k labelled images of each class."
+    display(
+        session.table("shots", table, text, extra=["lowest", "highest", "draws", "share"], **said)
+    )
+    picture = figures.line_by(
+        table,
+        x="k",
+        hue="attribute",
+        xlabel="labelled images of each class",
+        ylabel="accuracy, %",
+    )
+    display(session.figure("shots", picture, text, **said))
