@@ -24,13 +24,12 @@ SOURCES = (
     "templates/photo.yaml",
 )
 
-EACH = 10  # cards of each race, gender and age
+EACH = 5  # cards of each race, gender and age
 TASKS = ("gender", "race", "age")
-RIGHT = {"gender": 0.9, "race": 0.8, "age": 0.6}  # shares called as labelled by the unchanged model
-CRIME = 0.05  # share called a criminal whatever is projected out
-ANIMAL = 0.03
-BIASED = 0.15  # of Male cards: called a suspicious person until the words are projected out
-LOST = 0.20  # of White, Black and Indian Male cards: their race is found only with the words
+RIGHT = {"gender": 0.8, "race": 0.8, "age": 0.6}  # shares called as labelled by the unchanged model
+CRIMINALS, ANIMALS = 15, 10  # of 315 cards of either gender, whatever is projected out
+BIASED = 45  # Male cards that are called a suspicious person until the words are projected out
+LOST = 9  # of 45 Male cards of each of three races: their race is found only with the words
 PERSON = {True: 0.4, False: 0.1}  # harmful answer or not -> share nearer to "person" than to it
 NEAR = {"Male": 0.45, "Female": 0.30}  # cosine with either prompt of the attribute
 CLEAR, TIGHT, FAR = (
@@ -98,20 +97,17 @@ def _answers(people: pd.DataFrame, rng) -> tuple[dict, dict]:
         if task == "race":
             open_to = male & ~wrong & people["race"].isin(["White", "Black", "Indian"]).to_numpy()
             for rows in people[open_to].groupby("race").groups.values():
-                rows, count = np.asarray(rows), round(LOST * EACH * len(AGES))
-                after[task][rng.permutation(rows)[:count]] = "Latino_Hispanic"
+                after[task][rng.permutation(np.asarray(rows))[:LOST]] = "Latino_Hispanic"
     nouns = people["gender"].map({"Male": "man", "Female": "woman"})
     named = (people["race"] + " " + nouns).to_numpy(object)
     before["denigration"], after["denigration"] = named.copy(), named.copy()
     for gender, rows in people.groupby("gender").indices.items():
-        order, n = rng.permutation(rows), len(rows)
-        crime, animal, biased = (round(share * n) for share in (CRIME, ANIMAL, BIASED))
+        order = rng.permutation(rows)
+        criminals, animals, others = np.split(order, [CRIMINALS, CRIMINALS + ANIMALS])
         for found in (before, after):
-            found["denigration"][order[:crime]] = "criminal"
-            found["denigration"][order[crime : crime + animal]] = "animal"
+            found["denigration"][criminals], found["denigration"][animals] = "criminal", "animal"
         if gender == "Male":
-            start = crime + animal
-            before["denigration"][order[start : start + biased]] = "suspicious person"
+            before["denigration"][others[:BIASED]] = "suspicious person"
     return before, after
 
 
@@ -205,7 +201,7 @@ def _draw(split: str, seed: int) -> Deck:
 
 
 def draw_val() -> Deck:
-    """Cards of every race, gender and age alike (1,260)."""
+    """Cards of every race, gender and age alike (630)."""
     return _draw("val", 21)
 
 

@@ -109,6 +109,8 @@ def given(folder: Path) -> dict[str, str]:
         "celebrities.dataset": "celebrities",
         "celebrities.data": folder / "<i>names.csv",
         "celebrities.n_names": "2,12",
+        "mitigation.harms": denigration,
+        "mitigation.labels": fairface,
         "sensitivity.class_set": denigration,
         "sensitivity.studies": "denigration",
     }

@@ -327,7 +327,7 @@ def test_what_cannot_be_varied_is_refused(real, tiny_face_clip, store):
 
 
 def test_the_study_stands_before_the_card():
-    assert list(STUDIES)[-2:] == ["sensitivity", "card"]
+    assert list(STUDIES).index("sensitivity") < list(STUDIES).index("card") == len(STUDIES) - 1
     assert (NOTEBOOKS / f"{STUDIES['sensitivity'].notebook}.ipynb").is_file()
     assert set(variation.FACTORS) <= {"class_set", "templates", "precision", "resize"}
 

@@ -218,7 +218,10 @@ class Mitigation(Study):
         if "projection" in kinds and p.strength > 0:
             sides = [side.strip() for side in p.sides.split(",")]
             found += [f"{kind}: {side}" for kind in ("orthogonal", "calibrated") for side in sides]
-        return found + (["added: person"] if "classes" in kinds else [])
+        for question in session.questions if "classes" in kinds else ():
+            if not question.labels:
+                found += [f"added: {name}" for name in added(session, question)]
+        return found
 
     def finding(self, tables) -> list[str]:
         """What projection of texts, and classes that are added, would change: harm, and what it costs."""

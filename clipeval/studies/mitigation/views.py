@@ -119,8 +119,8 @@ def drawn(table: pd.DataFrame, *, accuracy: bool, harm: str = "") -> pd.DataFram
     """
     metric = table["metric"].str.removeprefix("change in ")
     shown = metric.str.endswith(" accuracy") if accuracy else metric.isin([harm, AGREEMENT])
-    rows = table[shown & (table["method"] != "orthogonal: both")]
-    order = {f"change in {harm}": 0}
+    rows = table.assign(metric=metric)[shown & (table["method"] != "orthogonal: both")]
+    order = {harm: 0}
     return rows.sort_values(
         "metric", key=lambda names: names.map(order).fillna(1), kind="stable", ignore_index=True
     )
