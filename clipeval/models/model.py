@@ -70,7 +70,8 @@ class Model:
         Parameters
         ----------
         pixels : float tensor (n, 3, height, width), preprocessed, on any device
-        features : "projected" (the space shared with texts) or "pre_projection" (for linear probes)
+        features : "projected" (the space shared with texts), "pre_projection" (for linear probes) or
+            "length", rows (1, length of the projected vector): the ratio survives being brought to length 1
 
         Returns
         -------
@@ -80,6 +81,10 @@ class Model:
         ------
         ModelError  if the model has no features before the projection
         """
+        if features == "length":
+            pairs = self.encode_images(pixels).norm(dim=1, keepdim=True).repeat(1, 2)
+            pairs[:, 0] = 1
+            return pairs
         if features not in ("projected", "pre_projection"):
             raise ModelError(f"features={features} is unknown; use projected or pre_projection.")
         encode = self._encode_image if features == "projected" else self._before_projection

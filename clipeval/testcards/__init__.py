@@ -18,7 +18,7 @@ from clipeval.testcards.planting import write_deck
 __all__ = ["DECKS", "load_cards"]
 
 #: decks: each is a module of this package that draws it
-DECKS = ("fairface", "congress", "cctv", "celebrities", "projected")
+DECKS = ("fairface", "congress", "cctv", "celebrities", "projected", "retrieval")
 
 
 def _folder(deck: str, split: str) -> Path:

@@ -9,6 +9,7 @@ import pytest
 
 from clipeval import stats
 from clipeval.errors import DataError, ParameterError
+from clipeval.stats.skew_draws import around, measures, over_prompts, redrawn, shuffled
 
 
 def naive(scores, codes, target, k, *, floor, ties):
@@ -95,3 +96,93 @@ def test_what_cannot_be_measured_is_refused():
         stats.ndkl(scores, codes, [1.0, 0.0])
     with pytest.raises(DataError, match="1 scores are missing"):
         stats.ndkl([[0.1, np.nan, 0, 0]], codes, half)
+
+
+# -- how sure they are -----------------------------------------------------------------------------
+
+
+def planted(rng, n=300, prompts=12, pull=0.6):
+    """Scores of n images, half of them of group 0, which several prompts pull forward; and their groups."""
+    codes = rng.integers(0, 2, n)
+    liked = pull * (np.arange(prompts) % 2)[:, None] * (codes == 0)
+    return rng.standard_normal((prompts, n)) + liked + 0.7 * rng.standard_normal(n), codes
+
+
+def test_measures_at_several_k_equal_each_measure_alone():
+    scores, codes = planted(np.random.default_rng(0))
+    codes[:30] = 2
+    targets = np.stack([stats.target_shares(codes, 3, kind) for kind in ("uniform", "data")])
+    ks = [1, 10, 300]
+    for floor in (False, True):
+        found = measures(codes[stats.nearest(scores)], targets, ks, floor=floor)
+        assert found.shape == (2, 2, 12, 3)
+        for t, target in enumerate(targets):
+            for i, k in enumerate(ks):
+                skew = stats.max_skew(scores, codes, target, k=k, floor=floor)
+                np.testing.assert_allclose(found[0, t, :, i], skew, atol=1e-12)
+                ndkl = stats.ndkl(scores, codes, target, k=k)
+                np.testing.assert_allclose(found[1, t, :, i], ndkl, atol=1e-12)
+
+
+def test_a_redrawn_ranking_is_that_of_the_images_drawn():
+    scores, _ = planted(np.random.default_rng(1), n=60, prompts=4)
+    order = stats.nearest(scores)
+    for k in (5, 60):
+        for positions, weights in redrawn(order, k, draws=40, seed=2):
+            assert weights.sum() == 60
+            drawn = np.repeat(np.arange(60), weights)  # images again, sorted anew
+            for row, found in zip(scores, positions, strict=True):
+                wanted = drawn[np.argsort(-row[drawn], kind="stable")][:k]
+                np.testing.assert_array_equal(found, wanted)
+
+
+def test_intervals_cover_what_samples_have_on_average():
+    """80 planted data sets: 95 % intervals hold the mean of 800 others' measures, MaxSkew and NDKL."""
+    rng, half, k = np.random.default_rng(3), [[0.5, 0.5]], 40
+
+    def measured(order, codes):
+        return measures(codes[order], half, [k])[:, 0, :, 0].mean(axis=1)
+
+    others = []
+    for _ in range(800):
+        scores, codes = planted(rng)
+        others.append(measured(stats.nearest(scores, k), codes))
+    truth, inside = np.mean(others, axis=0), []
+    for seed in range(80):
+        scores, codes = planted(rng)
+        order = stats.nearest(scores)
+        point = measured(order, codes)
+        draws = [measured(p, codes) for p, _ in redrawn(order, k, draws=60, seed=seed)]
+        low, high = around(point, draws)
+        inside.append((low <= truth) & (truth <= high))
+    covered = np.mean(inside, axis=0)
+    assert (covered >= 0.87).all(), covered  # 95 % less three standard errors
+
+
+def test_intervals_over_prompts_cover_the_mean_over_all_concepts_and_templates():
+    rng, inside = np.random.default_rng(4), []
+    for seed in range(200):
+        concepts, templates = rng.normal(0, 0.1, 29), rng.normal(0, 0.05, 11)
+        values = 0.5 + concepts[:, None] + templates + rng.normal(0, 0.05, (29, 11))
+        low, high = over_prompts(values, n_boot=200, seed=seed)
+        inside.append(low <= 0.5 <= high)
+    assert 0.9 <= np.mean(inside) <= 1
+    assert np.isnan(over_prompts([[0.3]])).all()
+    assert over_prompts([[0.3, 0.3]]) == (0.3, 0.3)
+    with pytest.raises(DataError, match="no prompt to draw from"):
+        over_prompts(np.empty((0, 3)))
+
+
+def test_shuffled_labels_show_what_chance_makes():
+    """Against scipy's hypergeometric: how many of k images drawn at random are of a group."""
+    from scipy.stats import hypergeom
+
+    rng = np.random.default_rng(5)
+    codes, order = (np.arange(200) < 60).astype(int), stats.nearest(rng.random((30, 200)))
+    target = stats.target_shares(codes, 2, "data")
+    found = shuffled(order, codes, target, [20], draws=100, seed=1)
+    assert found.shape == (100, 2, 1, 1)
+    hits = np.arange(21)
+    skews = np.log(np.maximum(hits / 20 / 0.3, (20 - hits) / 20 / 0.7))
+    expected = (hypergeom(200, 60, 20).pmf(hits) * skews).sum()
+    assert found[:, 0].mean() == pytest.approx(expected, abs=0.008)

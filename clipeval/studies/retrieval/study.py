@@ -1,0 +1,185 @@
+"""Retrieval: whose photographs lie nearest to a word (MaxSkew@k, NDKL; arXiv 1905.01989, 2203.11933)."""
+
+from typing import ClassVar, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from clipeval.errors import ParameterError
+from clipeval.session import parameters
+from clipeval.session.record import StudyRecord
+from clipeval.session.study import Study
+from clipeval.stats.bootstrap import MIN_DRAWS
+from clipeval.studies.outcomes import ALL, by_groups
+from clipeval.studies.retrieval import preference
+from clipeval.studies.retrieval.card import CARD
+from clipeval.studies.retrieval.search import DEFAULT_K, SearchSession, check_column, ks_of
+from clipeval.studies.retrieval.tables import nearest_images, shown_words
+from clipeval.studies.sentences import listed, rate
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of the retrieval study."""
+
+    decides: ClassVar = ("seed", "k", "found_k", "shown", "normalise", "balance")
+    class_sets: ClassVar = ("class_set", "other")
+
+    class_set: str = Field("berg2022", description="class set whose words are searched for")
+    templates: str = Field(
+        "berg2022", description="its prompt templates; each word is put into each"
+    )
+    other: str = Field(
+        "occupations",
+        description="class set with names of occupations or objects; empty for none",
+    )
+    other_templates: str = Field("article", description="prompt templates of other")
+    k: str = Field(
+        DEFAULT_K, description="how many images count as found, comma-separated; all for all"
+    )
+    found_k: int = Field(100, gt=0, description="how many, where the share of each group is shown")
+    shown: str = Field(
+        "criminal,smart,nurse", description="words that the figures show, comma-separated"
+    )
+    between: str = Field(
+        "gender", description="group column whose two groups representation bias compares"
+    )
+    normalise: bool = Field(
+        True, description="False for image vectors as long as the model makes them"
+    )
+    floor: bool = Field(
+        False, description="count a group that is not found as if 1/k of the images were its"
+    )
+    ties: Literal["stable", "kept"] = Field(
+        "stable", description="exactly k images, or all with the score of the kth (kept)"
+    )
+    balance: str = Field(
+        "",
+        description="group column of which as many images of each group are drawn; empty for all images",
+    )
+    draws: int = Field(60, ge=MIN_DRAWS, description="draws of every bootstrap and shuffle")
+    padding: parameters.Padding = Field(
+        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
+    )
+
+
+class Retrieval(Study):
+    """Retrieval: whose photographs lie nearest to a word (MaxSkew@k, NDKL; arXiv 1905.01989, 2203.11933)."""
+
+    id = "retrieval"
+    title = "Retrieval"
+    notebook = "10_retrieval"
+    question = "Whose photographs does a search for a word find?"
+    figure = "by_gender"
+    Parameters = Parameters
+    Session = SearchSession
+    data_of_paper = "fairface"
+    deck = "retrieval"
+    card = CARD
+    every_class = True
+    varies = ""
+
+    def about(self, session) -> dict:
+        """What captions say beside the usual: the rules of the ranking."""
+        p = session.parameters
+        said = [f"k {', '.join(f'{k:,}' for k in session.ks)}", f"seed {p.seed}"]
+        said += ["image vectors not normalised"] * (not p.normalise)
+        said += ["floor of 1/k"] * p.floor + ["ties kept"] * (p.ties == "kept")
+        said += [f"as many images of each {p.balance}"] * bool(p.balance)
+        said += [f"with {words.class_set.label}" for words in session.asked[0][1:]]
+        return {"choices": tuple(said)}
+
+    def check(self, session) -> str:
+        """Errors of `groupings_of`, `ks_of`, `words_asked` and `preference.pair`.
+
+        Raises
+        ------
+        ParameterError  if there are fewer images than `found_k` asks for
+        DataError  if `balance` names no group column
+        """
+        p, n = session.parameters, len(session.images)
+        _ = session.groupings
+        if p.balance:
+            check_column(session, p.balance, "balance")
+        if p.found_k > n and p.found_k != type(p).model_fields["found_k"].default:
+            raise ParameterError(
+                f"found_k asks for the {p.found_k:,} nearest of {n:,} images; name a number from 1 to {n:,}."
+            )
+        preference.pair(session)
+        prompts = sum(len(texts) for words in session.asked[0] for texts in words.texts.values())
+        ks = ", ".join(f"{k:,}" for k in session.ks)
+        return f"{prompts:,} prompts, the {ks} nearest of {n:,} images."
+
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """The words of each class set."""
+        return [offer for words in session.asked[0] for offer in words.offers]
+
+    def embeds(self, session) -> list[tuple[pd.DataFrame, str]]:
+        """The images, and the lengths of their vectors where these are not normalised."""
+        more = [] if session.parameters.normalise else [(session.images, "length")]
+        return [(session.images, "projected"), *more]
+
+    def left_out(self, session) -> list[str]:
+        """Also words without answers, a preference without two groups, and k larger than the images."""
+        lost = [k for k in ks_of(DEFAULT_K, 10**9) if k not in session.ks]
+        asked = session.parameters.k == DEFAULT_K and lost
+        said = (
+            [f"Left out: k of {listed([f'{k:,}' for k in lost])}, more than there are images."]
+            if asked
+            else []
+        )
+        return [*super().left_out(session), *session.asked[1], *preference.left_out(session), *said]
+
+    def comparable(self, values) -> bool:
+        """Also the words, the crop and the choices must be those of Berg et al.; test cards replay nothing."""
+        known = {
+            "dataset": "fairface",
+            "padding": "1.25",
+            "class_set": "berg2022",
+            "templates": "berg2022",
+        }
+        known |= {"normalise": False, "floor": True, "ties": "kept", "balance": "gender"}
+        return all(values.get(name) == value for name, value in known.items())
+
+    def predict(self, session) -> pd.DataFrame:
+        """The images nearest to each word; see `nearest_images`."""
+        for words in session.asked[0]:
+            for task in words.class_set.tasks:
+                texts = {word: words.texts[word] for word in words.class_set.tasks[task]}
+                session.note_prompts(task, words.class_set, words.templates, texts)
+        return nearest_images(session)
+
+    def planted(self, session) -> None:
+        """None in the form of predictions: the tables read from the deck what was planted."""
+        return None
+
+    def finding(self, tables) -> list[str]:
+        """MaxSkew at the k nearest to 100 by each grouping, beside what shuffled groups give; the preference."""
+        table = tables["skew"]
+        table = table[table["words"] == table["words"].iloc[0]]
+        k = min(table["k"].unique(), key=lambda k: (abs(k - 100), k))
+        at = (table["k"] == k) & (table["metric"] == "MaxSkew") & (table["target"] == "data")
+        rows = table[at].to_dict("records")
+        said = [f"{rate(row)} by {row['grouping']} (shuffled: {row['chance']:.3f})" for row in rows]
+        found = [f"MaxSkew@{k:,} of a search is {listed(said)}."]
+        if "preference" in tables:
+            row = tables["preference"].iloc[0].to_dict()
+            found.append(f"Names of {row['words']}: {row['metric']} in {rate(row)} of pairs.")
+        return found
+
+    def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
+        """Images of each group that are found for the words that are shown; see `clipeval.studies.headlines`."""
+        p = Parameters.model_validate(record.parameters)
+        words = shown_words(p.shown)
+        rows = predictions[predictions["label"].isin(words)]
+        k = min(p.found_k, int(rows["rank"].max()))
+        quantities = [f"found for {word} ({k:,} nearest)" for word in rows["label"]]
+        rows = by_groups(
+            rows.assign(quantity=quantities, hit=rows["rank"] <= k), self, record, "gender"
+        )
+        rows = rows[rows["images_of"] != ALL]  # k of all images, whatever the model
+        return rows.assign(method="zero-shot")[
+            ["image_id", "quantity", "method", "images_of", "task", "hit"]
+        ]
+
+
+study = Retrieval()
