@@ -101,6 +101,7 @@ def test_lists(clipeval):
     assert code == 0 and [line.split()[0] for line in out.splitlines()[1:]] == [
         "demo",
         "known/alsahili2025",
+        "known/berg2022",
         "known/rijgersberg2023",
         "paper",
         "quick",
@@ -130,7 +131,8 @@ MISTAKES = {
     ),
     "profile": (
         ["run", "--profile", "papr"],
-        'there is no profile "papr"; the profiles are demo, known/alsahili2025, known/rijgersberg2023, paper, quick.',
+        'there is no profile "papr"; the profiles are demo, known/alsahili2025, known/berg2022, '
+        "known/rijgersberg2023, paper, quick.",
     ),
     "value": (["run", "fairface", "-p", "limit=many"], "fairface: limit='many' is not accepted"),
     "no value": (

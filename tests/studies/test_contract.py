@@ -26,12 +26,12 @@ from clipeval.studies.headlines import KEYS, outcomes_of, published_headlines
 
 ROOT = Path(__file__).resolve().parents[2]
 IDS = ["fairface", "denigration", "class_design", "congress", "cctv", "celebrities"]
-IDS += ["sensitivity", "mitigation", "card"]
+IDS += ["sensitivity", "mitigation", "retrieval", "card"]
 
 
 def test_studies_are_found_in_the_order_of_their_notebooks_and_summaries_last():
     assert list(STUDIES) == IDS
-    assert len(STUDIES) == 9
+    assert len(STUDIES) == 10
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -217,5 +217,5 @@ def test_a_folder_that_holds_no_study_is_refused(tmp_path, youth, monkeypatch):
 
 def test_a_folder_once_named_is_known_by_its_id(youth, monkeypatch):
     monkeypatch.setenv("CLIPEVAL_STUDIES", str(youth))
-    assert list(STUDIES)[-3:] == ["mitigation", "youth", "card"]
+    assert list(STUDIES)[-3:] == ["retrieval", "youth", "card"]
     assert get_study("youth").folder == youth

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from clipeval.errors import ParameterError
+from clipeval.errors import DataError, ParameterError
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
@@ -94,10 +94,19 @@ class Retrieval(Study):
         Raises
         ------
         ParameterError  if there are fewer images than `found_k` asks for
-        DataError  if `balance` names no group column
+        DataError  if `balance` names no group column, there is none, or one is called like ours
         """
         p, n = session.parameters, len(session.images)
-        _ = session.groupings
+        names = session.groupings.names
+        if not names:
+            raise DataError(
+                f"{session.images.attrs['name']} has no group column, and retrieval asks which group is found; "
+                "name one in groups."
+            )
+        if own := [name for name in names if name in ("word", "words")]:
+            raise DataError(
+                f"a group column is called {own[0]}, a name of this study's tables; rename it."
+            )
         if p.balance:
             check_column(session, p.balance, "balance")
         if p.found_k > n and p.found_k != type(p).model_fields["found_k"].default:
