@@ -7,6 +7,7 @@ import pandas as pd
 from clipeval.export.paper import in_order
 from clipeval.output.markup import as_markdown
 from clipeval.output.markup import markdown as prose
+from clipeval.output.numbers import is_nats
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.runs.finished import Run
 from clipeval.session.record import StudyRecord
@@ -112,6 +113,7 @@ def _arguments(row: dict) -> dict:
         if pd.notna(row.get(name))
     }
     unit = "percentage points" if re.search(r"change|gap", str(row["metric"])) else "percent"
+    unit = "nats" if is_nats(row["metric"]) else unit
     n = {"n": int(row["n"])} if pd.notna(row["n"]) else {}
     note = {"note": row["note"]} if row.get("note") else {}
     return {"unit": unit, "part": row["part"]} | numbers | n | note

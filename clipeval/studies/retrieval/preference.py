@@ -12,7 +12,7 @@ from clipeval.errors import DataError
 from clipeval.published import load_published
 from clipeval.stats.skew_draws import around, over_prompts
 from clipeval.studies.retrieval.search import Search, check_column
-from clipeval.studies.retrieval.tables import NOTHING, _depends, tiers
+from clipeval.studies.retrieval.tables import NOTHING, depends, tiers
 
 #: reading -> what is counted
 READINGS = {
@@ -103,7 +103,7 @@ def _both(session) -> tuple[pd.DataFrame, pd.DataFrame]:
     if found is None or groups is None:
         return pd.DataFrame(), pd.DataFrame()
     first = (found.images[session.parameters.between] == groups[0]).to_numpy()
-    kept = session.remember("preference", _depends(session), lambda: _rows(session, found, first))
+    kept = session.remember("preference", depends(session), lambda: _rows(session, found, first))
     about = {"words": found.words.class_set.spec, "n": len(first)}
     kept = kept.assign(**about, metric=f"preference for {groups[0]} over {groups[1]}", **NOTHING)
     if (tier := tiers(session, found)) is not None:

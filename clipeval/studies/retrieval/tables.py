@@ -64,7 +64,7 @@ def skew(session) -> pd.DataFrame:
         (`over_prompts`), chance, chance_high (median and 95th percentile when groups are shuffled), and
         on test cards planted.
     """
-    table = session.remember("skew", _depends(session), lambda: _skew(session))
+    table = session.remember("skew", depends(session), lambda: _skew(session))
     known = load_published("retrieval").query("quantity == 'MaxSkew' and model == 'CLIP ViT-B/16'")
     known = known.iloc[0]
     at = {
@@ -80,7 +80,7 @@ def skew(session) -> pd.DataFrame:
     return with_planted(session, table)
 
 
-def _depends(session) -> list:
+def depends(session) -> list:
     """All that decides a table, beside the code."""
     p = session.parameters
     names = ("seed", "k", "normalise", "floor", "ties", "balance", "draws", "groups", "between")
