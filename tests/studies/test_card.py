@@ -53,16 +53,18 @@ def test_every_part_has_a_sentence_on_what_it_does_not_show():
         "Labels by group",
         "Surveillance",
         "Identification",
+        "What if",
         "Retrieval",
     ]
-    assert all(part.not_shown and part.compared for part in about.values())
+    assert all(part.not_shown for part in about.values())
+    assert [name for name in about if not about[name].compared] == ["What if"]
     text = card.markdown(card.summarise({("fairface", "gender_by_race"): GENDER}), "About.", "Care")
     assert "**Care.**" in text
     assert "| 20 | 70.0 [42.6, 89.8] | – | – | – | lowest of 2" in text
     assert "| 10 | 90.0 [50.9, 99.9] | – | 91.0 | −1.0 | highest of 2" in text
     assert about["Group gaps"].compared in text
     assert "0 of 1 published values lie outside" in text and "some 0.2 of 1 (17 %)" in text
-    assert text.rstrip().endswith("Identification (celebrities), Retrieval (retrieval).")
+    assert text.rstrip().endswith("What if (mitigation), Retrieval (retrieval).")
     assert "Not measured in this run: Capability (fairface), Harm rates (denigration)," in text
     assert "Group gaps" not in card.not_measured(pd.DataFrame({"part": ["Group gaps"]}))
     assert card.not_measured(pd.DataFrame({"part": list(about)})) == ""
