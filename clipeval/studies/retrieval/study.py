@@ -73,6 +73,7 @@ class Retrieval(Study):
     Parameters = Parameters
     Session = SearchSession
     data_of_paper = "fairface"
+    usual_groups = ("gender", "race", "age")
     deck = "retrieval"
     card = CARD
     every_class = True
