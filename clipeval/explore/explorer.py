@@ -11,6 +11,7 @@ from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, Templates, class_set_of, prompts_for
 from clipeval.errors import ClassSetError, ParameterError
 from clipeval.explore import keep, view
+from clipeval.explore.called import called, listed
 from clipeval.session.parameters import refuse_cards
 from clipeval.session.run_folder import check_out
 from clipeval.stats import group_rates
@@ -319,17 +320,29 @@ class Explorer:
             parts.append(table.assign(probability=100 * np.asarray(mean)))
         return pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
 
+    def called(self, name: str) -> pd.DataFrame:
+        """The images chosen that are called `name`, the surest first; see `called.called`."""
+        return called(self, name)
+
     # -- what is shown and kept ------------------------------------------------------------------
 
     def figure(self):
         """Probabilities of images beside the rates of their groups; see `view.figure`."""
         return view.figure(self)
 
-    def show(self, thumbnails: int = 0):
-        """Figure, caption and table as they stand now (HTML), and thumbnails only if asked for."""
+    def show(self, thumbnails: int = 0, called: str = ""):
+        """Figure, caption and table as they stand now (HTML), and thumbnails only if asked for.
+
+        Parameters
+        ----------
+        thumbnails : how many pictures; 0 for none
+        called : a class or category: those called so are listed, and only their pictures shown; see `called`
+        """
         from IPython.display import HTML
 
-        return HTML(view.result(self) + (view.thumbnails(self, thumbnails) if thumbnails else ""))
+        parts = [view.result(self), *([listed(self, called)] if called else [])]
+        parts += [view.thumbnails(self, thumbnails, called=called)] if thumbnails else []
+        return HTML("".join(parts))
 
     def panel(self):
         """Widgets to explore with, in a notebook that runs."""

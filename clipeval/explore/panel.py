@@ -1,9 +1,13 @@
 """Widgets before an `Explorer`: they pass on what is chosen, show what comes out, and hold no logic."""
 
+import os
+from pathlib import Path
+
 import ipywidgets as w
 
 from clipeval.errors import ClipevalError
 from clipeval.explore import keep, view
+from clipeval.explore.called import listed
 from clipeval.output.markup import html
 
 WIDE = {"description_width": "110px"}
@@ -16,8 +20,9 @@ class Panel(w.VBox):
     Attributes
     ----------
     classes, templates, by, where, sample, seed, counted : what is chosen
+    called : a class or category whose images are listed, and shown by `pictures`
     pictures, name, save, run : buttons, and the name of the class set to keep
-    message, result, gallery, kept : HTML that is shown
+    message, result, listed, gallery, kept : HTML that is shown
     """
 
     def __init__(self, explorer):
@@ -49,6 +54,10 @@ class Panel(w.VBox):
         self.seed = w.IntText(choice.seed, description="Seed", **area)
         self.message = w.HTML()
         self.result = w.HTML()
+        self.called = w.Dropdown(
+            options=["", *explorer.items], description="Those called", style=WIDE
+        )
+        self.listed = w.HTML()
         self.pictures = w.Button(description="Show thumbnails", tooltip="of the images chosen")
         self.gallery = w.HTML()
         self.name = w.Text(
@@ -64,6 +73,7 @@ class Panel(w.VBox):
             getattr(self, name).observe(self._changed, "value")
         for box in self.where.values():
             box.observe(self._changed, "value")
+        self.called.observe(lambda _: self._filling or self._try(self._list, self.listed), "value")
         self.pictures.on_click(lambda _: self._try(self._show_pictures, self.gallery))
         self.save.on_click(lambda _: self._try(self._save, self.kept))
         self.run.on_click(lambda _: self._try(self._run, self.kept))
@@ -74,9 +84,11 @@ class Panel(w.VBox):
 
     def _rows(self) -> list:
         hint = "One class a line: class, or class: text for the template, or class [category]."
-        choosing = w.VBox([self.by, *self.where.values(), self.sample, self.seed])
-        asking = w.VBox([w.HTML(hint), self.classes, self.templates, self.counted])
-        choosing.layout.width, asking.layout.width = "38%", "60%"
+        asking = [w.HTML(hint), self.classes, self.templates, self.counted]
+        choosing = [self.by, *self.where.values(), self.sample, self.seed]
+        # what is found stands beside what is typed, and not below it
+        left, right = w.VBox([*asking, *choosing]), w.VBox([self.message, self.result])
+        left.layout.width, right.layout.width = "36%", "62%"
         keeping = w.HBox([self.name, self.save, self.run])
         note = w.HTML(
             html(
@@ -85,13 +97,12 @@ class Panel(w.VBox):
             )
         )
         return [
-            w.HBox([choosing, asking]),
-            self.message,
-            self.result,
+            w.HBox([left, right]),
             keeping,
             note,
             self.kept,
-            self.pictures,
+            w.HBox([self.called, self.pictures]),
+            self.listed,
             self.gallery,
         ]
 
@@ -130,12 +141,21 @@ class Panel(w.VBox):
         try:
             self.counted.options = self.explorer.items
             self.counted.value = tuple(self.explorer.counted)
+            asked = self.called.value if self.called.value in self.explorer.items else ""
+            self.called.options = ["", *self.explorer.items]
+            self.called.value = asked
         finally:
             self._filling = False
         self.result.value = view.result(self.explorer)
+        self._list()
+
+    def _list(self) -> None:
+        self.gallery.value = ""  # its images may no longer be those listed
+        name = self.called.value
+        self.listed.value = listed(self.explorer, name) if name else ""
 
     def _show_pictures(self) -> None:
-        self.gallery.value = view.thumbnails(self.explorer)
+        self.gallery.value = view.thumbnails(self.explorer, called=self.called.value)
 
     def _save(self) -> None:
         self.saved = self.explorer.save(self.name.value.strip())
@@ -153,7 +173,10 @@ class Panel(w.VBox):
         finally:
             self.run.disabled = False
         self.kept.value = html(
-            "<p>{{ study }} is done: open {{ page }}</p>", study=study, page=page
+            '<p>{{ study }} is done: <a href="{{ link }}" target="_blank">{{ page }}</a></p>',
+            study=study,
+            page=page,
+            link=_link(page),
         )
 
     def _tell(self, study: str, state: str, share: float) -> None:
@@ -173,6 +196,12 @@ class Panel(w.VBox):
         place.value = html(
             '<p role="alert" style="color:#a00000">{{ sentence }}</p>', sentence=sentence
         )
+
+
+def _link(page: Path) -> str:
+    """Address of a page as a notebook's own folder sees it, as Jupyter shows files; elsewhere the file's own."""
+    here = Path.cwd()
+    return os.path.relpath(page, here) if page.is_relative_to(here) else page.as_uri()
 
 
 def _several(options, description: str, chosen) -> w.SelectMultiple:

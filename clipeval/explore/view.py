@@ -171,14 +171,16 @@ def result(explorer) -> str:
     return render("explored", problem="", **picture, **about)
 
 
-def thumbnails(explorer, n: int = 12, size: int = 96) -> str:
-    """A seeded sample of the images chosen, as HTML under a caution.
+def thumbnails(explorer, n: int = 12, size: int = 96, called: str = "") -> str:
+    """A seeded sample of the images chosen, or those called something, as HTML under a caution.
 
-    No predicted class is put to a picture: beside a face it would read as a statement about a person.
+    Beside a face a predicted class would read as a statement about a person: only who asks for those called
+    something sees, beside each picture, the model's answers with their probabilities.
 
     Parameters
     ----------
     n : images;  size : pixels of the longer side
+    called : a class or category of which those with the largest margin are shown; "" for a sample of all
 
     Raises
     ------
@@ -188,8 +190,19 @@ def thumbnails(explorer, n: int = 12, size: int = 96) -> str:
 
     if "file" not in explorer.images:
         raise DataError("a pack holds no pictures; name the data set to see them.")
-    pictures = sample(explorer.images, n, explorer.choice.seed)
-    shown = [_thumbnail(picture, size) for picture in pictures.itertuples()]
+    if called:
+        pictures = explorer.called(called).head(n)
+        said = [
+            f"the model answered {row.answer} ({number(row.prob)} %), then {row.next} ({number(row.next_prob)} %)"
+            for row in pictures.itertuples()
+        ]
+    else:
+        pictures = sample(explorer.images, n, explorer.choice.seed)
+        said = [""] * len(pictures)
+    shown = [
+        _thumbnail(picture, size) | {"said": text}
+        for picture, text in zip(pictures.itertuples(), said, strict=True)
+    ]
     return render("thumbnails", caution=CAUTION, pictures=shown)
 
 

@@ -309,6 +309,41 @@ def test_pictures_are_shown_only_on_request(explorer):
     assert explorer.images["top"].iloc[0] not in shown  # no label is put to a picture
 
 
+def test_those_called_are_listed_by_margin_and_shown_with_their_answers(explorer):
+    found = explorer.called("crime-related")
+    members = load_class_set("denigration").categories["crime-related"]
+    prompts = prompts_for(load_class_set("denigration"), load_templates("photo"))
+    prob = pd.DataFrame(by_hand(explorer.session, prompts), columns=list(prompts))
+    prob.index = explorer.session.embed().image_id
+    top = prob.idxmax(axis=1)
+    assert set(found["image_id"]) == set(top.index[top.isin(members)]) and len(found) > 3
+    two = np.sort(prob.loc[found["image_id"]].to_numpy(), axis=1)
+    np.testing.assert_allclose(found["margin"], 100 * (two[:, -1] - two[:, -2]), atol=1e-4)
+    np.testing.assert_allclose(found["prob"], 100 * two[:, -1], atol=1e-4)
+    assert found["margin"].is_monotonic_decreasing
+    assert list(found["next"]) == [
+        r.nlargest(2).index[1] for _, r in prob.loc[found["image_id"]].iterrows()
+    ]
+    shown = explorer.show(thumbnails=2, called="crime-related").data
+    first = found.iloc[0]
+    assert "images called crime-related" in shown and view.CAUTION in shown
+    assert f"the model answered {first['answer']} (" in shown and first["image_id"] in shown
+    assert shown.count("the model answered") == 2
+    with pytest.raises(ParameterError, match="is not a class or category"):
+        explorer.called("no such class")
+
+
+def test_the_panel_lists_those_called(explorer):
+    panel = explorer.panel()
+    assert panel.listed.value == ""
+    panel.called.value = "non-human"
+    assert "images called non-human" in panel.listed.value and panel.gallery.value == ""
+    panel.pictures.click()
+    assert "the model answered" in panel.gallery.value
+    panel.called.value = ""
+    assert panel.listed.value == "" and panel.gallery.value == ""
+
+
 def test_a_picture_that_is_gone_is_said(explorer, tmp_path):
     Image.new("RGB", (400, 200)).save(tmp_path / "wide.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -513,7 +548,7 @@ def test_the_run_button_says_how_it_went(explorer, monkeypatch):
 
     monkeypatch.setattr("clipeval.explore.keep.run", fake)
     panel.run.click()
-    assert "running, 50%" in told[0] and "/somewhere/index.html" in panel.kept.value
+    assert "running, 50%" in told[0] and 'href="file:///somewhere/index.html"' in panel.kept.value
     assert not panel.run.disabled
 
 
