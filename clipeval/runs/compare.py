@@ -74,14 +74,14 @@ def open_run(folder: str | Path) -> Run:
 
 
 def label_runs(runs: list[Run]) -> list[str]:
-    """A name for each run: its model, and as much more as it takes to tell it from the others."""
+    """A name for each run: the one it was given, or its model and as much as tells it from the others."""
     facts = []
     for number, run in enumerate(runs, 1):
         models = [record.model for record in run.record.studies.values() if record.model]
         names = {f"{m.model.split(':')[-1]} {m.pretrained}".strip() for m in models}
         facts.append(
             [
-                " + ".join(sorted(names)) or run.name,
+                run.record.arguments.get("name") or " + ".join(sorted(names)) or run.name,
                 (models[0].precision or "") if models else "",
                 (models[0].resize or "") if models else "",
                 run.name,

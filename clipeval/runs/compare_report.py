@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.files import Folder, as_json
-from clipeval.output.provenance import Provenance, caption
+from clipeval.output.provenance import Provenance, bibtex, caption, code_version, legend
 from clipeval.runs.compare import Comparison, compare_runs, overview
+from clipeval.runs.compare_wide import SHADED, wide
 from clipeval.session.local_paths import hider
 from clipeval.session.run_folder import refuse_foreign
 from clipeval.studies import get_study
@@ -73,13 +74,14 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
         model=", ".join(found.labels), notes=tuple(found.notes), test_cards=found.test_cards
     )
     how = "95 % Wilson intervals, over clusters (sequences, people) a bootstrap"
+    said = {"compare": (RATES, how), "paired": (PAIRED, PAIRED_INTERVALS)}
     texts = {
-        "compare": caption(RATES, about, kind="table", intervals=how),
-        "paired": caption(PAIRED, about, kind="table", intervals=PAIRED_INTERVALS),
+        id: _entry(id, text, about, kind="table", intervals=intervals)
+        for id, (text, intervals) in said.items()
     }
     tables = {"compare": found.rates, "paired": found.paired}
     for id, table in tables.items():
-        write_table(table, out / "tables", id, texts[id], extra=_shown(id, table))
+        write_table(table, out / "tables", id, texts[id]["file"], extra=_shown(id, table))
     pictures = _figures(found, out, about, how)
     page = Folder(out).write("index.html", _page(found, out, texts, pictures, folders))
     Folder(out).tidy()
@@ -95,8 +97,20 @@ def _shown(id: str, table: pd.DataFrame) -> list[str]:
     return ["percent_a", "percent_b", "only_a", "only_b", "p", "p_adjusted", *over]
 
 
-def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[tuple]:
-    """(id, caption, alt) of the overview and of each study's own figure."""
+def _entry(id: str, text: str, about: Provenance, *, kind: str = "figure", **how) -> dict[str, str]:
+    """What a page says of a table or figure: id, legend, caption and BibTeX to cite it by, and the file's caption."""
+    code = code_version()
+    return {
+        "id": id,
+        "legend": legend(text, kind=kind, **how),
+        "caption": caption(text, about, kind=kind, code=code, **how),
+        "file": caption(text, about, kind=kind, **how),
+        "bibtex": bibtex(id, about, study="compare", title=text, code=code),
+    }
+
+
+def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[dict]:
+    """What the page says of the overview and of each study's own figure."""
     from clipeval.output.figures import alt_text, interval_plot, save_figure
 
     measured = found.rates[found.rates["n"].notna()]
@@ -114,9 +128,9 @@ def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[
         axes = {"y": y, "hue": "model", "panel": panel}
         shown = interval_plot(table, **axes, width="double")
         alt = alt_text(table, **axes, names={"what": "quantity", "images_of": "group"})
-        said = caption(text, about, intervals=how, published_source=_sources(found, table))
-        save_figure(shown, out / "figures", id, said, about, alt=alt, column=out / "page")
-        written.append((id, said, alt))
+        said = _entry(id, text, about, intervals=how, published_source=_sources(found, table))
+        save_figure(shown, out / "figures", id, said["file"], about, alt=alt, column=out / "page")
+        written.append(said | {"alt": alt, "wide": True, "column": True})
     return written
 
 
@@ -136,7 +150,7 @@ def _link(run: Path, out: Path) -> str:
     return f"{os.path.relpath(run, out)}/index.html" if beside else ""
 
 
-def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) -> str:
+def _page(found: Comparison, out: Path, texts: dict, pictures: list[dict], folders) -> str:
     from clipeval.output.tables import grid
     from clipeval.runs.pages import page
 
@@ -150,14 +164,14 @@ def _page(found: Comparison, out: Path, texts: dict, pictures: list, folders) ->
         notes=found.notes,
         may=MAY,
         runs=[(place.name, _link(place, out)) for place in places],
-        figures=[
-            {"id": id, "caption": said, "alt": alt, "wide": True, "column": True}
-            for id, said, alt in pictures
-        ],
+        headlines=wide(found),
+        shaded=SHADED,
+        figures=pictures,
         tables=[
             {
+                "entry": texts[id],
                 "id": id,
-                "caption": texts[id],
+                "caption": texts[id]["legend"],
                 "table": grid(table, [*_shown(id, table), *MORE[id]]).about(),
             }
             for id, table in tables.items()

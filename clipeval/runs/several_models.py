@@ -1,8 +1,10 @@
 """The same studies for several models: what `clipeval run --models a,b,c` runs, and where."""
 
+import re
 from pathlib import Path
 
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, first_line
+from clipeval.output.provenance import pathless
 from clipeval.runs.places import model_slug
 from clipeval.runs.profiles import plan_run
 from clipeval.session.parameters import Parameters
@@ -13,16 +15,62 @@ COMPARE = "compare"
 _PREFIXES = ("local-dir:", "hf-hub:", "python:")  # whose rest may hold an @ of its own
 
 
-def parse_models(text: str) -> list[tuple[str, str]]:
-    """Model and pretrained tag of each entry of a list such as "ViT-B-32@openai,testcard".
+_NAMED = re.compile(r"([^=:/@]+)=(.+)")  # in hf-hub:a/b=c and local-dir:/a=b no name stands first
+
+
+def read_models(file: str | Path) -> str:
+    """A list of models as --models takes it, from a file with one a line; what follows a # is passed over.
 
     Raises
     ------
-    ParameterError  if an entry is empty or stands twice
+    ParameterError  if it cannot be read, or names none
     """
-    entries = [entry.strip() for entry in text.split(",")]
+    path = Path(file).expanduser()
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(
+            f"--models-file {path} cannot be read ({first_line(error)}); give a text file with one "
+            "NAME=MODEL@PRETRAINED a line."
+        ) from None
+    found = [bare for line in lines if (bare := re.sub(r"(^|\s)#.*", "", line).strip().rstrip(","))]
+    if not found:
+        raise ParameterError(
+            f"--models-file {path} names no model; write one NAME=MODEL@PRETRAINED a line."
+        )
+    return ",".join(found)
+
+
+def split_name(entry: str) -> tuple[str, str]:
+    """Name, "" where none is given, and model of an entry such as "ours=ViT-B-32@openai"."""
+    named = _NAMED.fullmatch(entry)
+    return (named[1].strip(), named[2].strip()) if named else ("", entry)
+
+
+def named(models: str) -> list[str]:
+    """The name that each entry of a list of models gives, "" where it gives none."""
+    return [split_name(entry.strip())[0] for entry in models.split(",")]
+
+
+def told_models(models: str) -> str:
+    """A list of models without paths, as records may tell it."""
+    entries = [split_name(entry.strip()) for entry in models.split(",")]
+    return ",".join(f"{name}={pathless(of)}" if name else pathless(of) for name, of in entries)
+
+
+def parse_models(text: str) -> list[tuple[str, str]]:
+    """Model and pretrained tag of each entry of a list such as "ViT-B-32@openai,ours=local-dir:clip".
+
+    Raises
+    ------
+    ParameterError  if an entry is empty, or a model or name stands twice
+    """
+    entries = [split_name(entry.strip()) for entry in text.split(",")]
+    names = [name for name, _ in entries if name]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ParameterError(f"--models calls two models {twice}; give each a name of its own.")
     found = []
-    for entry in entries:
+    for _, entry in entries:
         model, _, tag = (entry, "", "") if entry.startswith(_PREFIXES) else entry.partition("@")
         if not model or entry.endswith("@"):
             raise ParameterError(
@@ -55,10 +103,11 @@ def plan_models(
         raise ParameterError(f"-p {stray[0]} and --models are both given; leave out -p {stray[0]}.")
     plan_run(studies, profile, given)  # refuses names that none of the studies knows
     plans: dict[Path, dict[str, Parameters]] = {}
-    for model, pretrained in parse_models(models):
-        folder, n = Path(out) / model_slug(model, pretrained), 2
+    for name, (model, pretrained) in zip(named(models), parse_models(models), strict=True):
+        slug = model_slug(name or model, "" if name else pretrained)
+        folder, n = Path(out) / slug, 2
         while folder in plans or folder.name == COMPARE:
-            folder = Path(out) / f"{model_slug(model, pretrained)}-{n}"
+            folder = Path(out) / f"{slug}-{n}"
             n += 1
         values = {**given, "model": model, "pretrained": pretrained}
         asked = list(studies)

@@ -1,0 +1,64 @@
+"""A comparison as people read it: a row for each model, a column for each headline number."""
+
+import pandas as pd
+
+from clipeval.output.numbers import MISSING, interval
+from clipeval.runs.compare import Comparison
+from clipeval.studies import get_study
+from clipeval.studies.headlines import ALL
+
+ALPHA = 0.05
+SHADED = (
+    "Shaded: the highest (▲) and the lowest (▼) value of a column, where the paired test on the same images, "
+    f"corrected by Holm, tells it from that of every other model (p < {ALPHA:g}). Neither is called better: what is "
+    "counted may be a harm."
+)
+
+
+def wide(found: Comparison) -> list[dict]:
+    """For each study and method a table of its headline numbers over all images.
+
+    Returns
+    -------
+    list of dict: title, head (quantities), rows of (model, cells); a cell is text ("36.8 [34.7, 38.9]"), value
+    (percent) and mark: "high", "low", or "" where no test supports either
+    """
+    measured = found.rates[found.rates["n"].notna() & (found.rates["images_of"] == ALL)]
+    tables = []
+    for (study, method), part in measured.groupby(["study", "method"], sort=False):
+        tests = found.paired[(found.paired["study"] == study) & (found.paired["method"] == method)]
+        tests = tests[tests["images_of"] == ALL]
+        quantities = list(dict.fromkeys(part["quantity"]))
+        models = [label for label in found.labels if label in set(part["model"])]
+        cells = {model: [] for model in models}
+        for quantity in quantities:
+            rows = part[part["quantity"] == quantity].set_index("model")
+            marks = _marks(rows["percent"], tests[tests["quantity"] == quantity])
+            for model in models:
+                cells[model].append(_cell(rows, model, marks.get(model, "")))
+        several = measured.loc[measured["study"] == study, "method"].nunique() > 1
+        title = get_study(study).title + (f", {method}" if several else "")
+        tables.append({"title": title, "head": quantities, "rows": list(cells.items())})
+    return tables
+
+
+def _cell(rows: pd.DataFrame, model: str, mark: str) -> dict:
+    if model not in rows.index:
+        return {"text": MISSING, "value": "", "mark": ""}
+    row = rows.loc[model]
+    text = interval(row["percent"], row["ci_low"], row["ci_high"])
+    return {"text": text, "value": f"{row['percent']:.6g}", "mark": mark}
+
+
+def _marks(percent: pd.Series, tests: pd.DataFrame) -> dict[str, str]:
+    """Model -> "high" or "low", of those that a test tells from every other model."""
+    sure = tests[tests["p_adjusted"] < ALPHA]
+    pairs = {
+        frozenset(pair) for pair in sure[["model_a", "model_b"]].itertuples(index=False, name=None)
+    }
+    marks = {}
+    for mark, model in (("high", percent.idxmax()), ("low", percent.idxmin())):
+        others = [other for other in percent.index if other != model]
+        if others and all(frozenset((model, other)) in pairs for other in others):
+            marks[model] = mark
+    return marks
