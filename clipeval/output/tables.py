@@ -240,7 +240,13 @@ def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
 
 
 def show_table(
-    table: pd.DataFrame, id: str, caption: str, legend: str = "", *, extra: Sequence[str] = ()
+    table: pd.DataFrame,
+    id: str,
+    caption: str,
+    legend: str = "",
+    *,
+    extra: Sequence[str] = (),
+    code: str = "",
 ) -> Shown:
     """What a cell shows of a study table: its first `SHOWN` rows under a caption, everything escaped.
 
@@ -255,16 +261,16 @@ def show_table(
     caption : plain text
     legend : the caption that a page shows, which says once what holds for all its tables; by default
         `caption`
+    code : the lines of Python that made it, folded away below it; "" for none
 
     Raises
     ------
     DataError  if the table breaks the schema
     """
-    about = grid(table[:SHOWN], extra).about()
-    html = render("table", table=about, caption=caption, id=f"table-{id}")
-    return Shown(
-        html, caption, {"kind": "table", "id": id, "caption": legend or caption, "table": about}
-    )
+    rows = grid(table[:SHOWN], extra).about()
+    html = render("table", table=rows, caption=caption, id=f"table-{id}", code=code)
+    about = {"kind": "table", "id": id, "caption": legend or caption, "table": rows}
+    return Shown(html, caption, about | ({"code": code} if code else {}))
 
 
 def show_frame(frame: pd.DataFrame, *, decimals: int | None = None) -> Shown | None:

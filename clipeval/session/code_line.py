@@ -1,0 +1,37 @@
+"""The line of Python that made a table, to be copied into a cell and changed."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from clipeval.classify.class_sets import ClassSet
+
+#: longer values stand as their name, which is that of a variable in the notebook
+MOST = 400
+
+
+def code_line(function, options: Mapping, study: str) -> str:
+    """Two lines: where a table function is imported from, and its call on predictions with these options.
+
+    Parameters
+    ----------
+    function : a study's table function, whose first argument are predictions
+    options : its other arguments
+    study : id, for whoever reads the predictions of a finished run
+    """
+    said = [f"{name}={_value(name, value)}" for name, value in options.items()]
+    module, name = function.__module__, function.__qualname__
+    return (
+        f"from {module} import {name}\n"
+        f"{name}({', '.join(['predictions', *said])})"
+        f'  # predictions: clipeval.load_run(FOLDER).predictions("{study}")'
+    )
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, ClassSet):
+        return f'clipeval.load_class_set("{value.spec}")'
+    if isinstance(value, pd.DataFrame | pd.Series) or callable(value):
+        return name
+    said = repr(value)
+    return said if len(said) <= MOST else name
