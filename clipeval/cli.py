@@ -9,11 +9,12 @@ import typer
 from clipeval import __version__
 from clipeval.errors import ClipevalError, ParameterError, sentence
 from clipeval.files import listen
+from clipeval.runs import telling
 from clipeval.runs.signals import Terminated, sigterm_raises
 
 app = typer.Typer(
     help="Characterize CLIP-like models: the studies of arXiv 2108.02818, with uncertainty.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -41,6 +42,9 @@ Out = Annotated[
     ),
 ]
 
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 
 _STOPPED = "what was embedded or fetched is kept, and the same command goes on from there."
 
@@ -95,22 +99,12 @@ def _main(
     pass
 
 
-def _values(given: list[str] | None) -> dict[str, str]:
-    values = {}
-    for item in given or []:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise ParameterError(f"-p {item} is not name=value; write, for example, -p limit=100.")
-        values[name.strip()] = value
-    return values
-
-
 def _plan(studies, profile, given, out, *, models: bool = False):
     """Parameters of each study, and the run folder."""
     from clipeval.runs.places import default_folder, put_into
     from clipeval.runs.profiles import plan_run
 
-    plan = plan_run(studies or [], profile, _values(given), out or "reports")
+    plan = plan_run(studies or [], profile, telling.values_of(given), out or "reports")
     folder = _absolute(out or default_folder(plan, profile, models=models))
     return put_into(plan, folder), folder
 
@@ -129,7 +123,7 @@ def _plans(studies, profile, given, out, models=""):
         return folder, {folder: plan}
     from clipeval.runs.several_models import plan_models
 
-    return folder, plan_models(several, studies or [], profile, _values(given), folder)
+    return folder, plan_models(several, studies or [], profile, telling.values_of(given), folder)
 
 
 @app.command()
@@ -150,10 +144,17 @@ def run(
     ] = None,
     models: Annotated[
         str,
-        typer.Option(help="Models to run and compare, comma-separated: MODEL or MODEL@PRETRAINED."),
+        typer.Option(
+            help="Models to run and compare, comma-separated: MODEL, MODEL@PRETRAINED or "
+            "NAME=MODEL@PRETRAINED."
+        ),
+    ] = "",
+    models_file: Annotated[
+        str, typer.Option(help="The same from a file, one a line; # begins a remark.")
     ] = "",
     pack: Annotated[str, typer.Option(help="A pack, in place of images and model.")] = "",
     expect: Annotated[str, typer.Option(help="sha256 that the pack's manifest must have.")] = "",
+    quiet: Quiet = False,
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
     from clipeval.runs.runner import process_context
@@ -161,11 +162,20 @@ def run(
     process_context(jobs)  # loads the libraries while the check looks at the data
     if expect and not pack:
         raise ParameterError("--expect is the sha256 of a pack's manifest; give --pack FILE too.")
+    from clipeval.runs.places import with_card
+    from clipeval.runs.several_models import named, read_models, told_models
+
+    if models_file:
+        if models:
+            raise ParameterError("--models and --models-file exclude each other; give one of them.")
+        models = read_models(models_file)
     if pack:
         from clipeval.packs.replay import plan_folder
         from clipeval.sources.pack_file import open_pack
 
-        folder, plan = plan_folder(pack, studies or [], _values(parameter), out, expect, models)
+        folder, plan = plan_folder(
+            pack, studies or [], telling.values_of(parameter), out, expect, models
+        )
         plans = {folder: plan}
         if not expect:
             print(
@@ -175,17 +185,24 @@ def run(
             )
     else:
         folder, plans = _plans(studies, profile, parameter, out, models)
-    if any([_report_check(plan, quiet=True) for plan in plans.values()]):
+        plans = {into: with_card(plan) for into, plan in plans.items()}
+    if any([telling.tell_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
     from clipeval.output.provenance import pathless
+    from clipeval.runs.profiles import models_of
 
-    given = {"profile": pathless(profile), "parameters": _values(parameter)}
-    asked = ",".join(pathless(model) for model in models.split(","))
-    given |= {k: v for k, v in {"models": asked, "pack": Path(pack).name}.items() if v}
-    failed = [_run(plan, into, given, jobs, resume) for into, plan in plans.items()]
+    given = {"profile": pathless(profile), "parameters": telling.values_of(parameter)}
+    given |= {
+        k: v for k, v in {"models": told_models(models), "pack": Path(pack).name}.items() if v
+    }
+    names = named(models or models_of(profile)) if len(plans) > 1 else [""]
+    failed = [
+        telling.tell_run(plan, into, given | ({"name": name} if name else {}), jobs, resume, quiet)
+        for name, (into, plan) in zip(names, plans.items(), strict=True)
+    ]
     if len(plans) > 1:
         try:
-            _compare(list(plans), folder / "compare")
+            telling.tell_comparison(list(plans), folder / "compare", quiet)
         except ClipevalError as error:
             if not any(failed):
                 raise
@@ -194,74 +211,56 @@ def run(
         from clipeval.packs.replay import compare_tables
 
         said, as_expected = compare_tables(pack, folder, changed=bool(parameter))
-        print(said, file=sys.stdout if as_expected else sys.stderr)
+        if not (quiet and as_expected):
+            print(said, file=sys.stdout if as_expected else sys.stderr)
         failed.append(not as_expected)
     if any(failed):
         raise typer.Exit(1)
-
-
-def _run(plan, folder: Path, given: dict, jobs: int, resume: bool | None) -> int:
-    """Run one plan and say how it ended; returns how many studies failed."""
-    from clipeval.progress import Progress
-    from clipeval.runs import changes
-    from clipeval.runs.runner import run_studies
-
-    with Progress(plan) as progress:
-        outcomes = run_studies(
-            plan,
-            folder,
-            arguments={"studies": list(plan)} | given,
-            jobs=jobs,
-            resume=resume,
-            tell=progress.tell,
-        )
-    failed = [outcome for outcome in outcomes if outcome.error]
-    for outcome in failed:
-        kept = folder / outcome.study / "notebook.ipynb"
-        print(
-            f"clipeval: {outcome.study} failed: {outcome.error} (notebook kept: {kept})",
-            file=sys.stderr,
-        )
-    for line in changes.said(folder):
-        print(line)
-    print(
-        f"{len(outcomes) - len(failed)} of {len(outcomes)} studies done. Open {folder / 'index.html'}"
-    )
-    return len(failed)
 
 
 @app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Finished run folders, two or more.")],
     out: Annotated[str, typer.Option(help="Folder of the comparison.")] = "reports/compare",
+    quiet: Quiet = False,
 ) -> None:
     """Compare finished runs of several models, with paired tests on the same images."""
-    _compare(runs, Path(out))
-
-
-def _compare(runs, out: Path) -> None:
-    from clipeval.runs.compare_report import compare as compare_into
-
-    found = compare_into(runs, out)
-    for note in found.notes:
-        print(f"clipeval: {note}", file=sys.stderr)
-    print(f"{len(found.labels)} models compared. Open {out.expanduser().resolve() / 'index.html'}")
+    telling.tell_comparison(runs, Path(out), quiet)
 
 
 @app.command()
 def pack(
     run: Annotated[str, typer.Argument(help="Finished run folder.")],
     out: Annotated[str, typer.Option(help="File to write.")] = "",
+    quiet: Quiet = False,
 ) -> None:
     """Write what a run was computed from, without images and model, into one verifiable file."""
     from clipeval.packs.writing import make_pack
 
     made = make_pack(run, out)
-    for study, what in made.held.items():
+    for study, what in made.held.items() if not quiet else ():
         print(f"{study}: {what}")
     for study, reason in made.left_out.items():
         print(f"clipeval: {study} is left out: {reason}.", file=sys.stderr)
-    print(f"{made.path}: {made.size / 1e6:,.1f} MB. Its manifest has sha256\n{made.sha256}")
+    if not quiet:
+        print(f"{made.path}: {made.size / 1e6:,.1f} MB. Its manifest has sha256\n{made.sha256}")
+
+
+@app.command()
+def verify(
+    path: Annotated[str, typer.Argument(help="Run folder, or a file that `clipeval pack` wrote.")],
+    expect: Annotated[str, typer.Option(help="sha256 that it must have, as published.")] = "",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hold every number of a run against its answers: what differs is named, and the exit code is 1."""
+    from clipeval.packs import verifying
+
+    found = verifying.verify(path, expect=expect)
+    if as_json or not (quiet and found.well):
+        print(verifying.as_text(found) if as_json else "\n".join(verifying.said(found)))
+    if not found.well:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -269,37 +268,34 @@ def export(
     run: Annotated[str, typer.Argument(help="Finished run folder; for croissant, a pack of it.")],
     format: Annotated[str, typer.Option(help="paper, model-card or croissant.")],
     out: Annotated[str, typer.Option(help="Folder to write into.")],
+    quiet: Quiet = False,
 ) -> None:
     """Write a run as the start of a paper, as a Hugging Face model card, or describe a pack."""
     from clipeval.export import export as export_into
 
-    print(f"Open {export_into(run, format, out)}")
+    made = export_into(run, format, out)
+    if not quiet:
+        print(f"Open {made}")
 
 
 @app.command()
 def check(
-    studies: Studies = None, profile: Profile = "", parameter: Given = None, out: Out = ""
+    studies: Studies = None,
+    profile: Profile = "",
+    parameter: Given = None,
+    out: Out = "",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what would fail, and how to mend it, before anything is embedded."""
     _, plans = _plans(studies, profile, parameter, out)
-    if any([_report_check(plan, quiet=False) for plan in plans.values()]):
+    if as_json:
+        text, well = telling.check_as_json(plans)
+        print(text)
+    else:
+        well = not any([telling.tell_check(plan, quiet=quiet) for plan in plans.values()])
+    if not well:
         raise typer.Exit(2)
-
-
-def _report_check(plan, *, quiet: bool) -> int:
-    from clipeval.runs.check import check_plan
-
-    findings = check_plan(plan, power=not quiet)
-    said = set()
-    for finding in findings:
-        if finding.problem:
-            line = f"clipeval: {finding.study}, {finding.what}: {finding.problem}"
-            if line not in said:
-                print(line, file=sys.stderr)
-            said.add(line)
-        elif not quiet:
-            print(f"ok  {finding.study}, {finding.what}: {finding.detail}")
-    return len(said)
 
 
 @app.command()
@@ -311,6 +307,7 @@ def embed(
         str, typer.Option(help="I/N: of the images every N-th shard only, for N jobs at once.")
     ] = "",
     ray: Annotated[bool, typer.Option("--ray", help="Parts as tasks of a Ray cluster.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Embed the images and prompts of studies into the store, and no more."""
     from clipeval.studies import get_study
@@ -322,7 +319,7 @@ def embed(
         if part and ray:
             raise ParameterError("--part and --ray exclude each other: Ray runs every part.")
         chosen = cluster.parse_part(part) if part else None
-    if _report_check(plan, quiet=True):
+    if telling.tell_check(plan, quiet=True):
         raise typer.Exit(2)
     if ray:
         for study, encoded in cluster.embed_by_ray(plan).items():
@@ -335,9 +332,11 @@ def embed(
             encoded = cluster.embed_parts(study, parameters, chosen)
             print(f"{study}: part {part}, {encoded:,} images encoded")
             continue
-        session = get_study(study).open(parameters)
+        session = get_study(study).open(parameters, progress=not quiet)
         session.predict()
         found = session.embed()
+        if quiet:
+            continue
         print(
             f"{study}: {len(found):,} embeddings of {len(session.images):,} images, "
             f"{found.encoded:,} of them new, {len(found.unreadable):,} unreadable; store {session.store.root}"
@@ -349,12 +348,12 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.callback()
-def _data(context: typer.Context) -> None:
+def _data(context: typer.Context, as_json: AsJson = False) -> None:
     """Say of every data set where it comes from, on what terms, and whether it is here."""
     if context.invoked_subcommand is None:
         from clipeval.datasets.sources import describe
 
-        print(describe())
+        print(describe(as_json=as_json))
 
 
 @data_app.command("get")
@@ -366,7 +365,7 @@ def data_get(
     """Download a data set where its terms allow it, or say exactly what to fetch."""
     from clipeval.datasets.sources import get
 
-    print(get(name, to, **_values(parameter)))
+    print(get(name, to, **telling.values_of(parameter)))
 
 
 @data_app.command("check")
@@ -380,7 +379,7 @@ def data_check(
     """Verify what is there: labels, columns, counts, and a sample of the images."""
     from clipeval.datasets.sources import check
 
-    print(check(name, folder, **_values(parameter)))
+    print(check(name, folder, **telling.values_of(parameter)))
 
 
 @app.command("list")
@@ -388,11 +387,12 @@ def list_(
     what: Annotated[
         str, typer.Argument(help="models, studies, datasets, class-sets, profiles or store.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """List what there is."""
     from clipeval.listing import print_list
 
-    print_list(what)
+    print_list(what, as_json=as_json)
 
 
 if __name__ == "__main__":

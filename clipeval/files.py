@@ -20,6 +20,7 @@ from clipeval.errors import ParameterError
 
 #: the list, in every folder that clipeval writes results into, of what it wrote there
 LIST = ".clipeval.sha256"
+CHANGED = "it was changed since clipeval wrote it"
 #: what other programs leave in any folder: not clipeval's, and in nobody's way
 PASSED_OVER = frozenset({".DS_Store", ".ipynb_checkpoints"})
 _LISTED = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -244,6 +245,19 @@ class Folder:
                     continue
                 if name not in owned and (path.is_symlink() or not path.is_dir()):
                     yield path.relative_to(self.path), name in known
+
+    def owned(self) -> list[Path]:
+        """Files, here and in the folders below, that are as clipeval wrote them, in the order of their paths."""
+        return sorted(f.path / name for f in self._folders() for name in f._owned())
+
+    def altered(self) -> Iterator[tuple[Path, str]]:
+        """Files, here and below, that are not what the lists say, each with what is wrong with it."""
+        for name, changed in self.foreign():
+            yield name, CHANGED if changed else "clipeval did not write it"
+        for folder in self._folders():
+            for name in folder._known():
+                if not os.path.lexists(folder.path / name):
+                    yield (folder.path / name).relative_to(self.path), "it is missing"
 
     def refuse_foreign(self) -> None:
         """ParameterError if a file, here or in the folders below, is not clipeval's, naming one."""

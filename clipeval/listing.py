@@ -3,8 +3,13 @@
 from clipeval.errors import ParameterError
 
 
-def print_list(what: str) -> None:
+def print_list(what: str, *, as_json: bool = False) -> None:
     """Print models, studies, datasets, class-sets, profiles or what is in the store.
+
+    Parameters
+    ----------
+    what : one of these
+    as_json : print a list of JSON objects in place of a table
 
     Raises
     ------
@@ -46,7 +51,10 @@ def print_list(what: str) -> None:
         raise ParameterError(
             f"{what} cannot be listed; name models, studies, datasets, class-sets, profiles or store."
         )
-    _print_table(table)
+    if as_json:
+        print(table.to_json(orient="records", indent=1, force_ascii=False))
+    else:
+        _print_table(table)
 
 
 def _print_table(table) -> None:

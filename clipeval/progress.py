@@ -14,10 +14,11 @@ class Progress:
     ----------
     studies : study ids
     stream : where it is shown; by default stderr
+    quiet : show nothing
     """
 
-    def __init__(self, studies, stream=None):
-        self.stream = stream or sys.stderr
+    def __init__(self, studies, stream=None, *, quiet: bool = False):
+        self.stream, self.quiet = stream or sys.stderr, quiet
         self.live = self.stream.isatty()
         self.state: dict[str, str] = {}
         self.began: dict[str, float] = {}
@@ -33,6 +34,8 @@ class Progress:
 
     def tell(self, study: str, state: str, share: float) -> None:
         """Take note of a study's state ("running", say) and the share of it that is done (0-1)."""
+        if self.quiet:
+            return
         changed = self.state.get(study) != state
         self.state[study] = state
         if changed and state == "running":

@@ -79,7 +79,7 @@ def run(given, real, cache):
     out = cache.parent / "run"
     done = clipeval("run", "fairface", *given, "--out", out, cache=cache, cwd=real.parent)
     assert done.returncode == 0, done.stderr
-    assert f"1 of 1 studies done. Open {out / 'index.html'}" in done.stdout
+    assert f"2 of 2 studies done. Open {out / 'index.html'}" in done.stdout
     return out
 
 

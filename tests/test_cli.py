@@ -1,9 +1,11 @@
 """The command line: exit codes of the contract, one sentence for a user's mistake, and a fast start."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -43,7 +45,9 @@ def imported(code: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", ["", "run", "check", "embed", "list", "compare", "pack"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "check", "embed", "list", "compare", "pack", "verify"]
+)
 def test_help_imports_nothing_heavy(command):
     arguments = ["clipeval", *command.split(), "--help"]
     code = f"import sys\nsys.argv = {arguments!r}\nfrom clipeval.cli import main\nmain()"
@@ -268,3 +272,62 @@ def test_weights_that_cannot_be_opened_are_refused_before_the_run(demo_cache, tm
     assert done.returncode == 2, done.stdout + done.stderr
     assert "model.pt is a pickle that holds more than tensors" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+
+
+# -- for programs, and for the impatient -------------------------------------------------------------
+
+
+def test_json_and_quiet(clipeval, tmp_path):
+    code, out, _ = clipeval("list", "studies", "--json")
+    assert code == 0 and [row["study"] for row in json.loads(out)] == list(STUDIES)
+    code, out, _ = clipeval("data", "--json")
+    found = {row["name"]: row for row in json.loads(out)}
+    assert code == 0 and "CC BY 4.0" in found["fairface"]["licence"]
+    given = ("denigration", "-p", "limit=20", "--out", tmp_path / "run")
+    code, out, _ = clipeval("check", *given, "--json")
+    said = json.loads(out)
+    (findings,) = said["runs"].values()
+    assert code == 0 and said["well"] and {"data set", "model"} <= {row["what"] for row in findings}
+    assert clipeval("check", *given, "--quiet") == (0, "", "")
+    code, out, err = clipeval("check", *given, "-p", "class_set=nonsense", "--json")
+    said = json.loads(out)
+    assert code == 2 and not said["well"] and "nonsense" in out and err == ""
+
+
+def test_short_help_and_completion(clipeval):
+    code, out, _ = clipeval("verify", "-h")
+    assert code == 0 and "--expect" in out and "--json" in out
+    code, out, _ = clipeval("-h")
+    assert code == 0 and "--install-completion" in out
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_the_wheel_file_runs_outside_a_checkout(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", root]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("clipeval-*.whl")
+    target = tmp_path / "site"
+    install = [*pip, "install", "--no-deps", "--no-index", "--target", target, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    away = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(target)}
+    for what, said in (
+        ("studies", "denigration"),
+        ("class-sets", "fairface"),
+        ("profiles", "demo"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "clipeval", "list", what],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=away,
+        )
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    code = "import clipeval; print(clipeval.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=away
+    )
+    assert done.stdout.startswith(str(target))

@@ -2,12 +2,15 @@
 
 import copy
 import functools
+import re
 from pathlib import Path
 
 import yaml
 
 from clipeval.errors import ClassSetError, one_line
 from clipeval.paths import DATA
+
+_YAML = re.compile(r"(.+\.ya?ml)(?::.*)?")
 
 
 class _StrictLoader(yaml.CSafeLoader):
@@ -66,6 +69,12 @@ def file_of(spec: str, *, templates: bool = False) -> Path:
         if templates
         else find(spec, "class_sets", "class set")
     )[0]
+
+
+def yaml_file(value: object) -> Path | None:
+    """The user's own YAML file that a parameter names, as FILE.yaml or FILE.yaml:VARIANT; None if it names none."""
+    named = _YAML.fullmatch(value) if isinstance(value, str) else None
+    return Path(named[1]).expanduser() if named else None
 
 
 def find(spec: str, folder: str, what: str) -> tuple[Path, str]:

@@ -1,5 +1,6 @@
 """Where each data set comes from: what may be downloaded, what must be fetched by hand, what is here."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,9 +131,14 @@ def place(name: str) -> Path:
     return cache_dir() / "data" / name
 
 
-def describe() -> str:
-    """Every data set: source, licence, terms, size, layout, how to get it, whether it is here."""
-    parts = []
+def describe(*, as_json: bool = False) -> str:
+    """Every data set: source, licence, terms, size, layout, how to get it, whether it is here.
+
+    Parameters
+    ----------
+    as_json : as a JSON list of objects, in place of a text to read
+    """
+    parts, plain = [], []
     for name, source in SOURCES.items():
         how = source.by_hand or f"`clipeval data get {name}`"
         lines = {
@@ -144,6 +150,9 @@ def describe() -> str:
             "here": _here(name, source),
         }
         parts.append("\n".join([name, *(f"  {k:<8} {v}" for k, v in lines.items() if v)]))
+        plain.append({"name": name} | lines)
+    if as_json:
+        return json.dumps(plain, indent=1, ensure_ascii=False)
     return "\n\n".join(parts)
 
 

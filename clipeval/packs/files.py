@@ -11,7 +11,8 @@ import pandas as pd
 
 from clipeval import __version__
 from clipeval.errors import DataError
-from clipeval.files import sha256
+from clipeval.files import Folder, sha256
+from clipeval.session.local_paths import LOCAL
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 
@@ -23,6 +24,15 @@ This is a pack of clipeval {version}: what a run was computed from, without imag
 computes its tables, figures and reports again. The sha256 of every member stands in manifest.json.
 Embeddings of photographs of people can tell one person from another: treat them as personal data.
 """
+
+
+#: files of a run folder that stay on one machine
+OF_HERE = frozenset({LOCAL, ".gitignore"})
+
+
+def altered(run: Path) -> list[tuple[Path, str]]:
+    """Files of a run folder that are not as clipeval wrote them, and what is wrong with each."""
+    return [(file, why) for file, why in Folder(run).altered() if file.as_posix() not in OF_HERE]
 
 
 def short_hash(*parts: str | bytes) -> str:

@@ -8,7 +8,6 @@ predictions must come out as they stand in the run folder. `clipeval.sources.pac
 import io
 import json
 import os
-import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from clipeval import __version__
-from clipeval.classify.word_files import file_of
+from clipeval.classify.word_files import file_of, yaml_file
 from clipeval.datasets import label_files, refusal_to_share
 from clipeval.errors import ClipevalError, DataError, ParameterError
 from clipeval.files import file_sha256, sha256, whole_file
 from clipeval.output.provenance import INCIDENTAL, pathless
 from clipeval.packs.files import (
+    altered,
     readme,
     refuse_paths,
     short_hash,
@@ -41,8 +41,6 @@ from clipeval.sources import Source, open_source
 from clipeval.sources.pack_file import FORMAT, MANIFEST, images_key
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.variation import ranges
-
-_YAML = re.compile(r"(.+\.ya?ml)(?::.*)?")
 
 
 @dataclass(frozen=True)
@@ -117,14 +115,18 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
 
     Raises
     ------
-    DataError  if the folder holds no finished study, none may be shared, the run cannot be
-        repeated as it stands there, or a path of this machine would be given away
+    DataError  if the folder holds no finished study or a file that was edited, no study may be
+        shared, the run cannot be repeated as it stands there, or a path of this machine would be given away
     ParameterError  if nothing can be written where `out` is, or another file stands there
     """
     run = Path(run).expanduser().resolve()
     out = Path(out).expanduser().resolve() if out else run.with_name(f"{run.name}.clipeval.zip")
     check_writable("out", out.parent)
     _refuse_other(out)
+    for file, why in altered(run):
+        raise DataError(
+            f"{run / file}: {why}, so the run is not what clipeval made; run the study again, then pack it."
+        )
     members: dict[str, bytes] = {}
     studies, models, held, left_out = {}, {}, {}, {}
     texts: dict[str, dict[str, np.ndarray]] = {}
@@ -279,12 +281,10 @@ def _class_files(p, members: dict[str, bytes]) -> dict[str, str]:
     """Parameter -> member with the class set or templates that it names, bundled or a user's own."""
     found, rooms = {}, dict.fromkeys(p.class_sets, "class_sets") | {"templates": "templates"}
     for name, value in p.model_dump().items():
-        own = _YAML.fullmatch(value) if isinstance(value, str) else None
-        if own:
-            path = Path(own[1]).expanduser()
-        elif name in rooms and value:
+        path = yaml_file(value)
+        if not path and name in rooms and value:
             path = file_of(value, templates=name == "templates")
-        else:
+        if not path:
             continue
         content = path.read_bytes()
         found[name] = f"{rooms.get(name, 'files')}/{short_hash(content)}/{path.name}"

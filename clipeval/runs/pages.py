@@ -17,6 +17,8 @@ from clipeval.session.record import KeptFigure, RunRecord, StudyRecord, read_run
 from clipeval.session.study import Study
 from clipeval.studies import STUDIES
 
+#: of what was found, on the first screen; every study's page opens with its own
+SENTENCES = 6
 _PAGE = Path(__file__).parent / "page"
 _ARTICLE = re.compile(r"\ba (?!eu|one)[aeio][a-z]+", re.I)  # not: a uniform, a European
 
@@ -229,7 +231,7 @@ def write_index(out: Path) -> Path:
             (record.finding[0], study)
             for study, record in done.items()
             if record.finding and not study.is_summary
-        ],
+        ][:SENTENCES],
         missing=[s.title for s in STUDIES.values() if not (s.is_summary or s in done)],
         summary={
             "Model": "; ".join(dict.fromkeys(_model(r) for r in records if r.model)),

@@ -57,6 +57,17 @@ def own(plan: dict[str, Parameters]) -> dict[str, Parameters]:
     return {study: p for study, p in plan.items() if not get_study(study).is_summary}
 
 
+def with_card(plan: dict[str, Parameters]) -> dict[str, Parameters]:
+    """The plan with the card, which a run's first page is made of, on the model and data of the first study."""
+    asked = next(iter(own(plan).values()), None)
+    if asked is None or "card" in plan:
+        return plan
+    known = get_study("card").Parameters
+    shared = known.model_fields.keys() - {"class_set", "templates"}
+    values = {name: value for name, value in asked.model_dump().items() if name in shared}
+    return plan | {"card": known.model_validate(values)}
+
+
 def put_into(plan: dict[str, Parameters], folder: Path) -> dict[str, Parameters]:
     """The plan with another run folder."""
     return {study: p.model_copy(update={"out": str(folder)}) for study, p in plan.items()}

@@ -18,6 +18,7 @@ from clipeval.datasets.planted import truth_hash
 from clipeval.errors import ModelError
 from clipeval.output.provenance import HOW
 from clipeval.output.tables import group_columns
+from clipeval.session.code_line import code_line
 from clipeval.session.groupings import Groupings, groupings_of
 from clipeval.session.parameters import Parameters
 from clipeval.sources import Source, open_source
@@ -188,9 +189,7 @@ class Inputs:
 
     def predict(self) -> pd.DataFrame:
         """The study's answers; see `Study.predict`. What its `check` refuses is refused first."""
-        self.study.check(self)
-        self.refuse_one_text(self.study.rivals(self))
-        return self.study.predict(self)
+        return self.source.predict(self)
 
     def classify(
         self, task: str | None = None, *, class_set=None, templates=None, top: int | None = 1
@@ -243,6 +242,10 @@ class Inputs:
         self._prompts[name] = prompts
         self._class_sets[class_set.label] = {"hash": class_set.hash, "source": class_set.source}
 
+    def recall_prompts(self, prompts: dict, class_sets: dict) -> None:
+        """Take over prompts and class sets of the record of an earlier run, as `note_prompts` noted them then."""
+        self._prompts, self._class_sets = dict(prompts), dict(class_sets)
+
     def with_groups(self, predictions: pd.DataFrame, images: pd.DataFrame | None = None):
         """Predictions with the group columns of their images, joined on image id."""
         images = self.images if images is None else images
@@ -273,6 +276,7 @@ class Inputs:
         table = function(predictions, **options)
         if not self.comparable:
             table = without_published(table)
+        table.attrs["code"] = code_line(function, options, self.study.id)
         truth = self._truth(function, options)
         if truth is None:
             return table

@@ -130,3 +130,23 @@ def refuse_cards(parameters: Parameters) -> None:
             f"model={parameters.model} is asked to read test cards, which only model=testcard can; "
             "name your images with dataset and data."
         )
+
+
+def injected(values: dict) -> dict:
+    """What stands in the cell that papermill puts into a notebook: name -> value.
+
+    A value that is no literal (papermill writes nan as a call) is what the name has now.
+    """
+    import ast
+
+    found = {}
+    for cell in values.get("In", ()):
+        if str(cell).startswith("# Parameters\n"):
+            for line in ast.parse(cell).body:
+                if isinstance(line, ast.Assign):
+                    name = line.targets[0].id
+                    try:
+                        found[name] = ast.literal_eval(line.value)
+                    except ValueError:
+                        found[name] = values.get(name)
+    return found

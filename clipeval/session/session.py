@@ -26,29 +26,10 @@ from clipeval.session.local_paths import hider
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import StudyRecord, write_run, write_study
 from clipeval.session.run_folder import refuse_mixing
+from clipeval.sources import recorded
 
 #: what the runner did for this process's study before its notebook started; see `Inputs.work`
 work_before: dict = {}
-
-
-def injected(values: dict) -> dict:
-    """What stands in the cell that papermill puts into a notebook: name -> value.
-
-    A value that is no literal (papermill writes nan as a call) is what the name has now.
-    """
-    import ast
-
-    found = {}
-    for cell in values.get("In", ()):
-        if str(cell).startswith("# Parameters\n"):
-            for line in ast.parse(cell).body:
-                if isinstance(line, ast.Assign):
-                    name = line.targets[0].id
-                    try:
-                        found[name] = ast.literal_eval(line.value)
-                    except ValueError:
-                        found[name] = values.get(name)
-    return found
 
 
 class Session(Inputs):
@@ -63,6 +44,7 @@ class Session(Inputs):
         super().__init__(study, parameters, **how)
         self._kept: dict[str, dict[str, dict]] = {"tables": {}, "figures": {}}
         self._tables: dict[str, pd.DataFrame] = {}
+        self._answers: dict[str, pd.DataFrame] = {}
         self._against_fp32 = ""
 
     @property
@@ -171,6 +153,19 @@ class Session(Inputs):
         p = self.parameters
         refuse_mixing(p.out_folder, {self.study.id: p}, info.weights_sha256)
 
+    def answers(self, name: str, key: list, compute) -> pd.DataFrame:
+        """What `compute` returns, remembered and kept in the study's folder: tables can be made of it again.
+
+        For answers that are not among the predictions, such as those to other words.
+
+        Parameters
+        ----------
+        name : of the file in OUT/STUDY/answers
+        key, compute : as in `Source.remember`
+        """
+        self._answers[name] = found = self.source.recall(name, key, compute)
+        return found
+
     def prompts(self):
         """The prompts sent to the model so far, one row a class (DataFrame)."""
         rows = [
@@ -226,7 +221,7 @@ class Session(Inputs):
         )
 
     def table(self, id: str, table: pd.DataFrame, text: str, *, extra=(), **how):
-        """Keep a table as CSV and LaTeX, and show it with its caption.
+        """Keep a table as CSV and LaTeX, and show it with its caption and the line that computes it.
 
         Parameters
         ----------
@@ -242,7 +237,7 @@ class Session(Inputs):
         self._kept["tables"][id], self._tables[id] = entry, table
         rest = notes_of(table, id)
         said = {"caption": entry["caption"] + rest, "legend": entry["legend"] + rest}
-        return show_table(table, id, **said, extra=extra)
+        return show_table(table, id, **said, extra=extra, code=table.attrs.get("code", ""))
 
     def figure(self, id: str, figure, text: str, *, alt: str = "", **how):
         """Keep a figure as PDF, SVG and PNG, and show it with its caption.
@@ -304,10 +299,15 @@ class Session(Inputs):
     def finish(self) -> Path:
         """Write prompts.json, study.json and the run's run.json; returns the study's folder."""
         Folder(self.folder).write("prompts.json", as_json(self._prompts))
+        self.keep_answers()
         write_study(self.folder, self.record())
         write_run(self.parameters.out_folder)
         Folder(self.folder).tidy()
         return self.folder
+
+    def keep_answers(self) -> None:
+        """Write what tables are made of beside the predictions; see `sources.recorded`."""
+        recorded.keep(self, self._answers)
 
     def work(self) -> dict:
         """What was done for this study so far, the runner's part included; see `Inputs.work`."""

@@ -78,6 +78,9 @@ class SummarySession(Session):
             )
         return text
 
+    def keep_answers(self) -> None:
+        """Nothing: the tables of the other studies are in the run folder."""
+
     def record(self) -> StudyRecord:
         """What it was drawn from."""
         return StudyRecord(

@@ -1,8 +1,10 @@
 """What answers a session: images, what is known of the model, embeddings and prompts.
 
-`open_source` picks by the parameters: live images and a model (`live.Live`), a pack (`packed.Packed`), or
-answers made elsewhere (`scores.Scores`).
+`open_source` picks by the parameters: live images and a model (`live.Live`), a pack (`packed.Packed`), the
+answers of a run folder (`recorded.Recorded`), or answers made elsewhere (`scores.Scores`).
 """
+
+from pathlib import Path
 
 from clipeval.sources.base import Source
 
@@ -25,6 +27,10 @@ def open_source(parameters, *, study: str, deck: str = "", progress: bool = True
         answers made elsewhere cannot be read
     ClassSetError  if these answers cannot be told apart by the class sets that are named
     """
+    if parameters.pack and (Path(parameters.pack).expanduser() / "run.json").is_file():
+        from clipeval.sources.recorded import Recorded
+
+        return Recorded(parameters, study=study, deck=deck, progress=progress)
     if parameters.pack:
         from clipeval.sources.packed import Packed
 

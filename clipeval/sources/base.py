@@ -86,6 +86,12 @@ class Source(ABC):
         """
         return None
 
+    def predict(self, session) -> pd.DataFrame:
+        """The answers of a session's study; what its `check` refuses is refused first."""
+        session.study.check(session)
+        session.refuse_one_text(session.study.rivals(session))
+        return session.study.predict(session)
+
     def signs(self, prompts: Sequence[str]) -> list[Hashable] | None:
         """What each prompt is to the model: prompts with equal signs are one text to it.
 
@@ -172,6 +178,10 @@ class Source(ABC):
             with suppress(OSError):  # a store that may only be read, a full disk: it is made again
                 keep(path, found)
         return pd.read_parquet(io.BytesIO(found))  # the first time too: no run differs from a later
+
+    def recall(self, name: str, key: list, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The same of answers that the study's folder keeps by that name, for whoever has the folder alone."""
+        return self.remember(name, key, compute)
 
     def work(self) -> dict:
         """What was done so far: device ("" if no model was loaded), images opened and encoded, seconds by step."""

@@ -20,8 +20,8 @@ from clipeval.classify.word_files import search_also
 from clipeval.errors import ParameterError
 from clipeval.session.local_paths import HERE, restored
 from clipeval.session.look_ahead import refuse
-from clipeval.session.parameters import parse
-from clipeval.session.session import Session, injected
+from clipeval.session.parameters import injected, parse
+from clipeval.session.session import Session
 from clipeval.session.study import Study
 
 __all__ = ["STUDIES", "get_study", "start"]

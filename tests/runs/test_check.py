@@ -119,7 +119,7 @@ def test_data_that_are_missing(out):
 
 
 def test_every_problem_of_captions_is_a_line_of_its_own(out, tmp_path, capsys):
-    from clipeval.cli import _report_check
+    from clipeval.runs.telling import tell_check
 
     lines = ["file,sequence,caption,close_caption"]
     for scene in "abcdef":
@@ -130,7 +130,7 @@ def test_every_problem_of_captions_is_a_line_of_its_own(out, tmp_path, capsys):
     (tmp_path / "frames.csv").write_text("\n".join(lines))
     given = {"dataset": "cctv", "data": str(tmp_path)}
     plan = plan_run(["cctv"], "demo", given, str(out))
-    assert _report_check(plan, quiet=True) == 3
+    assert tell_check(plan, quiet=True) == 3
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3 and all("close_caption is empty" in line for line in said)
     assert [f"row {i}:" in line for i, line in zip((2, 3, 4), said, strict=True)] == [True] * 3

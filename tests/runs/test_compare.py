@@ -12,13 +12,27 @@ from bs4 import BeautifulSoup
 from paired import paired_change
 from records import study_json, study_record, write_records
 
-from clipeval import cli
 from clipeval.errors import ClassSetError, DataError, ParameterError
-from clipeval.runs import compare
-from clipeval.runs.compare import compare_runs, label_runs, open_run, paired_tests, sign_flip
+from clipeval.runs import compare, telling
+from clipeval.runs.compare import (
+    Comparison,
+    compare_runs,
+    label_runs,
+    open_run,
+    paired_tests,
+    sign_flip,
+)
 from clipeval.runs.compare_report import write_comparison
+from clipeval.runs.compare_wide import wide
 from clipeval.runs.finished import Run
-from clipeval.runs.several_models import model_slug, parse_models, plan_models
+from clipeval.runs.several_models import (
+    model_slug,
+    named,
+    parse_models,
+    plan_models,
+    read_models,
+    told_models,
+)
 from clipeval.session.parameters import Parameters, parse
 from clipeval.session.record import RunRecord
 from clipeval.stats import FEW_CLUSTERS
@@ -259,7 +273,8 @@ def test_written_tables_figures_and_page(runs, tmp_path):
     for link in [
         tag[key] for key in ("href", "src") for tag in soup.main.find_all(attrs={key: True})
     ]:
-        assert link.startswith("..") or (tmp_path / "out" / link).is_file(), link  # but to the runs
+        here = (tmp_path / "out" / link).is_file() or (link[0] == "#" and soup.find(id=link[1:]))
+        assert link.startswith("..") or here, link  # but to the runs
     for link in soup.nav.find_all("a"):
         assert soup.find(id=link["href"].removeprefix("#"))
     assert all("by what" not in image["alt"] for image in soup.find_all("img"))
@@ -483,6 +498,66 @@ def test_lists_of_models():
     assert model_slug("hf-hub:apple/MobileCLIP-S1") == "apple-MobileCLIP-S1"
 
 
+def test_models_have_names_and_may_stand_in_a_file(tmp_path):
+    text = "ours=local-dir:/a/clip,ViT-B-32@openai,theirs=hf-hub:x/y=z,local-dir:/a=b"
+    assert parse_models(text) == [
+        ("local-dir:/a/clip", ""),
+        ("ViT-B-32", "openai"),
+        ("hf-hub:x/y=z", ""),
+        ("local-dir:/a=b", ""),
+    ]
+    assert named(text) == ["ours", "", "theirs", ""]
+    assert (
+        told_models("ours=local-dir:/home/me/clip,local-dir:/b/c")
+        == "ours=local-dir:clip,local-dir:c"
+    )
+    plans = plan_models(text, ["fairface"], "quick", {}, tmp_path)
+    assert [p.name for p in plans] == ["ours", "ViT-B-32_openai", "theirs", "a=b".replace("=", "-")]
+    (tmp_path / "models.txt").write_text("# mine\nours=ViT-B-32@openai  # the first\n\ntestcard,\n")
+    assert read_models(tmp_path / "models.txt") == "ours=ViT-B-32@openai,testcard"
+    with pytest.raises(ParameterError, match="two models x"):
+        parse_models("x=a,x=b")
+    (tmp_path / "empty.txt").write_text("# none\n")
+    for name, said in (("empty.txt", "names no model"), ("gone.txt", "cannot be read")):
+        with pytest.raises(ParameterError, match=said):
+            read_models(tmp_path / name)
+
+
+def three_models(p_ac: float) -> Comparison:
+    """Three models with one headline: a 10 %, b 20 %, c 30 %; b and c differ, a and c by `p_ac`."""
+    rates = pd.DataFrame(
+        {
+            "study": "fairface",
+            "quantity": "gender accuracy",
+            "method": "zero-shot",
+            "images_of": "All",
+            "model": ["a", "b", "c"],
+            "n": 50,
+            "percent": [10.0, 20.0, 30.0],
+            "ci_low": [5.0, 15.0, 25.0],
+            "ci_high": [15.0, 25.0, 35.0],
+        }
+    )
+    pairs = pd.DataFrame(
+        {"model_a": ["a", "a", "b"], "model_b": ["b", "c", "c"], "p_adjusted": [0.3, p_ac, 0.01]}
+    )
+    same = {k: rates[k].iloc[0] for k in ("study", "quantity", "method", "images_of")}
+    return Comparison(rates, pairs.assign(**same), [], ["a", "b", "c"], False)
+
+
+@pytest.mark.parametrize(("p_ac", "marks"), [(0.04, ["", "", "high"]), (0.06, ["", "", ""])])
+def test_highest_and_lowest_are_marked_only_where_every_test_supports_it(p_ac, marks):
+    (part,) = wide(three_models(p_ac))
+    assert part["head"] == ["gender accuracy"] and [model for model, _ in part["rows"]] == [
+        "a",
+        "b",
+        "c",
+    ]
+    cells = [cell for _, (cell,) in part["rows"]]
+    assert [cell["mark"] for cell in cells] == marks  # a is not told from b
+    assert cells[0]["text"].startswith("10.0 [5.0, 15.0") and cells[2]["value"] == "30"
+
+
 def test_every_model_gets_a_plan_and_a_folder_of_its_own(tmp_path):
     text = "ViT-B-32@openai,local-dir:/a/tiny,local-dir:/b/tiny,timm:resnet10t.c3_in1k"
     given = {"limit": "10", "denigration.seed": "3"}
@@ -526,15 +601,16 @@ def test_run_models_compares_those_that_finished(runs, tmp_path, monkeypatch, ca
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "run.json").write_text('{"clipeval": "0.1.0", "studies": {}, "state": "failed"}')
-    monkeypatch.setattr(cli, "_report_check", lambda plan, quiet: 0)
-    monkeypatch.setattr(cli, "_run", lambda plan, into, *how: int(into == bad))
+    monkeypatch.setattr(telling, "tell_check", lambda plan, quiet: 0)
+    monkeypatch.setattr(telling, "tell_run", lambda plan, into, *how: int(into == bad))
     for good, said in ((["a", "b"], "2 models compared"), (["a"], "")):
         plans = {runs[name]: {} for name in good} | {bad: {}}
+        models = ",".join([*good, "bad"])
         monkeypatch.setattr(
             "clipeval.runs.several_models.plan_models", lambda *a, plans=plans: plans
         )
         out = ("--out", tmp_path / "out")
-        code, told = command(monkeypatch, capsys, "run", "fairface", "--models", "a,b,c", *out)
+        code, told = command(monkeypatch, capsys, "run", "fairface", "--models", models, *out)
         assert code == 1 and said in told.out
         assert f"clipeval: no study of {bad} finished; run it again" in told.err
         assert (tmp_path / "out" / "compare" / "index.html").is_file()

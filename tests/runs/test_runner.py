@@ -123,7 +123,7 @@ def test_a_failed_study_is_exit_code_1(tmp_path, manifest, notebooks, monkeypatc
     assert done.value.code == 1
     assert 'fairface failed: class set "no-such-set" is not known' in said.err
     assert "notebook.ipynb" in said.err and "Traceback" not in said.err
-    assert "0 of 1 studies done" in said.out
+    assert "0 of 2 studies done" in said.out  # and no card without a study
 
 
 def test_tables_and_figures_are_the_same_bytes_anywhere(tmp_path, manifest, notebooks, monkeypatch):

@@ -9,6 +9,9 @@ from clipeval.classify.class_sets import ClassSet, class_set_of, load_class_set
 from clipeval.errors import ClassSetError
 from clipeval.stats import wilson
 
+#: column with the class that an image had before a candidate was added
+BEFORE = "(class before)"
+
 
 def offered(class_set: ClassSet) -> dict[str, str]:
     """Class -> text of the task that a class set is compared by, its first."""
@@ -104,14 +107,41 @@ def add_one_class(
         (percent). There is no p value: that a class which is added takes something from others is
         no hypothesis. Without expected classes there are no rows on agreement.
     """
-    scores, expected = np.asarray(scores), np.asarray(expected, dtype=object)
-    best = scores[:, : len(classes)].max(axis=1)
-    top = np.asarray(classes, dtype=object)[scores[:, : len(classes)].argmax(axis=1)]
+    found = taken_by(scores, classes, candidates)
+    how = {"harmful": harmful, "expected": expected, "metric": metric, "confidence": confidence}
+    return rates_taken(found[BEFORE], found[list(candidates)], **how)
+
+
+def taken_by(scores: np.ndarray, classes: Sequence[str], candidates: Sequence[str]) -> pd.DataFrame:
+    """Which images each candidate takes, added alone; parameters as for `add_one_class`.
+
+    Returns
+    -------
+    DataFrame: `BEFORE` (class of each image, category), and a column of bools for each candidate
+    """
+    scores, old = np.asarray(scores), len(classes)
+    best = scores[:, :old].max(axis=1)
+    top = pd.Categorical.from_codes(scores[:, :old].argmax(axis=1), list(classes))
+    taken = pd.DataFrame(scores[:, old:] > best[:, None], columns=list(candidates))
+    return pd.concat([pd.DataFrame({BEFORE: top}), taken], axis=1)
+
+
+def rates_taken(
+    top: Sequence[str],
+    taken: pd.DataFrame,
+    *,
+    harmful: Collection[str],
+    expected: Sequence[str],
+    metric: str,
+    confidence: float,
+) -> pd.DataFrame:
+    """The table of `add_one_class`, of what `taken_by` found."""
+    top, expected = np.asarray(top, dtype=object), np.asarray(expected, dtype=object)
+    candidates, taken = list(taken.columns), taken.to_numpy(bool)
     held = {metric: np.isin(top, list(harmful))}
     if (expected != "").any():
         held["agreement with race and gender labels"] = top == expected
-    taken = scores[:, len(classes) :] > best[:, None]
-    n, parts = len(scores), []
+    n, parts = len(top), []
     for name, before in held.items():
         count = (taken & before[:, None]).sum(axis=0)
         low, high = wilson(count, n, confidence)

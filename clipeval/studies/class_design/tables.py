@@ -14,10 +14,12 @@ from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
 from clipeval.stats import adjust, extremes, group_rates, newcombe_paired, paired_changes, wilson
 from clipeval.studies.class_design.candidates import (
-    add_one_class,
+    BEFORE,
     candidate_classes,
     offered,
     person_classes,
+    rates_taken,
+    taken_by,
 )
 from clipeval.studies.denigration.tables import (
     combined,
@@ -317,12 +319,18 @@ def sweep(session) -> pd.DataFrame:
     extra, prompts, added = sweep_words(session)
     session.note_prompts("candidates", extra, session.templates, added)
     embeddings = session.embed()
-    weights = zeroshot.class_weights(prompts | added, session.encode)
     people = session.images.set_index("image_id").loc[embeddings.image_id]
-    return add_one_class(
-        zeroshot.similarities(embeddings.matrix, weights),
-        list(prompts),
-        list(added),
+
+    def asked() -> pd.DataFrame:
+        weights = zeroshot.class_weights(prompts | added, session.encode)
+        similarity = zeroshot.similarities(embeddings.matrix, weights)
+        return taken_by(similarity, list(prompts), list(added))
+
+    key = [session.info.fingerprint, session.data_hash, embeddings.image_id, prompts, added]
+    taken = session.answers("candidates", key, asked)
+    return rates_taken(
+        taken[BEFORE],
+        taken[list(added)],
         harmful=[m for members in base.categories.values() for m in members],
         expected=_expected(people, prompts),
         metric=combined(base.categories),

@@ -18,18 +18,12 @@ from clipeval.classify.class_sets import (
     load_templates,
 )
 from clipeval.errors import ClipevalError, NotStoredError, ParameterError
+from clipeval.output.provenance import pathless
 from clipeval.session.parameters import Parameters, parse
-from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
 from clipeval.session.study import Study
 from clipeval.studies import STUDIES, get_study
-from clipeval.studies.headlines import (
-    ALL,
-    counterpart,
-    headline_rates,
-    outcomes_of,
-    published_headlines,
-)
+from clipeval.studies.sensitivity.hits import compact, hits_of, rates_of
 from clipeval.studies.sensitivity.spread import FACTORS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
@@ -124,12 +118,16 @@ def vary(
             found = []
             for class_set, wording in itertools.product(sets, said):
                 words = {"class_set": class_set, "templates": wording}
-                found.append(_rates(_variant(base, study, **words)).assign(**words))
-            return pd.concat(found, ignore_index=True)
+                hits = hits_of(_variant(base, study, **words))
+                found.append(hits.assign(**{k: pathless(v) for k, v in words.items()}))
+            return compact(pd.concat(found, ignore_index=True))
 
-        found = session.remember("sensitivity", _depends(base, study, sets, said), tried)
-        own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
         about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
+        name = " ".join(["words", study.id, *about.values()])
+        hits = session.answers(name, _depends(base, study, sets, said), tried)
+        names = {pathless(name): name for name in (*sets, *said)}
+        found = rates_of(hits, lambda words, b=base, s=study: _variant(b, s, **words), names)
+        own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
         parts.append(found.assign(study=study.id, **about, reference=own & (base is session)))
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
@@ -251,29 +249,6 @@ def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[s
     return [base(x, y) for x, y in itertools.product(precisions, resizes)], left_out
 
 
-def _rates(session: Session) -> pd.DataFrame:
-    """Headline rates over all images, and which prompts each of them was asked with."""
-    study, p = session.study, session.parameters
-    predictions = session.predict()
-    record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
-    outcomes = outcomes_of(study.id, predictions, record)
-    outcomes = outcomes[(outcomes["images_of"] == ALL) & (outcomes["method"] == "zero-shot")]
-    if outcomes.empty:
-        return pd.DataFrame()
-    table = headline_rates(outcomes, seed=p.seed)
-    known = published_headlines(study.id, record)
-    known = known[(known["model"] == counterpart(study.id, record)) & (known["images_of"] == ALL)]
-    known = known[known["method"] == "zero-shot"].set_index("quantity")["published"]
-    table["published"] = table["quantity"].map(known).astype(float)
-    table["difference"] = table["percent"] - table["published"]
-    tasks = outcomes.drop_duplicates("quantity").set_index("quantity")["task"]
-    table["task"] = table["quantity"].map(tasks)
-    prompts = session.prompts()
-    asked = {task: rows.to_json(orient="values") for task, rows in prompts.groupby("task")}
-    table["asked"] = [asked.get(task, prompts.to_json(orient="values")) for task in table["task"]]
-    return table
-
-
 def _distinct(table: pd.DataFrame) -> pd.DataFrame:
     """Without class sets and templates that ask nothing new for a quantity, whatever the other is."""
     kept = []
@@ -311,14 +286,15 @@ def ranges(session: Session) -> pd.DataFrame:
 def _that_fit(session: Session, study: Study) -> tuple[list[str], list[str], list[str]]:
     """Class sets and templates of `ranges` that a study could ask in every combination; why others not."""
     sets, said = _choices(session.parameters, study, None, TEMPLATES)
-    unfit = session.remember(
+    unfit = session.answers(
         "choices of words",
         _depends(session, study, sets, said),
         lambda: _unfit(session, study, sets, said),
     )
     kinds = [unfit.loc[unfit["kind"] == kind, "name"].tolist() for kind in _KINDS]
     sets, said = (
-        [x for x in names if x not in no] for names, no in zip((sets, said), kinds, strict=True)
+        [x for x in names if pathless(x) not in no]
+        for names, no in zip((sets, said), kinds, strict=True)
     )
     return sets, said, unfit["why"].tolist()
 
@@ -339,7 +315,8 @@ def _unfit(session: Session, study: Study, sets: list[str], said: list[str]) -> 
                 variant.encode(flat_prompts(offers))
                 variant.refuse_one_text(offers)
         except ClipevalError as error:
-            found.append((kind, name, f"{kind} {name} is left out: {error}"))
+            why = session.hide(f"{kind} {name} is left out: {error}")
+            found.append((kind, pathless(name), why))
             return False
         return True
 

@@ -1,0 +1,88 @@
+"""What the command line reads, and says while it checks, runs and compares."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from clipeval.errors import ParameterError
+
+
+def values_of(given: list[str] | None) -> dict[str, str]:
+    """Parameters by name, of what was given as `-p name=value`."""
+    values = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"-p {item} is not name=value; write, for example, -p limit=100.")
+        values[name.strip()] = value
+    return values
+
+
+def tell_check(plan, *, quiet: bool) -> int:
+    """Check a plan and print what would fail, and unless `quiet` what is well; returns how many would."""
+    from clipeval.runs.check import check_plan
+
+    said = set()
+    for finding in check_plan(plan, power=not quiet):
+        if finding.problem:
+            line = f"clipeval: {finding.study}, {finding.what}: {finding.problem}"
+            if line not in said:
+                print(line, file=sys.stderr)
+            said.add(line)
+        elif not quiet:
+            print(f"ok  {finding.study}, {finding.what}: {finding.detail}")
+    return len(said)
+
+
+def check_as_json(plans) -> tuple[str, bool]:
+    """What a check of plans (run folder -> plan) found, as JSON, and whether all is well."""
+    from clipeval.runs.check import check_plan
+
+    found = {str(folder): check_plan(plan) for folder, plan in plans.items()}
+    well = not any(f.problem for findings in found.values() for f in findings)
+    content = {"well": well, "runs": {k: [asdict(f) for f in v] for k, v in found.items()}}
+    return json.dumps(content, indent=1, ensure_ascii=False), well
+
+
+def tell_run(plan, folder: Path, given: dict, jobs: int, resume: bool | None, quiet: bool) -> int:
+    """Run one plan and say how it ended; returns how many studies failed."""
+    from clipeval.progress import Progress
+    from clipeval.runs import changes
+    from clipeval.runs.runner import run_studies
+
+    with Progress(plan, quiet=quiet) as progress:
+        outcomes = run_studies(
+            plan,
+            folder,
+            arguments={"studies": list(plan)} | given,
+            jobs=jobs,
+            resume=resume,
+            tell=progress.tell,
+        )
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        kept = folder / outcome.study / "notebook.ipynb"
+        print(
+            f"clipeval: {outcome.study} failed: {outcome.error} (notebook kept: {kept})",
+            file=sys.stderr,
+        )
+    if not quiet:
+        for line in changes.said(folder):
+            print(line)
+        done = len(outcomes) - len(failed)
+        print(f"{done} of {len(outcomes)} studies done. Open {folder / 'index.html'}")
+    return len(failed)
+
+
+def tell_comparison(runs, out: Path, quiet: bool) -> None:
+    """Compare runs into `out` and say what was found."""
+    from clipeval.runs.compare_report import compare
+
+    found = compare(runs, out)
+    for note in found.notes:
+        print(f"clipeval: {note}", file=sys.stderr)
+    if not quiet:
+        print(
+            f"{len(found.labels)} models compared. Open {out.expanduser().resolve() / 'index.html'}"
+        )
