@@ -69,8 +69,10 @@ class _Recording(Source):
         return self.source.info
 
     def images(self, values):
-        self.tables[images_key(values)] = table = self.source.images(values)
-        return table
+        key = images_key(values)
+        if key not in self.tables:  # sessions of other words ask for the same images again
+            self.tables[key] = self.source.images(values)
+        return self.tables[key]
 
     def embed(self, images, features="projected"):
         found = self.source.embed(images, features)

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from clipeval.errors import ClipevalError
 from clipeval.studies import mitigation, start
 from clipeval.studies.mitigation.methods import answers, as_predictions, prior_of
-from clipeval.studies.mitigation.questions import parts
+from clipeval.studies.mitigation.questions import counted_images, fitted_images
 from clipeval.studies.mitigation.views import overview, what_if
 
 N = 630
@@ -250,7 +250,7 @@ def test_no_pair_is_followed_where_the_groups_are_alike():
 
 
 def test_no_image_is_fitted_on_and_counted(session):
-    fit, shown = session.parts
+    fit, shown = session.fit, session.shown
     assert len(fit) == len(shown) == N and not set(fit.image_id) & set(shown.image_id)
     half = session.study.open(
         session.parameters.model_copy(update={"fit_on": "half"}),
@@ -258,7 +258,7 @@ def test_no_image_is_fitted_on_and_counted(session):
         images=session.images,
         progress=False,
     )
-    fit, shown = half.parts
+    fit, shown = half.fit, half.shown
     assert len(fit) == len(shown) == N // 2 and not set(fit.image_id) & set(shown.image_id)
     assert "a random half of the images" in " ".join(half.study.left_out(half))
 
@@ -271,7 +271,7 @@ def test_a_photograph_that_is_there_twice_is_not_fitted_on_and_counted():
         parameters = SimpleNamespace(seed=seed)
         stub = SimpleNamespace(images=pd.DataFrame({"image_id": ids}), parameters=parameters)
         stub.embed, stub.apart = lambda *_: vectors, (None, "")
-        fit, shown = parts(stub)
+        fit, shown = fitted_images(stub), counted_images(stub)
         of = dict(zip(ids, content, strict=True))
         assert not {of[i] for i in fit.image_id} & {of[i] for i in shown.image_id}
         assert len(shown) == 3 and len(fit) >= 2
@@ -384,3 +384,25 @@ def test_classes_worded_as_the_attribute_vanish_and_are_not_asked(session):
     asked = set(found[found["method"] == "orthogonal: texts"]["task"])
     assert asked == {"race", "age", "denigration"}
     assert mitigation.not_asked(other, found).startswith("Under projection gender is not asked")
+
+
+def test_a_pack_holds_all_that_the_study_reads(tmp_path):
+    """Packing asks everything again, other wordings included, and refuses what is not the same from the pack alone."""
+    from clipeval.packs.replay import plan_pack
+    from clipeval.packs.writing import make_pack
+
+    words = "tasks:\n  gender: {he: male, she: female}\n  shared: {nurse: nurse, thief: thief}\n"
+    (tmp_path / "words.yaml").write_text("name: words\n" + words)
+    few = {"limit": 40, "train_limit": 60, "methods": "projection", "sides": "texts"}
+    few |= {"class_set": str(tmp_path / "words.yaml"), "out": str(tmp_path / "run")}
+    session = session_of("mitigation", **few)
+    found = session.predict()
+    session.save_predictions(found)
+    session.finish()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPEVAL_CACHE", str(shared_cache()))
+        made = make_pack(tmp_path / "run", tmp_path / "run.zip")
+        (plan,) = plan_pack(made.path, [], {}, tmp_path / "again").values()
+        again = mitigation.study.open(plan, progress=False)
+        assert again.predict()["label"].astype(str).equals(found["label"].astype(str))
+        assert (len(again.fit), len(again.shown)) == (60, 40)

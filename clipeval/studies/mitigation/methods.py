@@ -113,11 +113,20 @@ def sureness(similarity: np.ndarray, info) -> dict[str, np.ndarray]:
 class Asked:
     """Everything that the methods work on: images of both parts, questions, and their vectors."""
 
-    fit: Images
-    shown: Images
+    session: object = field(repr=False)
     questions: list[Question]
     texts: dict[str, np.ndarray] = field(repr=False)
     """Task -> classifier weights (classes, d), float32."""
+
+    @property
+    def fit(self) -> Images:
+        """Images that choices are fitted on."""
+        return self.session.fit
+
+    @property
+    def shown(self) -> Images:
+        """Images that the tables count."""
+        return self.session.shown
 
     def scores(self, question: Question, images: Images) -> np.ndarray:
         """Similarity of images and classes of the unchanged model, (n, classes) float64."""
@@ -128,7 +137,7 @@ def asked_of(session) -> Asked:
     """Both parts of the images and the questions of a session, embedded."""
     found = session.questions
     texts = {q.task: class_weights(q.prompts, session.encode) for q in found}
-    return Asked(*session.parts, found, texts)
+    return Asked(session, found, texts)
 
 
 def projections(session) -> dict[str, np.ndarray]:
@@ -232,7 +241,7 @@ def _top(similarity: np.ndarray, classes, info) -> tuple[np.ndarray, np.ndarray]
 
 def as_predictions(session, found) -> pd.DataFrame:
     """`answers` as predictions, with the groups of their images."""
-    table = _table(session.parts[1].image_id, found, session.templates.label)
+    table = _table(session.shown.image_id, found, session.templates.label)
     return session.with_groups(table)
 
 

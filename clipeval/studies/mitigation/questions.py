@@ -182,39 +182,45 @@ def fitted_apart(session) -> tuple[pd.DataFrame | None, str]:
     return None, f"{half} ({reason})"
 
 
-def parts(session) -> tuple[Images, Images]:
-    """Images that choices are fitted on, and those that the tables count; none is in both.
+def _half(session, n: int) -> np.ndarray:
+    """Which of n images are fitted on, where there is no train split: bool (n,)."""
+    if n < 4:
+        raise DataError(
+            f"{n} images are too few to fit on one half and count the other; take four or more."
+        )
+    half = np.zeros(n, bool)
+    half[np.random.default_rng([session.parameters.seed, 9]).permutation(n)[: n // 2]] = True
+    return half
+
+
+def counted_images(session) -> Images:
+    """Images that the tables count."""
+    found = session.embed()
+    shown = _images(session.images, found)
+    return shown if session.apart[0] is not None else shown.kept(~_half(session, len(shown)))
+
+
+def fitted_images(session) -> Images:
+    """Images that choices are fitted on; none is counted, nor has the content of one that is.
 
     Raises
     ------
-    DataError  if there are too few images for two parts
+    DataError  if there is none
     """
-    train, _ = session.apart
-    found = session.embed()
-    shown = _images(session.images, found)
+    train, found = session.apart[0], session.embed()
     content = found.sha256
     if train is not None:
         embeddings = session.embed(train)
         fit, theirs = _images(train, embeddings), embeddings.sha256
     else:
-        if len(shown) < 4:
-            raise DataError(
-                f"{len(shown)} images are too few to fit on one half and count the other; take four or more."
-            )
-        half = np.zeros(len(shown), bool)
-        chosen = np.random.default_rng([session.parameters.seed, 9]).permutation(len(shown))
-        half[chosen[: len(shown) // 2]] = True
-        fit, shown, theirs, content = (
-            shown.kept(half),
-            shown.kept(~half),
-            content[half],
-            content[~half],
-        )
+        half = _half(session, len(content))
+        fit, theirs = _images(session.images, found).kept(half), content[half]
+        content = content[~half]
     # a photograph that is there twice must not be fitted on and counted
     new = (theirs == "") | ~np.isin(theirs, content)
     if not new.any():
         raise DataError("every image to fit on is also one that is counted; name other data.")
-    return fit.kept(new), shown
+    return fit.kept(new)
 
 
 def can_move_vectors(session) -> bool:

@@ -7,7 +7,14 @@ import pandas as pd
 from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.session.session import Session
 from clipeval.studies.mitigation.methods import Asked, asked_of
-from clipeval.studies.mitigation.questions import Images, Question, fitted_apart, parts, questions
+from clipeval.studies.mitigation.questions import (
+    Images,
+    Question,
+    counted_images,
+    fitted_apart,
+    fitted_images,
+    questions,
+)
 
 
 class WhatIf(Session):
@@ -34,9 +41,14 @@ class WhatIf(Session):
         return fitted_apart(self)
 
     @cached_property
-    def parts(self) -> tuple[Images, Images]:
-        """Images that choices are fitted on, and those that the tables count."""
-        return parts(self)
+    def shown(self) -> Images:
+        """Images that the tables count."""
+        return counted_images(self)
+
+    @cached_property
+    def fit(self) -> Images:
+        """Images that choices are fitted on."""
+        return fitted_images(self)
 
     @cached_property
     def asked(self) -> Asked:

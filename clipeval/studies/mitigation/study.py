@@ -106,7 +106,7 @@ class Mitigation(Study):
     def about(self, session) -> dict:
         """What captions say beside the usual: harm classes, the attribute, and what choices were fitted on."""
         p, harms = session.parameters, session.harms
-        shown = len(session.parts[1])
+        shown = len(session.shown)
         return {
             "choices": (f"harm classes {harms.label}", f"{p.attribute} projected out"),
             "n_text": f"{shown:,} images counted, choices fitted on others",
@@ -208,7 +208,7 @@ class Mitigation(Study):
         same = ("harms", "labels", "attribute", "candidates")
         if found is None or any(getattr(p, k) != type(p).model_fields[k].default for k in same):
             return None
-        kept = found["image_id"].isin(session.parts[1].image_id)
+        kept = found["image_id"].isin(session.shown.image_id)
         return found[kept & found["method"].isin(self._planted(session))]
 
     def _planted(self, session) -> list[str]:

@@ -53,7 +53,7 @@ def fitted(session):
     """Which images choices are fitted on, which are counted, and at what temperature (Markdown)."""
     from IPython.display import Markdown
 
-    fit, shown = session.parts
+    fit, shown = session.fit, session.shown
     _, said = session.apart
     scale = session.info.logit_scale
     at = (
