@@ -200,6 +200,8 @@ class Mitigation(Study):
             said = {"attribute": attribute_prompts(session)}
             said |= {"pairs": [text for pair in pair_prompts(session) for text in pair]}
             session.note_prompts("projected out", session.class_set, session.templates, said)
+        if session.ranks is None:  # not a wording that is tried: tables of gaps read these images
+            _ = session.fit
         return as_predictions(session, answers(session))
 
     def planted(self, session) -> pd.DataFrame | None:
