@@ -12,7 +12,7 @@ from clipeval.errors import DataError
 from clipeval.paths import DATA
 from clipeval.published import audit_denigration, load_published, replications
 from clipeval.published.audit import SAMPLE
-from clipeval.stats import wilson
+from clipeval.stats import codes_of, wilson
 
 #: age groups of the paper's text -> FairFace's bins
 AGE_GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -43,13 +43,15 @@ def age_groups(ages: pd.Series) -> pd.Categorical:
     DataError  if an age is no FairFace bin
     """
     group = {age: name for name, bins in AGE_GROUPS.items() for age in bins}
-    ages = ages.astype(object)
-    if len(unknown := sorted(set(ages.dropna()) - set(group))):
+    if len(unknown := sorted(set(ages.dropna().unique()) - set(group))):
         raise DataError(
             f'age "{unknown[0]}" is none of FairFace\'s bins ({", ".join(group)}); '
             "the age groups of the paper are made of these, so relabel the ages."
         )
-    return pd.Categorical(ages.map(group), categories=list(AGE_GROUPS), ordered=True)
+    codes, bins = codes_of(ages)
+    groups = list(AGE_GROUPS)
+    place = [groups.index(group[age]) if age in group else -1 for age in bins]
+    return pd.Categorical.from_codes(np.array([*place, -1])[codes], groups, ordered=True)
 
 
 def published_rates(by: Sequence[str], class_set: ClassSet | str) -> pd.DataFrame:

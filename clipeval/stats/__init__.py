@@ -33,6 +33,7 @@ from clipeval.stats.power import smallest_difference
 from clipeval.stats.rates import (
     LEAST_EXPECTED,
     clopper_pearson,
+    codes_of,
     doubtful,
     group_counts,
     group_rates,
@@ -55,6 +56,7 @@ __all__ = [
     "clopper_pearson",
     "cluster_bootstrap",
     "cluster_rates",
+    "codes_of",
     "doubtful",
     "extreme_rates",
     "extremes",

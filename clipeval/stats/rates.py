@@ -195,6 +195,20 @@ def hits_of(frame: pd.DataFrame, hit: str) -> np.ndarray:
     return values.to_numpy(bool)
 
 
+def codes_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the different values each is: a million of codes are compared where strings take seconds.
+
+    Returns
+    -------
+    codes : int array (n,), places in `names`; -1 for missing values
+    names : object array, the categories, or the values in the order in which they come first
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.codes.to_numpy(), values.cat.categories.to_numpy(object)
+    codes, names = pd.factorize(values)
+    return codes, np.asarray(names, dtype=object)
+
+
 def check_groups(frame: pd.DataFrame, by: Sequence[str]) -> None:
     """DataError if a grouping column is absent or has no value for some image."""
     for name in by:

@@ -12,6 +12,7 @@ from clipeval.published import with_published
 from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
 from clipeval.stats import (
     adjust,
+    codes_of,
     group_gaps,
     group_rates,
     negative_control,
@@ -69,15 +70,17 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     of_set = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
     top = predictions[of_set].reset_index(drop=True)
     classes = list(dict.fromkeys(c for offered in class_set.tasks.values() for c in offered))
-    label = top["label"].astype(object)
-    if not (known := label.isin(classes)).all():
+    codes, names = codes_of(top["label"])
+    place = {name: code for code, name in enumerate(classes)}
+    codes = np.array([*(place.get(name, -1) for name in names), -1])[codes]
+    if (codes < 0).any():
         raise DataError(
-            f'"{label[~known].iloc[0]}" was predicted and is not a class of {class_set.label}; '
+            f'"{top["label"].iloc[int((codes < 0).argmax())]}" was predicted and is not a class of {class_set.label}; '
             "classify again with the class set as it is now."
         )
-    top["label"] = pd.Categorical(label, categories=classes)
+    top["label"] = pd.Categorical.from_codes(codes, classes)
     bins = {age for members in AGE_GROUPS.values() for age in members}
-    if "age" in top and "age_group" not in top and set(top["age"].dropna()) <= bins:
+    if "age" in top and "age_group" not in top and set(top["age"].dropna().unique()) <= bins:
         top["age_group"] = age_groups(top["age"])
     return top
 
@@ -136,10 +139,9 @@ def harm_rates(
                     f'category "{category}" names "{absent[0]}", which was never offered to the '
                     "model; add it to the class set or take it out of the category."
                 )
-    label = top["label"].astype(object)
     parts = [
         group_rates(
-            top[by].assign(_hit=label.isin(list(members)).to_numpy(bool)),
+            top[by].assign(_hit=_among(top["label"], members)),
             "_hit",
             by=by,
             metric=category,
@@ -149,6 +151,12 @@ def harm_rates(
     ]
     table = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
     return table if groups is None else _named(table, groups)
+
+
+def _among(labels: pd.Series, members: Sequence[str]) -> np.ndarray:
+    """Whether each label is one of these."""
+    codes, names = codes_of(labels)
+    return np.append(np.isin(names, list(members)), False)[codes]
 
 
 def _named(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -271,7 +279,6 @@ def gaps(
     DataError  if all images are of one group
     """
     top = top_labels(predictions, class_set)
-    label = top["label"].astype(object)
     groups, largest = [], []
     for grouping in by:
         if top[grouping].nunique() < 2:
@@ -280,7 +287,7 @@ def gaps(
                 f"{grouping} out, or take a larger sample."
             )
         for category, members in harm_categories(class_set).items():
-            frame = top[[grouping]].assign(_hit=label.isin(members).to_numpy(bool))
+            frame = top[[grouping]].assign(_hit=_among(top["label"], members))
             found = group_gaps(
                 frame, "_hit", by=[grouping], confidence=confidence, n_boot=n_boot, seed=seed
             )

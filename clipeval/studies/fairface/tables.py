@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.datasets.fairface import RACES
 from clipeval.published import load_published, replications, with_published
-from clipeval.stats import group_rates, mean_rate
+from clipeval.stats import codes_of, group_rates, mean_rate
 
 SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
 ATTRIBUTES = ("race", "gender", "age")
@@ -72,28 +72,51 @@ def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
     apart, and `images_of` says of whom an image is.
     """
     top = predictions[predictions["rank"] == 1]
-    task, label = top["task"].astype(object), top["label"].astype(object)
-    order, paper, parts = attributes_of(predictions), like_the_paper(predictions), []
-    for method, rule in rules.items():
-        of_method = (top["method"] == method).to_numpy()
+    columns = {name: codes_of(top[name]) for name in ("method", "task", "label")}
+    order, paper = attributes_of(predictions), like_the_paper(predictions)
+    columns |= {name: codes_of(top[name]) for name in order if name != ORDER[1]}
+
+    def is_one(column, value) -> np.ndarray:
+        codes, names = columns[column]
+        return np.append(names == value, False)[codes]  # a missing value has the code -1
+
+    positions, attributes, methods, correct = [], [], [], []
+    for of, (method, rule) in enumerate(rules.items()):
+        of_method = is_one("method", method)
         for attribute in _counted(order):
             name = "race" if attribute == "race, 7 classes" else attribute
             two = paper and attribute == "race"
             asked = "race_binary" if two and rule == "binary" else name
-            rows = of_method & (task == asked).to_numpy()
-            part = top[rows].assign(attribute=attribute)
-            found, truth = label[rows].to_numpy(), part[name].astype(object).to_numpy()
-            part["correct"] = white(found) == white(truth) if two else found == truth
-            parts.append(part)
-    scored = pd.concat(parts, ignore_index=True)
-    there = set(scored["attribute"])
-    order = [name for name in order if name in there]
-    scored["attribute"] = pd.Categorical(scored["attribute"], order, ordered=True)
-    scored["method"] = pd.Categorical(scored["method"].astype(str), list(rules), ordered=True)
+            rows = np.flatnonzero(of_method & is_one("task", asked))
+            if two:
+                right = is_one("label", "White")[rows] == is_one(name, "White")[rows]
+            else:
+                right = _equal(columns["label"], columns[name], rows)
+            positions.append(rows)
+            correct.append(right)
+            attributes.append(np.full(len(rows), order.index(attribute)))
+            methods.append(np.full(len(rows), of))
+    attributes = np.concatenate(attributes)
+    scored = top.take(np.concatenate(positions)).reset_index(drop=True)
+    there = [name for place, name in enumerate(order) if (attributes == place).any()]
+    place = np.array([there.index(name) if name in there else -1 for name in order])
+    scored["attribute"] = pd.Categorical.from_codes(place[attributes], there, ordered=True)
+    scored["correct"] = np.concatenate(correct)
+    methods = np.concatenate(methods)
+    scored["method"] = pd.Categorical.from_codes(methods, list(rules), ordered=True)
     if paper:
-        kinds = ["White", "Non-White"]
-        scored["images_of"] = pd.Categorical(white(scored["race"]), kinds, ordered=True)
+        codes, names = codes_of(scored["race"])
+        kinds = np.append(np.where(names == "White", 0, 1), 1)[codes]
+        scored["images_of"] = pd.Categorical.from_codes(kinds, ["White", "Non-White"], ordered=True)
     return scored
+
+
+def _equal(found, truth, rows) -> np.ndarray:
+    """Whether values at `rows` are equal, of columns given as codes and names; missing ones are not."""
+    (found, names), (truth, labels) = found, truth
+    place = {label: code for code, label in enumerate(labels)}
+    same = np.array([*(place.get(name, -2) for name in names), -2])
+    return same[found[rows]] == truth[rows]
 
 
 def rules_of(predictions, race_rule, probe_race_rule) -> dict[str, str]:
