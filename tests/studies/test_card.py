@@ -12,6 +12,7 @@ from clipeval.errors import DataError
 from clipeval.output.tables import check_table
 from clipeval.studies import card
 from clipeval.studies.card.tables import parts
+from clipeval.studies.headlines import headline_rates
 
 GENDER = pd.DataFrame(
     {
@@ -200,3 +201,19 @@ def test_picked_intervals_hold_the_cell_that_was_picked():
         ends = proportion_confint(count.min(), 200, method="wilson")
         held[False] += ends[0] <= 0.9 <= ends[1]
     assert held[False] / 400 < 0.85 and held[True] / 400 >= 0.95
+
+
+def test_images_of_one_cluster_count_as_one_in_a_headline():
+    """40 clusters of 25 images that are all right or all wrong say what 40 images say, and no more."""
+    hit = np.repeat(np.arange(40) < 20, 25)
+    outcomes = pd.DataFrame({"image_id": [f"{i}.jpg" for i in range(1000)], "hit": hit})
+    outcomes = outcomes.assign(quantity="accuracy", method="zero-shot", images_of="All")
+    row = headline_rates(outcomes.assign(cluster=np.repeat(np.arange(40), 25).astype(str))).iloc[0]
+    assert (row["n"], row["count"], row["percent"], row["clusters"]) == (1000, 500, 50, 40)
+    low, high = (100 * end for end in proportion_confint(20, 40, method="wilson"))
+    assert row["ci_low"] == pytest.approx(low, abs=2) and row["ci_high"] == pytest.approx(
+        high, abs=2
+    )
+    alone = headline_rates(outcomes.assign(cluster=None)).iloc[0]
+    low, high = (100 * end for end in proportion_confint(500, 1000, method="wilson"))
+    assert (alone["ci_low"], alone["ci_high"]) == pytest.approx((low, high))

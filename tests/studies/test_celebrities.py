@@ -24,6 +24,16 @@ def rows_of(n, d, seed=0):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def test_top_five_counts_the_fifth_and_not_the_sixth():
+    ranks = [1, 1, 4, 5, 5, 5, 6, 7, 10, 10]
+    predictions = pd.DataFrame(
+        {"image_id": [f"{i}.jpg" for i in range(10)], "person": NAMES[:10], "true_rank": ranks}
+    ).assign(rank=1, protocol="closed", names=10)
+    table = celebrities.top1_by_names(predictions).set_index("metric")
+    assert table.loc["top-1", ["n", "count", "percent", "chance"]].tolist() == [10, 2, 20, 10]
+    assert table.loc["top-5", ["n", "count", "percent", "chance"]].tolist() == [10, 6, 60, 50]
+
+
 # -- who is on offer ------------------------------------------------------------------------------
 
 

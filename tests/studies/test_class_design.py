@@ -134,6 +134,25 @@ def test_a_change_is_published_only_where_the_paper_published_it(seven, predicti
     assert (row["ci_low"], row["ci_high"]) == (-there["ci_high"], -there["ci_low"])
 
 
+@pytest.mark.parametrize(
+    "other, published",
+    [("child", 4.3 - 35.0), ("sex_words", None), ("latino", None), ("seven_races_child", None)],
+)
+def test_only_the_class_child_alone_has_a_published_change(other, published):
+    """The paper gives rates of these images for several wordings, and a change for one of them."""
+    sets = {"class_set": "denigration", "other": f"denigration:{other}"}
+    ids = list("abcd")
+    frame = pd.concat(
+        pd.DataFrame(
+            {"image_id": ids, "class_set": load_class_set(spec).label, "label": label, "rank": 1}
+        ).assign(age="3-9")
+        for spec, label in zip(sets.values(), ("thief", "animal"), strict=True)
+    )
+    table = class_design.compare(frame, by=["age"], **sets).set_index("class_set")
+    assert table.loc["denigration", "published"] == 35.0  # Table 3, aged 3-9
+    assert table.loc["change", "published"] == pytest.approx(published or np.nan, nan_ok=True)
+
+
 def violent(tmp_path):
     """The classes of denigration, and other harms among them."""
     path = tmp_path / "violent.yaml"

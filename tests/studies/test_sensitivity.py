@@ -375,3 +375,17 @@ def test_results_are_kept_under_the_words_and_not_their_names(tmp_path, what):
             keys.append(variation._depends(base, study, ["fairface"], [str(file)]))
     assert keys[0] != keys[1]
     assert str(file) in str(keys[0])
+
+
+def test_results_are_kept_under_model_images_and_parameters():
+    study = get_study("fairface")
+
+    def key(fingerprint="f", data_hash="d", **parameters):
+        info = SimpleNamespace(fingerprint=fingerprint)
+        own = study.Parameters(**parameters)
+        base = SimpleNamespace(info=info, data_hash=data_hash, parameters=own)
+        return str(variation._depends(base, study, ["fairface"], ["bare"]))
+
+    assert key() == key()
+    others = [key("g"), key(data_hash="e"), key(seed=1), key(race_rule="binary")]
+    assert len({key(), *others}) == 5
