@@ -159,7 +159,10 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         studies[study] = _about(record, run) | {"model": model, **_study(session, members)}
         held[study] = _summary(session.images)
     if not any(not get_study(study).is_summary for study in studies):
-        reasons = " ".join(f"{study}: {reason}." for study, reason in left_out.items())
+        studies_of: dict[str, list[str]] = {}
+        for study, reason in left_out.items():
+            studies_of.setdefault(reason, []).append(study)
+        reasons = " ".join(f"{', '.join(of)}: {reason}." for reason, of in studies_of.items())
         raise DataError(f"{run}: no study may be shared, so there is nothing to pack; {reasons}")
     for model, rows in texts.items():
         matrix = np.stack([rows[text] for text in sorted(rows)]) if rows else np.empty((0, 0))

@@ -23,16 +23,15 @@ def tell_check(plan, *, quiet: bool) -> int:
     """Check a plan and print what would fail, and unless `quiet` what is well; returns how many would."""
     from clipeval.runs.check import check_plan
 
-    said = set()
+    problems: dict[tuple[str, str], list[str]] = {}
     for finding in check_plan(plan, power=not quiet):
         if finding.problem:
-            line = f"clipeval: {finding.study}, {finding.what}: {finding.problem}"
-            if line not in said:
-                print(line, file=sys.stderr)
-            said.add(line)
+            problems.setdefault((finding.what, finding.problem), []).append(finding.study)
         elif not quiet:
             print(f"ok  {finding.study}, {finding.what}: {finding.detail}")
-    return len(said)
+    for (what, problem), found in problems.items():  # what several studies share is said once
+        print(f"clipeval: {', '.join(dict.fromkeys(found))}, {what}: {problem}", file=sys.stderr)
+    return len(problems)
 
 
 def check_as_json(plans) -> tuple[str, bool]:

@@ -36,9 +36,10 @@ def look(session) -> Iterator[Finding]:
     if not session.study.is_summary:
         steps += [
             ("cards", lambda session: refuse_cards(session.parameters), ()),
-            ("data set", _data, ()),
+            ("source", _source, ()),
+            ("data set", _data, ("source",)),
             ("store", _store, ("data set",)),
-            ("classes", _classes, ()),
+            ("classes", _classes, ("source",)),
             ("model", _model, ("data set",)),
             ("study", session.study.check, ("data set", "classes")),
             ("left out", _left_out, ("data set", "classes", "study")),
@@ -82,6 +83,11 @@ def _store(session) -> None:
                 f"store={root} may only be read and does not hold these images with this model; "
                 "name a store that can be written."
             ) from None
+
+
+def _source(session) -> None:
+    """What stands in for images and a model can be read: a pack, or answers made elsewhere."""
+    _ = session.source
 
 
 def _data(session) -> str:

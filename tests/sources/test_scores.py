@@ -150,6 +150,41 @@ def test_class_design_compares_class_sets_within_the_columns(given, labels, cosi
     for name in HARMS[:2]:
         taken = tops(cosines, [*sets["less"], name]) == name
         assert sweep.loc[name]["taken"].unique().tolist() == [taken.sum()]
+    assert session.study.left_out(session) == []
+
+    # only candidates that have a column are added, and the others are named
+    (tmp_path / "try.yaml").write_text(json.dumps({"name": "try", "classes": ["dog", HARMS[0]]}))
+    part = start("class_design", given(cosines, scores_are="cosine", **words))
+    part.predict()
+    assert class_design.sweep(part)["candidate"].unique().tolist() == HARMS[:1]
+    (said,) = part.study.left_out(part)
+    assert said.endswith("dog is not added: there are no answers for it.")
+    words["candidates"] = "class_candidates"  # none of which has a column
+    none = given(cosines, scores_are="cosine", **words)
+    assert problems("class_design", none) == []
+    none = start("class_design", none)
+    none.predict()
+    assert class_design.sweep(none).empty
+
+
+def test_a_file_that_cannot_be_read_is_said_once(given, cosines, capsys):
+    from clipeval.runs.telling import tell_check
+
+    values = given(cosines, scores_are="cosine", padding="1.25") | {"scores": "nowhere.csv"}
+    assert tell_check(plan_run(["fairface", "denigration", "congress"], "", values), quiet=True)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(
+        "clipeval: fairface, denigration, congress, source: nowhere.csv does not"
+    )
+
+
+def test_a_probe_is_left_out_where_there_are_no_features(given, labels):
+    table = labels[["file"]].assign(label="White_Male")
+    session = start("fairface", given(table))
+    assert set(session.predict()["method"]) == {"zero-shot"}
+    assert "No linear probe is fitted: answers made elsewhere hold no image features." in (
+        session.study.left_out(session)
+    )
 
 
 def test_probabilities_of_fewer_classes_are_shares_of_these(given, cosines):
@@ -300,7 +335,7 @@ REFUSED = {
     "a probe": (
         "fairface",
         {"label": "White_Male"},
-        {},
+        {"methods": "linear probe"},
         "no image features.* Or use methods=zero-shot",
     ),
     "two races": (

@@ -21,7 +21,7 @@ from clipeval.studies.class_design.tables import (
     shown,
     sweep,
 )
-from clipeval.studies.class_design.views import introduction, names, show_groups
+from clipeval.studies.class_design.views import introduction, names, show_groups, show_sweep
 
 __all__ = [
     "CHANGE",
@@ -42,6 +42,7 @@ __all__ = [
     "person_classes",
     "published_source",
     "show_groups",
+    "show_sweep",
     "shown",
     "study",
     "sweep",

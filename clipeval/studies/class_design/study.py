@@ -13,7 +13,13 @@ from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.class_design.candidates import candidate_classes
 from clipeval.studies.class_design.card import CARD
-from clipeval.studies.class_design.tables import SOURCE, harmful, pair_of, sweep_words
+from clipeval.studies.class_design.tables import (
+    SOURCE,
+    harmful,
+    not_added,
+    pair_of,
+    sweep_words,
+)
 from clipeval.studies.denigration.tables import (
     combined,
     harm_categories,
@@ -86,6 +92,10 @@ class ClassDesign(Study):
         _, prompts, added = sweep_words(session)
         name = "class set with a candidate"
         return pair + [(name, prompts | {label: texts}) for label, texts in added.items()]
+
+    def left_out(self, session) -> list[str]:
+        """Also candidates that answers made elsewhere do not answer."""
+        return [*super().left_out(session), *not_added(session)]
 
     def predict(self, session) -> pd.DataFrame:
         """Zero-shot predictions of both class sets on the same embeddings."""

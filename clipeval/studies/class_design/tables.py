@@ -7,6 +7,7 @@ import pandas as pd
 
 from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
+from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 from clipeval.output.numbers import interval
 from clipeval.output.sentences import PICKED, between_extremes
@@ -303,20 +304,40 @@ def moved(
 
 
 def sweep_words(session) -> tuple[ClassSet, dict, dict]:
-    """The candidates, the prompts of the class set that they are added to, and theirs."""
+    """The candidates, the prompts of the class set that they are added to, and theirs.
+
+    Of answers made elsewhere, candidates that have none are no longer among the prompts.
+    """
     base, templates = session.class_set, session.templates
     extra = candidate_classes(session.parameters.candidates, base)
+    added = prompts_for(extra, templates)
     return (
         extra,
         prompts_for(base, templates, next(iter(base.tasks))),
-        prompts_for(extra, templates),
+        {name: texts for name, texts in added.items() if session.source.answers({name: texts})},
     )
 
 
+def not_added(session) -> list[str]:
+    """A sentence on candidates that there are no answers for; none where a model can be asked."""
+    extra, _, added = sweep_words(session)
+    absent = [name for name in prompts_for(extra, session.templates) if name not in added]
+    if not absent:
+        return []
+    be = "is" if len(absent) == 1 else "are"
+    return [
+        f"Of the candidates of {session.parameters.candidates}, {few(absent, 4)} {be} not added: there "
+        f"are no answers for {'it' if len(absent) == 1 else 'them'}."
+    ]
+
+
 def sweep(session) -> pd.DataFrame:
-    """`add_one_class` for the session's images, class set and candidates, from its embeddings."""
+    """`add_one_class` for the session's images, class set and candidates, from its embeddings; without rows if
+    there are answers for no candidate."""
     p, base = session.parameters, session.class_set
     extra, prompts, added = sweep_words(session)
+    if not added:
+        return pd.DataFrame()
     session.note_prompts("candidates", extra, session.templates, added)
     embeddings = session.embed()
     people = session.images.set_index("image_id").loc[embeddings.image_id]

@@ -5,12 +5,14 @@ import pandas as pd
 from clipeval.output.markup import as_markdown
 from clipeval.studies.class_design.tables import (
     CHANGE,
+    best_candidate,
     compare,
     intervals,
     most_changed,
     pair_of,
     published_source,
     shown,
+    sweep,
 )
 
 _REPEATS = """\
@@ -89,3 +91,25 @@ def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: st
     said["published_source"] = published_source(changes)
     display(session.figure(f"change_{grouping.id}", picture, text, alt=alt, **said))
     display(Markdown(_READ))
+
+
+def show_sweep(session) -> None:
+    """Keep and show what each candidate does when it is added alone (`sweep`); a sentence where there is none."""
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures, tables
+
+    table = sweep(session)
+    if table.empty:
+        display(Markdown("There are answers for no candidate, so none is added."))
+        return
+    text = f"One class added to {names(session)[0]}: change of the harm rate and of agreement with the labels."
+    intervals = f"{100 * session.parameters.confidence:g} % Wilson intervals of the images taken"
+    display(session.table("sweep", table, text, intervals=intervals))
+    ranked = table[["rank", "candidate", "metric", "taken", "count", "before", "after"]]
+    display(tables.show_frame(ranked.head(10), decimals=2))
+    axes = {"y": "candidate", "panel": "metric"}
+    drawn = figures.interval_plot(table, **axes, xlabel="change, percentage points", width="double")
+    alt = figures.alt_text(table, **axes, what="change in percentage points")
+    display(session.figure("sweep", drawn, text, alt=alt, intervals=intervals))
+    print(best_candidate(table))

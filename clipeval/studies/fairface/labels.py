@@ -55,14 +55,16 @@ def tasks_left_out(session) -> list[str]:
     """A sentence for each task that images are not labelled by, and for a probe that nothing can be fitted on."""
     p, left_out = session.parameters, _sorted_out(session)[1]
     if p.methods == "both" and not probes(p):
-        left_out.append(f"No linear probe is fitted: data set {p.dataset} has no train split.")
+        why = f"data set {p.dataset} has no train split"
+        why = "answers made elsewhere hold no image features" if p.scores else why
+        left_out.append(f"No linear probe is fitted: {why}.")
     return left_out
 
 
 def probes(parameters) -> bool:
-    """Whether a linear probe is fitted: it was asked for, or the data set has a train split."""
+    """Whether a linear probe is fitted: it was asked for, or the data set has a train split and a model sees it."""
     if parameters.methods == "both":
-        return "split" in dataset_options(parameters.dataset)
+        return not parameters.scores and "split" in dataset_options(parameters.dataset)
     return parameters.methods == "linear probe"
 
 

@@ -183,6 +183,13 @@ def published_note(table: pd.DataFrame) -> str:
     )
 
 
+def _replication(row: pd.Series) -> str:
+    """Whose replication a row is, and what its source does not state."""
+    unstated = [name for name in ("split", "padding", "prompts") if row[name] == "not stated"]
+    said = f"replication: {row['model']}, {row['source']}"
+    return f"{said} ({', '.join(unstated)} not stated)" if unstated else said
+
+
 def with_replications(table: pd.DataFrame) -> pd.DataFrame:
     """`accuracy_by_white` with the known replications by others in rows of their own."""
     found = replications("fairface")
@@ -192,7 +199,7 @@ def with_replications(table: pd.DataFrame) -> pd.DataFrame:
         r"(?P<attribute>\w+) accuracy, images of (?P<images_of>\S+)"
     )
     rows = parts.assign(
-        method="replication: " + found["model"] + ", " + found["source"],
+        method=[_replication(row) for _, row in found.iterrows()],
         metric="accuracy",
         percent=found["percent"],
     )
