@@ -99,31 +99,24 @@ def _main(
     pass
 
 
-def _plan(studies, profile, given, out, *, models: bool = False):
-    """Parameters of each study, and the run folder."""
-    from clipeval.runs.places import default_folder, put_into
-    from clipeval.runs.profiles import plan_run
-
-    plan = plan_run(studies or [], profile, telling.values_of(given), out or "reports")
-    folder = _absolute(out or default_folder(plan, profile, models=models))
-    return put_into(plan, folder), folder
-
-
 def _absolute(folder: str | Path) -> Path:
     return Path(folder).expanduser().resolve()
 
 
 def _plans(studies, profile, given, out, models=""):
-    """The folder of the whole run, and run folder -> plan: one, or one for each of several models."""
-    from clipeval.runs.profiles import models_of
+    """The folder of the whole run, run folder -> plan, and where there is one for each model, which these are."""
+    from clipeval.runs.places import default_folder, put_into
+    from clipeval.runs.profiles import plan_run, read_profile
 
-    several = models or models_of(profile)
-    plan, folder = _plan(studies, profile, given, out, models=bool(several))
+    chosen, values = read_profile(profile), telling.values_of(given)
+    several = models or chosen.get("models", "")
+    plan = plan_run(studies or [], chosen, values, out or "reports")
+    folder = _absolute(out or default_folder(plan, profile, models=bool(several)))
     if not several:
-        return folder, {folder: plan}
+        return folder, {folder: put_into(plan, folder)}, ""
     from clipeval.runs.several_models import plan_models
 
-    return folder, plan_models(several, studies or [], profile, telling.values_of(given), folder)
+    return folder, plan_models(several, studies or [], chosen, values, folder), several
 
 
 @app.command()
@@ -184,18 +177,17 @@ def run(
                 file=sys.stderr,
             )
     else:
-        folder, plans = _plans(studies, profile, parameter, out, models)
+        folder, plans, several = _plans(studies, profile, parameter, out, models)
         plans = {into: with_card(plan) for into, plan in plans.items()}
     if any([telling.tell_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
     from clipeval.output.provenance import pathless
-    from clipeval.runs.profiles import models_of
 
     given = {"profile": pathless(profile), "parameters": telling.values_of(parameter)}
     given |= {
         k: v for k, v in {"models": told_models(models), "pack": Path(pack).name}.items() if v
     }
-    names = named(models or models_of(profile)) if len(plans) > 1 else [""]
+    names = named(several) if len(plans) > 1 else [""]
     failed = [
         telling.tell_run(plan, into, given | ({"name": name} if name else {}), jobs, resume, quiet)
         for name, (into, plan) in zip(names, plans.items(), strict=True)
@@ -288,7 +280,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Say what would fail, and how to mend it, before anything is embedded."""
-    _, plans = _plans(studies, profile, parameter, out)
+    _, plans, _ = _plans(studies, profile, parameter, out)
     if as_json:
         text, well = telling.check_as_json(plans)
         print(text)
@@ -312,20 +304,21 @@ def embed(
     """Embed the images and prompts of studies into the store, and no more."""
     from clipeval.studies import get_study
 
-    plan, _ = _plan(studies, profile, parameter, "")
+    _, plans, _ = _plans(studies, profile, parameter, "")
     if part or ray:
         from clipeval.runs import cluster
 
         if part and ray:
             raise ParameterError("--part and --ray exclude each other: Ray runs every part.")
         chosen = cluster.parse_part(part) if part else None
-    if telling.tell_check(plan, quiet=True):
+    if any([telling.tell_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
     if ray:
-        for study, encoded in cluster.embed_by_ray(plan).items():
-            print(f"{study}: {encoded:,} images encoded by Ray")
+        for plan in plans.values():
+            for study, encoded in cluster.embed_by_ray(plan).items():
+                print(f"{study}: {encoded:,} images encoded by Ray")
         return
-    for study, parameters in plan.items():
+    for study, parameters in [item for plan in plans.values() for item in plan.items()]:
         if get_study(study).is_summary:
             continue
         if part:

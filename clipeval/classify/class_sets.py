@@ -328,6 +328,19 @@ def flat_prompts(offers) -> list[str]:
     return [text for _, classes in offers for texts in classes.values() for text in texts]
 
 
+def variants_in(spec: str) -> list[str]:
+    """Every way to name a class set of one file: as it stands there, then each of its variants.
+
+    Raises
+    ------
+    ClassSetError  if there is no such file, or it cannot be read
+    """
+    path, variant = find(spec, "class_sets", "class set")
+    bare = spec.removesuffix(f":{variant}") if variant else spec
+    variants = read(path, *_KEYS).get("variants") or {}
+    return [bare, *(f"{bare}:{name}" for name in variants)]
+
+
 def list_class_sets():
     """Every class set that has a name, and its variants: a DataFrame of spec, version, tasks, classes, source."""
     import pandas as pd

@@ -23,7 +23,7 @@ def _mapping(loader, node):
     if twice:
         raise ClassSetError(
             f'"{twice[0]}" stands twice in line {node.start_mark.line + 1} and below; '
-            "a class may be named once only, remove one."
+            "a name may stand there once only, remove one."
         )
     return {
         key: loader.construct_object(value, deep=True)
@@ -112,9 +112,7 @@ def _refuse_excess(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH:
-            raise ClassSetError(
-                f"line {line} is nested more than {DEPTH} deep; no file of words is."
-            )
+            raise ClassSetError(f"line {line} is nested more than {DEPTH} deep; write it flatter.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -124,10 +122,21 @@ def _parsed(text: str):
     return yaml.load(text, Loader=_StrictLoader)
 
 
+def parse(text: str):
+    """Content of a YAML text: mappings, lists and, whatever they spell, texts.
+
+    Raises
+    ------
+    ClassSetError  for aliases, a key that stands twice, and what is nested beyond `DEPTH`
+    yaml.YAMLError  if it is not YAML
+    """
+    return copy.deepcopy(_parsed(text))
+
+
 def read(path: Path, *keys: str) -> dict:
     """Content of a file that may have these keys, and name, version and source."""
     try:
-        content = copy.deepcopy(_parsed(path.read_text("utf-8")))
+        content = parse(path.read_text("utf-8"))
     except ClassSetError as error:
         raise ClassSetError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from clipeval.errors import ParameterError, one_line
+from clipeval.classify.word_files import parse
+from clipeval.errors import ClassSetError, ParameterError, one_line
 
 #: what an audit file may hold -> the kinds of YAML values it may be
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -25,6 +26,8 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "parameters": (dict,),
 }
 _USUAL = ["denigration", "congress", "card"]
+#: studies whose headline numbers the sensitivity study can vary by one class set
+_VARIED = ("fairface", "denigration", "congress")
 
 
 def is_audit_file(profile: str) -> bool:
@@ -50,7 +53,9 @@ def read_audit(name: str) -> dict:
     """
     path = Path(name).expanduser().absolute()
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = parse(path.read_text("utf-8"))
+    except ClassSetError as error:
+        raise ParameterError(f"{name} cannot be read as an audit file: {error}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"{name} cannot be read as an audit file: {one_line(error)}") from None
     _check(content, path)
@@ -70,6 +75,12 @@ def read_audit(name: str) -> dict:
         values["class_set"] = _place(folder, words)
     else:
         own = {study: {"class_set": _place(folder, spec)} for study, spec in words.items()}
+    run = content.get("studies") or ([*own, "card"] if own else _USUAL)
+    run = [item.strip() for item in run.split(",")] if isinstance(run, str) else run
+    varied = [study for study in own if study in _VARIED]
+    if varied and len({own[study]["class_set"] for study in varied}) == 1:
+        own.setdefault("sensitivity", {"class_set": own[varied[0]]["class_set"]})
+        own["sensitivity"]["studies"] = ",".join(varied)
     for name, value in (content.get("parameters") or {}).items():
         study, dot, bare = str(name).partition(".")
         value = _place(folder, value) if isinstance(value, str) else value
@@ -85,8 +96,6 @@ def read_audit(name: str) -> dict:
         )  # may hold an @ of their own
         values["model"], values["pretrained"] = (models, "") if alone else (model, tag)
         models = ""
-    run = content.get("studies") or ([*own, "card"] if own else _USUAL)
-    run = [item.strip() for item in run.split(",")] if isinstance(run, str) else run
     return {
         "name": path.stem,
         "about": content.get("about", ""),

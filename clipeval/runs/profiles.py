@@ -1,7 +1,9 @@
 """Profiles: named sets of parameters, and how they meet what a user gives."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from clipeval.classify.word_files import parse as parse_yaml
 from clipeval.errors import ParameterError
 from clipeval.paths import DATA
 from clipeval.runs.audit_file import is_audit_file, read_audit
@@ -12,7 +14,7 @@ from clipeval.studies import STUDIES, get_study
 
 def list_profiles() -> dict[str, str]:
     """Profile -> what it is for."""
-    return {name: _read(name)["about"] for name in _paths()}
+    return {name: read_profile(name)["about"] for name in _paths()}
 
 
 def _paths() -> dict[str, Path]:
@@ -22,10 +24,18 @@ def _paths() -> dict[str, Path]:
     return {name.as_posix(): files[name] for name in sorted(files)}
 
 
-def _read(name: str) -> dict:
-    """What a profile holds; nothing for none."""
-    import yaml
+def read_profile(name: str) -> Mapping:
+    """What a profile holds; nothing for none.
 
+    Returns
+    -------
+    mapping: name, about, run (study ids), all and studies (parameters), and of an audit file also models; see
+    `audit_file.read_audit`
+
+    Raises
+    ------
+    ParameterError  if there is none of that name, or an audit file cannot be read
+    """
     if not name:
         return {}
     if is_audit_file(name):
@@ -34,22 +44,17 @@ def _read(name: str) -> dict:
     if name not in paths:
         known = ", ".join(paths)
         raise ParameterError(f'there is no profile "{name}"; the profiles are {known}.')
-    return yaml.safe_load(paths[name].read_text("utf-8"))
+    return parse_yaml(paths[name].read_text("utf-8"))
 
 
-def models_of(profile: str) -> str:
-    """Models that an audit file names where it names several, as `--models` takes them; else ""."""
-    return read_audit(profile)["models"] if is_audit_file(profile) else ""
-
-
-def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Parameters]:
+def plan_run(studies, profile: str | Mapping, given: dict, out: str = "") -> dict[str, Parameters]:
     """Parameters of each study: its defaults, then the profile's, then the user's.
 
     Parameters
     ----------
     studies : sequence of study ids; empty for those that the profile names under `run`, or all
     profile : name of a profile, or the path of an audit file (see `audit_file.read_audit`); "" for none, the
-        defaults of each study
+        defaults of each study; or what `read_profile` returned
     given : dict
         `name` -> value for every study that knows the name, `STUDY.name` -> value for one.
         Paths in them may be relative to the working directory; the plan holds absolute ones.
@@ -64,7 +69,7 @@ def plan_run(studies, profile: str, given: dict, out: str = "") -> dict[str, Par
     ParameterError
         If a study, profile or parameter is unknown, or a value is not accepted.
     """
-    chosen = _read(profile)
+    chosen = read_profile(profile) if isinstance(profile, str) else profile
     wanted = [get_study(name) for name in studies or chosen.get("run") or STUDIES]
     kinds = {s.id: s.Parameters for s in STUDIES.values() if s in wanted}
     for name in given:

@@ -11,13 +11,15 @@ import pytest
 import yaml
 from decks import plant
 
+from clipeval import cli
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.errors import ParameterError
 from clipeval.explore import explorer
 from clipeval.runs.audit_file import read_audit
 from clipeval.runs.check import check_plan
-from clipeval.runs.profiles import models_of, plan_run
+from clipeval.runs.profiles import plan_run, read_profile
 from clipeval.runs.runner import run_studies
+from clipeval.studies.sensitivity.variation import variants_of
 
 JOBS = ["lawyer", "nurse", "farmer", "thief"]
 WORDS = {
@@ -183,6 +185,33 @@ def test_no_page_speaks_of_other_data_classes_or_labels(out, study):
     ]
 
 
+def test_the_words_that_sensitivity_varies_are_the_users(out, tmp_path):
+    found = tables_of(out, "sensitivity")
+    assert set(found["by_choice"]["class_set"]) == {"words.yaml"}  # and no folder of this machine
+    rates = found["range"].set_index(["study", "quantity"])["percent"]
+    assert rates["denigration", "crime-related"] == 25.0
+    path = tmp_path / "own.yaml"
+    more = {
+        "plural": {"texts": {"Sex": {"man": "men"}}},
+        "more": {"add": {"Sex": {"child": "child"}}},
+    }
+    path.write_text(yaml.safe_dump(WORDS | {"variants": more}, sort_keys=False))
+    # a variant that only adds a class is another class design, and no wording
+    assert variants_of(str(path)) == [str(path), f"{path}:plural"]
+    assert variants_of(f"{path}:plural") == [f"{path}:plural", str(path)]
+
+
+def test_an_audit_of_two_models_has_a_plan_for_each(folder, tmp_path):
+    content = yaml.safe_load((folder / "audit.yaml").read_text())
+    content["models"] = ["testcard", "testcard@other"]
+    (folder / "two.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    _, plans, models = cli._plans(["congress"], str(folder / "two.yaml"), [], str(tmp_path))
+    found = [(p["congress"].model, p["congress"].pretrained) for p in plans.values()]
+    assert found == [("testcard", ""), ("testcard", "other")]
+    assert models == "testcard,testcard@other"
+    (folder / "two.yaml").unlink()
+
+
 # -- the audit file ----------------------------------------------------------------------------------
 
 
@@ -193,7 +222,9 @@ def test_an_audit_file_is_a_profile(folder):
     assert p.class_set == str(folder / "words.yaml") and p.limit == 7
     assert (p.title, p.model, p.thresholds) == ("Our people", "testcard", "30,60")
     assert plan["class_design"].other == f"{folder / 'words.yaml'}:judge"
-    assert models_of("demo") == models_of(str(folder / "audit.yaml")) == ""
+    assert plan["sensitivity"].class_set == p.class_set
+    assert plan["sensitivity"].studies == "fairface,denigration,congress"
+    assert read_profile(str(folder / "audit.yaml"))["models"] == ""
 
 
 def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
@@ -206,7 +237,7 @@ def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
     )
     found = read_audit(str(path))
     assert found["models"] == f"local-dir:{tmp_path / 'clip'},ViT-B-32@openai"
-    assert models_of(str(path)) == found["models"]
+    assert read_profile(str(path)) == found
     assert found["run"] == ["denigration", "card"] and found["studies"] == {}
     assert found["all"] == {
         "dataset": "manifest",
@@ -224,6 +255,9 @@ def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
         ("data: [a]", r"data is \['a'\] and must be text"),
         ("columns: {gender: Sex}", 'columns maps "gender", and only file can be mapped'),
         ("data: 'a", "cannot be read as an audit file"),
+        ("data: &x a\ntitle: *x", r"line 2 has \*x, an alias; write its content out"),
+        ("data: " + "[" * 30, "nested more than 20 deep"),
+        ("data: a.csv\ndata: b.csv", '"data" stands twice'),
     ],
 )
 def test_audit_files_that_cannot_be_read_are_refused(tmp_path, content, sentence):

@@ -21,7 +21,8 @@ def widest(table: pd.DataFrame, study: str, *, precision: str, resize: str) -> p
     ranges = range_of(table)
     rows = table[table["quantity"] == ranges.loc[ranges["width"].idxmax(), "quantity"]]
     rows = rows[(rows["precision"] == precision) & (rows["resize"] == resize)]
-    titles = {spec: title_of(spec) for spec in rows["class_set"].unique()}
+    loads = table.attrs.get("class_sets", {})
+    titles = {spec: title_of(loads.get(spec, spec)) for spec in rows["class_set"].unique()}
     if len(set(titles.values())) < len(titles):
         titles = {spec: spec for spec in titles}
     return rows.assign(wording=rows["class_set"].map(titles))

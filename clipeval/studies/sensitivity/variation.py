@@ -13,9 +13,9 @@ import pandas as pd
 
 from clipeval.classify.class_sets import (
     flat_prompts,
-    list_class_sets,
     load_class_set,
     load_templates,
+    variants_in,
 )
 from clipeval.errors import ClipevalError, NotStoredError, ParameterError
 from clipeval.output.provenance import pathless
@@ -53,8 +53,7 @@ def variants_of(class_set: str) -> list[str]:
     """
     if not class_set:
         return [""]
-    name = load_class_set(class_set).name
-    known = [spec for spec in list_class_sets()["class_set"] if spec.partition(":")[0] == name]
+    known = variants_in(class_set)
     asked = {spec: _asked(spec) for spec in known}
     words = [spec for spec in known if not any(less < asked[spec] for less in asked.values())]
     return [class_set, *(spec for spec in words if spec != class_set)]
@@ -96,7 +95,8 @@ def vary(
         ci_high (Wilson, 95 %), published, difference, reference (bool: the session's own choice),
         task. For a quantity, class sets and templates that ask what an earlier one asks are left
         out: a variant of the words for gender is not another choice for age, nor are "a" and "a or an"
-        where no word begins with a vowel. `attrs["left_out"]`: sentences.
+        where no word begins with a vowel. `attrs["left_out"]`: sentences; `attrs["class_sets"]`: class set, by
+        the file's name where it is a file -> what loads it.
 
     Raises
     ------
@@ -135,7 +135,9 @@ def vary(
     table = _distinct(table)
     numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
     table = table[[*GROUPS, *numbers, "reference", "task"]]
-    table.attrs["left_out"] = left_out
+    told = {pathless(spec): spec for spec in table["class_set"].unique()}
+    table["class_set"] = table["class_set"].map(pathless)  # a path of this machine stays here
+    table.attrs |= {"left_out": left_out, "class_sets": told}
     return table
 
 
