@@ -246,7 +246,7 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
     table = session.tabulate(gaps, predictions, **how)
     text = "Distance of the two groups that the unchanged model sets farthest apart on other images, and MaxSkew."
     said = {"intervals": f"{100 * p.confidence:g} % intervals (Newcombe)"}
-    extra = ["change", "skew", "skew_chance"]
+    extra = ["change", *(name for name in ("skew", "skew_chance") if name in table)]
     display(session.table("gaps", table, text, extra=extra, **said))
     rows = table[(table["metric"] == f"gap in {harm_name(session)}") & table["method"].isin(DRAWN)]
     if len(rows):
