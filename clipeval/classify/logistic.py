@@ -4,7 +4,7 @@ Both minimise scikit-learn's loss, here divided by C n: the mean cross-entropy p
 coefficients over 2 C n, intercepts free. Image features have a strong common mean and variances that
 fall by four orders of magnitude, which is what L-BFGS needs hundreds of iterations for. The optimum
 does not change when the variables are shifted and multiplied by a matrix; with the one that makes
-features uncorrelated and the penalised curvature alike in all directions it takes 10 to 40.
+features uncorrelated and the penalised curvature alike in all directions it mostly takes 10 to 40.
 """
 
 import threading

@@ -112,7 +112,8 @@ def start(values: Mapping) -> "Explorer":
     empty = {name for name in ("class_set", "templates") if not values.get(name)}
     given = {name: value for name, value in values.items() if name not in empty}
     # any words may be explored, also such as the study itself would refuse
-    session = studies.opened(values.get("study") or "denigration", given)
+    also = {"study", "task", *empty}
+    session = studies.opened(values.get("study") or "denigration", given, also=also)
     refuse_cards(session.parameters)
     check_out(session.parameters)
     return Explorer(session, task=values.get("task") or None)

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -158,10 +158,15 @@ def start(study: str | Study, values: Mapping, *, progress: bool = True) -> Sess
     return session
 
 
-def opened(study: str | Study, values: Mapping, *, progress: bool = True) -> Session:
-    """A session as from `start`, of which only the values of its parameters were looked at."""
+def opened(
+    study: str | Study, values: Mapping, *, progress: bool = True, also: Collection[str] = ()
+) -> Session:
+    """A session as from `start`, of which only the values of its parameters were looked at.
+
+    `also` names what papermill may set beside the study's parameters.
+    """
     study = study if isinstance(study, Study) else get_study(study)
-    told = injected(values)
+    told = {name: value for name, value in injected(values).items() if name not in also}
     names = dict.fromkeys([*study.Parameters.model_fields, *told])
     given = {k: values[k] for k in names if k in values}
     if lost := next((name for name in told if told[name] != values.get(name)), ""):

@@ -229,6 +229,18 @@ def test_start_takes_a_notebooks_names(tmp_path, monkeypatch):
 # -- what is shown ---------------------------------------------------------------------------------
 
 
+def test_papermill_may_set_the_study_and_its_task(tmp_path):
+    cell = '# Parameters\nstudy = "congress"\ntask = "occupations"\nclass_set = ""\nlimit = 40\n'
+    values = {"study": "congress", "task": "occupations", "class_set": "", "limit": 40}
+    where = {"store": str(shared_cache() / "store"), "out": str(tmp_path)}
+    explorer = start(values | where | {"In": ["", cell]})
+    assert explorer.session.study.id == "congress" and len(explorer.session.images) == 40
+    assert explorer.task == "occupations"
+    wrong = {"In": ["", cell + "nosuch = 1\n"], "nosuch": 1}
+    with pytest.raises(ParameterError, match="nosuch"):
+        start(values | where | wrong)
+
+
 def test_figure_shows_the_rates(explorer):
     fig = explorer.set(by=["race"], counted=["animal", "crime-related"]).figure()
     assert fig.get_figwidth() == pytest.approx(6.9)
