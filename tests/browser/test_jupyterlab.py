@@ -166,7 +166,7 @@ def test_exploring_in_jupyterlab(page, lab):
     assert figure.get_attribute("src") == before  # nothing is encoded while one types
     # child takes images from the harm categories, as planted; leaving the field takes the word over
     after(lambda: classes.blur())
-    group = panel.locator("select").first
+    group = panel.get_by_label("Group by")
     text = after(lambda: group.select_option("gender"))[1]
     assert re.search(r"Male\s+non-human", text) and re.search(r"Female\s+crime-related", text)
     both = after(lambda: group.select_option(["gender", "race"]))[1]
