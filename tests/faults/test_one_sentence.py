@@ -18,7 +18,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 def ended(monkeypatch, capsys, act) -> tuple[int, str]:
     """Exit code and last line of a command in which `act` happens."""
     monkeypatch.setattr("sys.argv", ["clipeval", "list", "models"])
-    monkeypatch.setattr("clipeval.listing.print_list", lambda what: act())
+    monkeypatch.setattr("clipeval.listing.print_list", lambda *_, **__: act())
     with pytest.raises(SystemExit) as stop:
         cli.main()
     said = capsys.readouterr().err.strip()
@@ -27,7 +27,7 @@ def ended(monkeypatch, capsys, act) -> tuple[int, str]:
 
 
 def raising(error):
-    def act(*_):
+    def act(*_, **__):
         raise error
 
     return act
