@@ -62,4 +62,4 @@ def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict
         table["task"] = table["quantity"].map(about["task"])
         table["asked"] = table["quantity"].map(about["asked"])
         tables.append(table.assign(**words))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=choices)
