@@ -557,6 +557,7 @@ def test_the_same_weights_elsewhere_are_reused(real, tiny_face_clip, copies, tmp
 # -- full size -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_full_size_vit_runs_through_the_same_command(real, tmp_path):
     """ViT-B-32-quickgelu with random weights, on 64 photographs."""
     import open_clip
