@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
-# every file that is downloaded must have one of the hashes in the lock file
-LOCKED := $(BIN)/python -m pip install --quiet --no-deps --require-hashes
+# every file that is downloaded must have one of the hashes in the lock file; Python compiles a module when it is first
+# imported, and most of these never are
+LOCKED := $(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes
 PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: help report released test thorough fuzz mutants lab bench calibration docs lint lock clean
