@@ -7,32 +7,32 @@ does not change when the variables are shifted and multiplied by a matrix; with 
 features uncorrelated and the penalised curvature alike in all directions it mostly takes 10 to 40.
 """
 
-import threading
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
+from clipeval.classify.blocks import Features, product, threads
 from clipeval.errors import ParameterError
 
 SOLVERS = ("torch", "scikit-learn")
 
 #: largest component of the gradient in whitened variables at which L-BFGS stops. Coefficients are then
 #: within 1e-6 of the largest one, as long as classes cannot be told apart without an error
-GRADIENT = 1e-8
+GRADIENT = 3e-9
+#: the same where a fit only has to show how many labels it gets right
+TRIAL = 1e-6
+_ROUGH = 1e-5  # down to which float32 is precise enough, in half the time
 
 #: `tol` of scikit-learn's fits. At its default (1e-4) L-BFGS stops so early that rounding, which
 #: depends on batches and the number of cores, decides 20 to 60 of 5,000 labels, and with them which
 #: C looks best; at 1e-6, 0 to 2 of them, and the same C
 TOLERANCE = 1e-6
 
-_BLOCK = 2**20  # numbers of a block; many more on a GPU
 #: numbers in a matrix below which it is turned as a whole, and scikit-learn is faster on one core
 _SMALL = 4_000_000
-_GROUP = 4  # blocks that one thread adds up
 _SAMPLE = 16_384  # images from which mean and covariance are taken; they decide the speed alone
 
 
@@ -50,111 +50,6 @@ class Fit:
     """Euclidean norm of the gradient of the loss (see above) by coefficients and intercepts"""
     converged: bool
     """whether the solver stopped for that, not for the number of iterations"""
-
-
-class Features:
-    """Rows of a matrix, handed out as blocks of float64, so that no second matrix is ever made.
-
-    Parameters
-    ----------
-    images : float array (n, d), which may be memory-mapped
-    rows : int array (m,), ascending, which rows; None for all
-    device : torch device that computes; on a GPU the matrix is copied there once
-    """
-
-    def __init__(self, images: np.ndarray, rows: np.ndarray | None = None, device="cpu"):
-        import torch
-
-        self.images, self.rows = images, np.arange(len(images)) if rows is None else rows
-        # float64 is needed, and Apple's GPUs have none
-        self.device = torch.device("cuda" if str(device).startswith("cuda") else "cpu")
-        if str(device).startswith("cuda"):
-            self.device = torch.device(device)
-            self.held = torch.as_tensor(np.ascontiguousarray(images)).to(self.device)
-        numbers = _BLOCK * (1 if self.device.type == "cpu" else 64)
-        self.step = max(64, numbers // images.shape[1])
-        self.buffers = threading.local()
-
-    def __len__(self):
-        return len(self.rows)
-
-    def of(self, rows: np.ndarray) -> "Features":
-        """Other rows of the same matrix."""
-        other = object.__new__(Features)
-        other.__dict__ = self.__dict__ | {"rows": rows}
-        return other
-
-    def block(self, start: int):
-        """`step` rows from the start-th on, a float64 tensor that lasts until the next block of the same thread."""
-        import torch
-
-        rows = self.rows[start : start + self.step]
-        if self.device.type != "cpu":
-            return self.held[torch.as_tensor(rows, device=self.device)].double()
-        mine = self.buffers.__dict__
-        if (
-            not mine
-        ):  # memory that is asked for anew for every block takes longer than what is done with it
-            shape = min(self.step, len(self.images)), self.images.shape[1]
-            mine.update(whole=np.empty(shape), raw=np.empty(shape, self.images.dtype))
-        block = mine["whole"][: len(rows)]
-        if rows[-1] - rows[0] + 1 == len(rows):  # one after the other
-            np.copyto(block, self.images[rows[0] : rows[-1] + 1])
-        else:
-            raw = mine["raw"][: len(rows)]
-            np.copyto(block, np.take(self.images, rows, axis=0, out=raw, mode="clip"))
-        return torch.from_numpy(block)
-
-    def sum(self, function: Callable, pool):
-        """Sum of what function(slice of rows, block) returns for every block: a tuple of tensors.
-
-        Added up group by group, always the same, so that every bit of it is the same for any number
-        of threads.
-        """
-
-        def group(starts):
-            return _add(function(slice(s, s + self.step), self.block(s)) for s in starts)
-
-        starts = range(0, len(self), self.step)
-        groups = [starts[i : i + _GROUP] for i in range(0, len(starts), _GROUP)]
-        return _add((pool.map if pool else map)(group, groups))
-
-
-def _product(a, b):
-    """a @ b; on a CPU by numpy, whose product of so few rows with many columns takes half as long."""
-    import torch
-
-    return a @ b if a.is_cuda else torch.from_numpy(a.numpy() @ b.numpy())
-
-
-def _add(parts):
-    total = None
-    for part in parts:
-        if total is None:
-            total = [x.clone() for x in part]
-        else:
-            for mine, new in zip(total, part, strict=True):
-                mine += new
-    return total
-
-
-@contextmanager
-def threads():
-    """Threads for blocks, while every product within a block has one core: a pool, or None for one thread."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    n = torch.get_num_threads()
-    with threadpool_limits(1):
-        torch.set_num_threads(1)
-        try:
-            if n == 1:
-                yield None
-            else:
-                with ThreadPoolExecutor(n) as pool:
-                    yield pool
-        finally:
-            torch.set_num_threads(n)
 
 
 class Problem:
@@ -187,7 +82,7 @@ class Problem:
             step = max(1, n // max(_SAMPLE, 10 * d))
             sample = self.all.of(np.arange(0, n, step))
             with threads() as pool:
-                total = sample.sum(lambda _, x: (x.sum(0), x.T @ x), pool)
+                total = sample.sum(lambda _, x: (x.sum(0), product(x.T, x)), pool)
                 mean = total[0] / len(sample)
                 covariance = total[1] / len(sample) - torch.outer(mean, mean)
                 variances, directions = torch.linalg.eigh(covariance)
@@ -202,110 +97,137 @@ class Problem:
             self._spread = mean, variances, directions, turned
         return self._spread
 
-    def _loss(self, features: Features, codes, coef, intercept, pool):
-        """Sums over rows: cross-entropy, gradient by intercepts (free,) and coefficients (free, d)."""
+    def _gradient(self, features: Features, codes, coef, intercept, pool, dtype=None):
+        """Sums over rows for k regressions at once: gradient by intercepts (k, free) and coefficients (k, free, d).
+
+        One product with the vectors of all regressions takes a fraction of the time of one for each.
+        Blocks are computed in `dtype`, float64 by default, and added up in float64.
+        """
         import torch
 
+        k, free, d = coef.shape
+        coef, intercept = coef.to(dtype), intercept.to(dtype)
         codes = torch.as_tensor(codes, device=features.device)
+        vectors, shift = coef.reshape(k * free, d).T.contiguous(), intercept.reshape(k * free)
 
         def part(rows, x):
-            logits, truth = x @ coef.T + intercept, codes[rows, None]
-            if self.free == 1:
-                logits = torch.cat([torch.zeros_like(logits), logits], 1)
-            logs = logits - torch.logsumexp(logits, 1, keepdim=True)
-            away = logs.exp().scatter_add(1, truth, -torch.ones_like(logs[:, :1]))
-            away = away[:, -self.free :]
-            return -logs.gather(1, truth).sum(), away.sum(0), _product(away.T, x)
+            logits, truth = product(x, vectors) + shift, codes[rows, None]
+            if free == 1:
+                away = logits.sigmoid_() - truth
+            else:
+                away = torch.softmax(logits.view(-1, k, free), 2)
+                truth = truth[:, :, None].expand(-1, k, 1)
+                away.scatter_add_(2, truth, -torch.ones_like(away[:, :, :1]))
+                away = away.view(-1, k * free)
+            return away.sum(0).double(), product(away.T, x).double()
 
-        return features.sum(part, pool)
+        by_intercept, by_coef = features.sum(part, pool, dtype)
+        return by_intercept.view(k, free), by_coef.view(k, free, d)
 
-    def fit(
-        self, C: float, rows=None, *, solver="torch", max_iter=1000, tell=lambda iterations: None
-    ) -> Fit:
-        """The regression on some rows (all by default) for one C, from zero.
+    def fits(
+        self,
+        values,
+        rows=None,
+        *,
+        solver="torch",
+        max_iter=1000,
+        gradient=GRADIENT,
+        tell=lambda values, iterations: None,
+    ) -> list[Fit]:
+        """The regressions on some rows (all by default) for some values of C, each from zero.
 
         Parameters
         ----------
-        C : float, inverse regularisation strength, as scikit-learn has it
+        values : sequence of float, inverse regularisation strengths, as scikit-learn has them
         rows : int array, ascending
-        solver : one of SOLVERS
+        solver : one of SOLVERS; "torch" fits all values in the same passes over the features
         max_iter : at most so many iterations
-        tell : told the number of iterations after each
+        gradient : largest component in whitened variables at which "torch" stops
+        tell : told the values that are not done yet and the number of iterations, after each
 
         Raises
         ------
-        ParameterError  if C is not positive or the solver is unknown
+        ParameterError  if a C is not positive or the solver is unknown
         """
-        if not C > 0:
-            raise ParameterError(f"C is {C}; the inverse regularisation strength must be positive.")
+        for C in values:
+            if not C > 0:
+                raise ParameterError(
+                    f"C is {C}; the inverse regularisation strength must be positive."
+                )
         if solver not in SOLVERS:
             raise ParameterError(f"solver {solver!r} is unknown; use {' or '.join(SOLVERS)}.")
         features = self.all if rows is None else self.all.of(rows)
-        how = self._by_torch if solver == "torch" else self._by_sklearn
-        return how(features, self.codes[features.rows], C, max_iter, tell)
+        codes = self.codes[features.rows]
+        if solver == "torch":
+            return self._by_torch(features, codes, values, max_iter, gradient, tell)
+        found = []
+        for done, C in enumerate(values):
+            tell(values[done:], 0)
+            found.append(self._by_sklearn(features, codes, C, max_iter))
+        tell([], max_iter)
+        return found
 
-    def _by_torch(self, features, codes, C, max_iter, tell) -> Fit:
+    def _by_torch(self, features, codes, values, max_iter, least, tell) -> list[Fit]:
         import torch
-        from scipy.optimize import minimize
 
         n, (mean, variances, directions, turned) = len(codes), self._whitening()
         share = np.bincount(codes, minlength=self.classes) / n
         steep = float(np.mean(share * (1 - share)))  # curvature of the loss at equal logits
-        penalty = 1 / (C * n)
-        scale = (steep * variances + penalty).rsqrt()
-        if turned is None:
-            centre, white = mean, directions * scale
-        else:
-            features, centre = turned.of(features.rows), torch.zeros_like(variances)
+        penalties = torch.tensor([1 / (C * n) for C in values], dtype=torch.float64)
+        penalties = penalties.to(features.device)[:, None, None]
+        scales = (steep * variances + penalties).rsqrt()
+        features = (features if turned is None else turned).of(
+            features.rows, mean * (turned is None)
+        )
 
-        def whitened(gradient):
-            return gradient @ white if turned is None else gradient * scale
-
-        def original(v):
-            """Coefficients and intercepts of `features`."""
-            v = torch.from_numpy(v).view(self.free, -1).to(features.device)
-            coef = v[:, 1:] @ white.T if turned is None else v[:, 1:] * scale
-            return coef, v[:, 0] / steep**0.5 - coef @ centre
-
-        last = {}
-
-        def loss(v, pool):
-            coef, intercept = original(v)
-            total, by_intercept, by_coef = self._loss(features, codes, coef, intercept, pool)
-            by_intercept, by_coef = by_intercept[:, None] / n, by_coef / n + penalty * coef
-            last.update(at=v.copy(), by_intercept=by_intercept, by_coef=by_coef)
-            free = by_intercept / steep**0.5
-            gradient = torch.cat([free, whitened(by_coef - by_intercept * centre)], 1)
-            value = total / n + penalty / 2 * (coef * coef).sum()
-            return value.item(), gradient.flatten().cpu().numpy()
-
-        iterations = 0
-
-        def after(intermediate_result):
-            nonlocal iterations
-            iterations += 1
-            tell(iterations)
-
-        start = np.zeros(self.free * (len(scale) + 1))
-        options = {"maxcor": 20, "ftol": 0, "gtol": GRADIENT}
-        options |= {"maxiter": max_iter, "maxfun": 10 * max_iter}
-        how = {"jac": True, "method": "L-BFGS-B", "callback": after, "options": options}
-        with threads() as pool:
-            found = minimize(loss, start, args=(pool,), **how)
-            if not np.array_equal(last["at"], found.x):
-                loss(found.x, pool)
-            coef, intercept = original(found.x)
-            by_intercept, by_coef = last["by_intercept"], last["by_coef"]
-            if turned is not None:
+        def evaluate(which, points, precise, pool):
+            """Coefficients and intercepts of centred features, the gradient by both, and in whitened variables."""
+            scale, penalty = scales[which], penalties[which]
+            v = (
+                torch.from_numpy(np.stack(points))
+                .to(features.device)
+                .view(len(which), self.free, -1)
+            )
+            coef, intercept = v[:, :, 1:] * scale, v[:, :, 0] / steep**0.5
+            if turned is None:
                 coef = coef @ directions.T
-                intercept = intercept - coef @ mean
-                by_coef = by_coef @ directions.T + by_intercept * mean
-        # rounding of the loss may end the search for a lower one a little earlier
-        converged = bool(abs(found.jac).max() <= 100 * GRADIENT)
-        norm = torch.cat([by_intercept, by_coef], 1).norm().item()
-        return Fit(coef.cpu().numpy(), intercept.cpu().numpy(), iterations, norm, converged)
+            dtype = torch.float64 if precise else torch.float32
+            by_intercept, by_coef = self._gradient(features, codes, coef, intercept, pool, dtype)
+            by_intercept, by_coef = by_intercept / n, by_coef / n + penalty * coef
+            white = (by_coef if turned is not None else by_coef @ directions) * scale
+            white = torch.cat([by_intercept[:, :, None] / steep**0.5, white], 2)
+            return coef, intercept, by_intercept, by_coef, white.flatten(1).cpu().numpy()
 
-    def _by_sklearn(self, features, codes, C, max_iter, tell) -> Fit:
+        def fit(coef, intercept, by_intercept, by_coef, white, iterations) -> Fit:
+            if turned is not None:
+                coef, by_coef = coef @ directions.T, by_coef @ directions.T
+            by_coef = by_coef + by_intercept[:, None] * mean
+            norm = torch.cat([by_intercept[:, None], by_coef], 1).norm().item()
+            # rounding may end the search for a smaller gradient a little earlier
+            converged = bool(abs(white).max() <= 100 * least)
+            intercept = intercept - coef @ mean
+            return Fit(coef.cpu().numpy(), intercept.cpu().numpy(), iterations, norm, converged)
+
+        size, found, rounds = self.free * (scales.shape[2] + 1), {}, 0
+        searches = [_lbfgs(size, max_iter, least) for _ in values]
+        asked = {i: next(search) for i, search in enumerate(searches)}
+        with threads() as pool:
+            while asked:
+                further = {}
+                for precise in sorted({precise for _, precise in asked.values()}):
+                    which = [i for i in asked if asked[i][1] == precise]
+                    evaluated = evaluate(which, [asked[i][0] for i in which], precise, pool)
+                    for i, *one in zip(which, *evaluated, strict=True):
+                        try:
+                            further[i] = searches[i].send(one[-1])
+                        except StopIteration as end:
+                            found[i] = fit(*one, end.value)
+                asked = dict(sorted(further.items()))
+                rounds += 1
+                tell([values[i] for i in asked], rounds)
+        return [found[i] for i in range(len(values))]
+
+    def _by_sklearn(self, features, codes, C, max_iter) -> Fit:
         import torch
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -323,30 +245,80 @@ class Problem:
                     warning.message, warning.category, warning.filename, warning.lineno
                 )
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-        coef, intercept = (
-            torch.from_numpy(x).to(features.device) for x in (model.coef_, model.intercept_)
-        )
+        at = [
+            torch.from_numpy(x)[None].to(features.device) for x in (model.coef_, model.intercept_)
+        ]
         with threads() as pool:
-            _, by_intercept, by_coef = self._loss(features, codes, coef, intercept, pool)
+            by_intercept, by_coef = self._gradient(features, codes, *at, pool)
         n = len(codes)
-        gradient = torch.cat([by_coef / n + coef / (C * n), by_intercept[:, None] / n], 1)
+        gradient = torch.cat([by_coef[0] / n + at[0][0] / (C * n), by_intercept[0, :, None] / n], 1)
         iterations = int(model.n_iter_.max())
         return Fit(model.coef_, model.intercept_, iterations, gradient.norm().item(), converged)
 
-    def accuracy(self, fit: Fit, rows) -> float:
-        """Percent of some rows (ascending) whose best class is theirs."""
+    def accuracies(self, fits: list[Fit], rows) -> list[float]:
+        """Percent of some rows (ascending) whose best class is theirs, for each fit."""
         import torch
 
         features = self.all.of(rows)
-        codes = torch.as_tensor(self.codes[rows], device=features.device)
-        coef, intercept = (
-            torch.from_numpy(x).to(features.device) for x in (fit.coef, fit.intercept)
-        )
+        codes = torch.as_tensor(self.codes[rows], device=features.device)[:, None]
+        coef = torch.from_numpy(np.concatenate([fit.coef for fit in fits])).to(features.device)
+        shift = torch.from_numpy(np.concatenate([fit.intercept for fit in fits]))
+        shift = shift.to(features.device)
 
         def right(part, x):
-            logits = x @ coef.T + intercept
-            best = logits.argmax(1) if self.free > 1 else (logits[:, 0] > 0).long()
-            return ((best == codes[part]).sum()[None],)
+            logits = (product(x, coef.T) + shift).view(len(x), len(fits), self.free)
+            best = logits.argmax(2) if self.free > 1 else (logits[:, :, 0] > 0).long()
+            return ((best == codes[part]).sum(0),)
 
         with threads() as pool:
-            return 100 * int(features.sum(right, pool)[0]) / len(rows)
+            return [100 * int(count) / len(rows) for count in features.sum(right, pool)[0]]
+
+
+def _lbfgs(size: int, max_iter: int, least: float, pairs: int = 20):
+    """L-BFGS from zero for a convex function, as a generator that is sent the gradient at what it yields.
+
+    The slope along the line tells whether its lowest point was passed, whatever the rounding of the
+    function itself. The last point that was yielded is the best one.
+
+    Yields
+    ------
+    point (size,), and whether the gradient there must be precise
+
+    Returns
+    -------
+    number of iterations
+    """
+    point, past, iterations, precise = np.zeros(size), deque(maxlen=pairs), 0, False
+    gradient = yield point, precise
+    while iterations < max_iter and not (precise and abs(gradient).max() <= least):
+        if not precise and abs(gradient).max() <= _ROUGH:
+            precise = True
+            gradient = yield point, precise
+            continue
+        way, factors = -gradient, []
+        for step, change in reversed(past):
+            factors.append(step @ way / (step @ change))
+            way = way - factors[-1] * change
+        if past:
+            step, change = past[-1]
+            way = way * (step @ change / (change @ change))
+        for step, change in past:
+            way = way + (factors.pop() - change @ way / (step @ change)) * step
+        slope, length = gradient @ way, 1.0
+        for _ in range(20 if precise else 5):
+            reached = yield point + length * way, precise
+            beyond = reached @ way
+            if beyond <= -0.5 * slope:
+                break
+            length *= max(0.1, slope / (slope - beyond))  # where the slope, were it straight, is 0
+        else:  # nothing but rounding is left
+            if precise:
+                break
+            precise = True
+            gradient = yield point, precise
+            continue
+        step, change = length * way, reached - gradient
+        point, gradient, iterations = point + step, reached, iterations + 1
+        if step @ change > 0:
+            past.append((step, change))
+    return iterations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from clipeval.classify.logistic import Fit, Problem
+from clipeval.classify.logistic import TRIAL, Fit, Problem
 from clipeval.classify.zeroshot import CHUNK, kept
 from clipeval.errors import DataError, ParameterError
 
@@ -164,9 +164,9 @@ def fit_probe(
     device : torch device that computes with solver="torch"; Apple's GPUs have no float64, so for them
         it is the CPU
     progress : str, what a progress bar with the time left is headed by; "" for none
-    keep : callable (what, compute), returns what `compute` does (one row of `Probe.validation`), or kept
-        from an earlier search of the same images, labels and `what` (a dict of plain values), so that a
-        search that was stopped goes on
+    keep : callable (what, compute), returns what `compute` does (rows of `Probe.validation`, for values of C
+        that are fitted together), or kept from an earlier search of the same images, labels and `what` (a
+        dict of plain values), so that a search that was stopped goes on
 
     Returns
     -------
@@ -206,8 +206,7 @@ def fit_probe(
             )
             C = float(table.sort_values(["accuracy", "C"], ascending=[False, True])["C"].iloc[0])
             notes = _search_notes(table, C, grid, max_iter)
-        fit = problem.fit(C, **how, tell=bar.tell(C))
-        bar.next()
+        [fit] = problem.fits([C], **how, tell=bar.tell(1))
     if not fit.converged:
         notes.append(
             f"the final fit (C = {C:g}) stopped after {fit.iterations:,} iterations before it "
@@ -241,19 +240,23 @@ def _search(problem, labels, grid, refine, validation, seed, how, keep, bar):
     train, held = np.sort(train), np.sort(held)
     rows = {}
 
-    def row(value) -> pd.DataFrame:
-        fit = problem.fit(value, train, **how, tell=bar.tell(value))
-        found = (value, problem.accuracy(fit, held), fit.iterations, fit.gradient, fit.converged)
-        return pd.DataFrame([found], columns=_COLUMNS)
+    def fitted(values) -> pd.DataFrame:
+        fits = problem.fits(values, train, gradient=TRIAL, **how, tell=bar.tell(len(values)))
+        found = [(f.iterations, f.gradient, f.converged) for f in fits]
+        right = problem.accuracies(fits, held)
+        found = [(*one, *more) for *one, more in zip(values, right, found, strict=True)]
+        return pd.DataFrame(found, columns=_COLUMNS)
 
     def best(values):
-        for value in values:
-            # tried values are told apart as printed: 10**-0.5 is reached on more than one way
-            if f"{value:.6g}" not in rows and grid[0] <= value <= grid[-1]:
-                what = {"C": value, "validation": validation, "seed": seed} | how
-                found = keep(what, lambda value=value: row(value))
-                rows[f"{value:.6g}"] = tuple(found[_COLUMNS].itertuples(index=False, name=None))[0]
-                bar.next()
+        # tried values are told apart as printed: 10**-0.5 is reached on more than one way
+        new = {f"{value:.6g}": value for value in values if grid[0] <= value <= grid[-1]}
+        new = [value for name, value in new.items() if name not in rows]
+        if new:
+            what = {"C": new, "validation": validation, "seed": seed} | how
+            found = keep(what, lambda: fitted(new))[_COLUMNS]
+            for row in found.itertuples(index=False, name=None):
+                rows[f"{row[0]:.6g}"] = row
+            bar.done(len(rows))
         return max(rows.values(), key=lambda row: (row[1], -row[0]))[0]
 
     chosen = best(grid)
@@ -279,13 +282,22 @@ class _Bar:
     def __exit__(self, *_):
         self.bar.close()
 
-    def tell(self, C: float):
-        """What a fit for C tells the number of its iterations."""
-        return lambda n: self.bar.set_postfix_str(f"C = {C:.3g}, iteration {n}", refresh=n % 5 == 1)
+    def tell(self, together: int):
+        """What so many fits, made together, tell of the values of C that are left and their iterations."""
+        before = self.bar.n
 
-    def next(self) -> None:
-        """One fit more is done."""
-        self.bar.update()
+        def tell(values, iterations):
+            those = f"C = {values[0]:.3g}" if len(values) == 1 else f"{len(values)} values of C"
+            if values:
+                said = f"{those}, iteration {iterations}"
+                self.bar.set_postfix_str(said, refresh=iterations % 5 == 1)
+            self.done(before + together - len(values))
+
+        return tell
+
+    def done(self, fits: int) -> None:
+        """So many fits are done."""
+        self.bar.update(fits - self.bar.n)
 
 
 def _search_notes(table: pd.DataFrame, C: float, grid: Sequence[float], max_iter: int) -> list[str]:

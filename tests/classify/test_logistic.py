@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from clipeval.classify import logistic
+from clipeval.classify import blocks, logistic
 from clipeval.classify.logistic import Problem
 from clipeval.classify.probe import fit_probe
 from clipeval.errors import ParameterError
@@ -56,11 +56,31 @@ def newton(x, codes, C):
 @pytest.mark.parametrize("C", [1e-6, 1e-2, 1.0, 1e3, 1e6])
 def test_coefficients_are_those_of_newtons_method(k, C):
     x, codes = like_clip(k=k)
-    fit = Problem(x, codes, k).fit(C)
+    fit = Problem(x, codes, k).fits([C])[0]
     coef, intercept = newton(x, codes, C)
     assert fit.converged and fit.coef.shape == coef.shape
     np.testing.assert_allclose(fit.coef, coef, rtol=0, atol=1e-5 * abs(coef).max())
     np.testing.assert_allclose(fit.intercept, intercept, rtol=0, atol=1e-5 * abs(coef).max() + 1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_values_of_C_that_are_fitted_together_get_what_each_gets_alone(k):
+    x, codes = like_clip(k=k)
+    problem, values = Problem(x, codes, k), [1e-6, 1e-2, 1.0, 1e3, 1e6]
+    left = []
+    fits = problem.fits(values, tell=lambda values, n: left.append(len(values)))
+    assert left == sorted(left, reverse=True) and left[-1] == 0
+    for C, fit in zip(values, fits, strict=True):
+        coef, intercept = newton(x, codes, C)
+        np.testing.assert_allclose(fit.coef, coef, rtol=0, atol=1e-5 * abs(coef).max())
+        assert fit.gradient < 1e-7 and fit.converged
+    by_hand = [
+        100 * np.mean(logits.argmax(1) == codes)
+        if k > 2
+        else 100 * np.mean((logits[:, 0] > 0) == codes)
+        for logits in (x.astype(float) @ fit.coef.T + fit.intercept for fit in fits)
+    ]
+    assert problem.accuracies(fits, np.arange(len(x))) == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("solver", logistic.SOLVERS)
@@ -68,7 +88,7 @@ def test_the_gradient_on_record_is_that_of_the_loss(solver):
     """By differences of the loss, at a fit that was stopped long before the optimum."""
     x, codes = like_clip(n=300, d=6)
     C, n = 10.0, 300
-    fit = Problem(x, codes, 4).fit(C, solver=solver, max_iter=2)
+    fit = Problem(x, codes, 4).fits([C], solver=solver, max_iter=2)[0]
 
     def loss(w):
         w = w.reshape(4, 7)
@@ -87,11 +107,11 @@ def test_every_bit_is_the_same_for_any_number_of_threads(monkeypatch):
     import torch
 
     x, codes = like_clip(n=600, d=8)
-    monkeypatch.setattr(logistic, "_GROUP", 2)
-    monkeypatch.setattr(logistic, "_BLOCK", 64)  # nine blocks, five groups
+    monkeypatch.setattr(blocks, "_GROUP", 2)
+    monkeypatch.setattr(blocks, "_BLOCK", 64)  # nine blocks, five groups
     before, found = torch.get_num_threads(), []
     try:
-        for n in (1, 2, 5):
+        for n in (1, 2, 4):
             torch.set_num_threads(n)
             probe = fit_probe(x, codes.astype(str), grid=[1.0, 100.0], refine=0)
             found.append((probe.fit.coef.tobytes(), probe.validation.to_csv()))
@@ -108,17 +128,17 @@ def test_blocks_rows_and_files_do_not_change_a_fit(monkeypatch, tmp_path):
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     rows = np.sort(np.random.default_rng(0).permutation(len(x))[:900])
-    whole = Problem(x[rows], codes[rows], 4).fit(1.0)
-    monkeypatch.setattr(logistic, "_BLOCK", 64)
+    whole = Problem(x[rows], codes[rows], 4).fits([1.0])[0]
+    monkeypatch.setattr(blocks, "_BLOCK", 64)
     part = Problem(mapped, codes, 4)
-    fit = part.fit(1.0, rows)
+    [fit] = part.fits([1.0], rows)
     np.testing.assert_allclose(fit.coef, whole.coef, rtol=0, atol=1e-6)
     model = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000)
     model.fit(x[rows].astype(np.float64), codes[rows])
     np.testing.assert_allclose(fit.coef, model.coef_, rtol=0, atol=1e-4)
     others = np.setdiff1d(np.arange(len(x)), rows)
     by_hand = 100 * model.score(x[others].astype(np.float64), codes[others])
-    assert part.accuracy(fit, others) == pytest.approx(by_hand, abs=0.2)
+    assert part.accuracies([fit], others)[0] == pytest.approx(by_hand, abs=0.2)
 
 
 def test_scikit_learn_is_a_choice():
@@ -143,15 +163,15 @@ def test_a_search_that_was_stopped_goes_on_and_ends_alike():
         if name not in kept:
             if len(kept) == stop:
                 raise KeyboardInterrupt
-            asked.append(what["C"])
+            asked.extend(what["C"])
             kept[name] = compute()
         return kept[name]
 
     with pytest.raises(KeyboardInterrupt):
-        fit_probe(x, names, keep=lambda what, compute: keep(what, compute, stop=5))
+        fit_probe(x, names, keep=lambda what, compute: keep(what, compute, stop=1))
     first = list(asked)
     probe = fit_probe(x, names, keep=keep)
-    assert len(first) == 5 and len(asked) == len(set(asked)) == len(probe.validation)
+    assert len(first) == 7 and len(asked) == len(set(asked)) == len(probe.validation)
     whole = fit_probe(x, names)
     pd.testing.assert_frame_equal(probe.validation, whole.validation)
     assert np.array_equal(probe.fit.coef, whole.fit.coef)
@@ -161,6 +181,10 @@ def test_progress_says_how_many_fits_are_left(capsys):
     x, codes = like_clip(n=200, d=6)
     fit_probe(x, codes.astype(str), progress="linear probe, race")
     said = capsys.readouterr().err
-    assert "linear probe, race: 100%" in said and "/12 [" in said and "C = 1e+06, iteration" in said
+    assert (
+        "linear probe, race: 100%" in said
+        and "/12 [" in said
+        and "7 values of C, iteration" in said
+    )
     fit_probe(x, codes.astype(str))
     assert capsys.readouterr().err == ""
