@@ -8,7 +8,7 @@ READY  := $(VENV)/.installed
 LOCKED := $(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes
 PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help report released test thorough fuzz mutants lab bench calibration docs lint lock clean
+.PHONY: help report released test thorough fuzz mutants lab bench remote calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,12 @@ bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loo
 	$(LOCKED) -r requirements-bench.lock
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
+# in a folder of its own, as what speaks to Amazon's storage needs an older python-dateutil than the lock has
+remote: export PIP_TARGET := $(VENV)-remote
+remote: $(READY) ## Test addresses on a server that speaks S3, and Ray on a cluster of two processes
+	$(LOCKED) -r requirements-remote.lock
+	PYTHONPATH=$(VENV)-remote OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/embedding/test_addresses.py tests/runs/test_cluster.py
+
 calibration: $(READY) ## Simulate every interval and test at the published sizes, into docs/calibration.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/support/calibration.py
 
@@ -57,7 +63,10 @@ lint: $(READY) ## Check style
 lock: $(READY) ## Resolve the exact pins again, keeping those that still fit
 	$(PINNED) --extra dev --extra build pyproject.toml -o requirements.lock
 	$(PINNED) --group docs --constraint requirements.lock -o requirements-docs.lock
+	awk '/^[a-z]/ {kept = !/^python-dateutil/} kept' requirements.lock > requirements-but-dateutil.tmp
+	$(PINNED) --group remote --constraint requirements-but-dateutil.tmp -o requirements-remote.lock
+	rm requirements-but-dateutil.tmp
 	$(PINNED) --group bench --no-deps --constraint requirements.lock -o requirements-bench.lock
 
 clean: ## Remove the environment and caches of this checkout
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(VENV)-remote .pytest_cache .ruff_cache build dist

@@ -11,6 +11,7 @@ from clipeval.errors import ClipevalError, ParameterError, sentence
 from clipeval.files import listen
 from clipeval.runs import telling
 from clipeval.runs.signals import Terminated, sigterm_raises
+from clipeval.runs.store_command import store_app
 
 app = typer.Typer(
     help="Characterize CLIP-like models: the studies of arXiv 2108.02818, with uncertainty.",
@@ -314,9 +315,10 @@ def embed(
     if any([telling.tell_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
     if ray:
-        for plan in plans.values():
-            for study, encoded in cluster.embed_by_ray(plan).items():
-                print(f"{study}: {encoded:,} images encoded by Ray")
+        for folder, done in zip(plans, cluster.embed_by_ray(list(plans.values())), strict=True):
+            for study, encoded in done.items():
+                name = f"{folder.name}, {study}" if len(plans) > 1 else study
+                print(f"{name}: {encoded:,} images encoded by Ray")
         return
     for study, parameters in [item for plan in plans.values() for item in plan.items()]:
         if get_study(study).is_summary:
@@ -332,12 +334,14 @@ def embed(
             continue
         print(
             f"{study}: {len(found):,} embeddings of {len(session.images):,} images, "
-            f"{found.encoded:,} of them new, {len(found.unreadable):,} unreadable; store {session.store.root}"
+            f"{found.encoded:,} of them new, {len(found.unreadable):,} unreadable; "
+            f"store {session.store.address or session.store.root}"
         )
 
 
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
 
 
 @data_app.callback()

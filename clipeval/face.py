@@ -37,7 +37,7 @@ class Vectors:
 def _store(store):
     from clipeval.embedding.store import Store
 
-    return Store(Path(store).expanduser() if store else cache_dir() / "store")
+    return Store(store or cache_dir() / "store")
 
 
 def embed(images: pd.DataFrame, model, *, store: str | Path = "", progress: bool = True) -> Vectors:

@@ -107,10 +107,21 @@ def kept(path: str | Path) -> bytes | None:
         whole = path.read_bytes()
     except OSError:
         return None
+    if (content := _unsealed(path, whole)) is not None:
+        return content
+    set_aside(path, "it does not have the checksum it was written with")
+    return None
+
+
+def is_kept(path: str | Path) -> bool:
+    """Whether a file that can be read is one that `keep` wrote, whole and under this name."""
+    return _unsealed(Path(path), Path(path).read_bytes()) is not None
+
+
+def _unsealed(path: Path, whole: bytes) -> bytes | None:
     content = whole[len(_seal(path, b"")) :]
     if whole == _seal(path, content) + content:
         return content
-    set_aside(path, "it does not have the checksum it was written with")
     return None
 
 

@@ -1,6 +1,7 @@
 """What `clipeval list` prints."""
 
 from clipeval.errors import ParameterError
+from clipeval.runs.telling import print_table
 
 
 def print_list(what: str, *, as_json: bool = False) -> None:
@@ -51,25 +52,4 @@ def print_list(what: str, *, as_json: bool = False) -> None:
         raise ParameterError(
             f"{what} cannot be listed; name models, studies, datasets, class-sets, profiles or store."
         )
-    if as_json:
-        print(table.to_json(orient="records", indent=1, force_ascii=False))
-    else:
-        _print_table(table)
-
-
-def _print_table(table) -> None:
-    """As wide as the terminal, the first column whole; a file or a pipe gets wide lines."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for i, name in enumerate(table.columns):
-        numeric = table[name].dtype.kind in "iuf"
-        shown.add_column(
-            str(name), justify="right" if numeric else "left", no_wrap=i == 0, overflow="fold"
-        )
-    for row in table.itertuples(index=False):
-        shown.add_row(*("yes" if v is True else "" if v is False else str(v) for v in row))
-    console = Console(markup=False, highlight=False)
-    console.width = console.width if console.is_terminal else 160
-    console.print(shown)
+    print_table(table, as_json=as_json)

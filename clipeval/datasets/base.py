@@ -14,6 +14,7 @@ import pandas as pd
 
 from clipeval.datasets.groups import as_group
 from clipeval.datasets.labelfile import RESERVED, few, natural, quoted
+from clipeval.embedding import addresses
 from clipeval.errors import DataError, ParameterError
 
 # a file with another name is an image by its first bytes
@@ -30,10 +31,10 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
 
 def need_folder(data: str | Path, dataset: str, holds: str) -> Path:
-    """`data` as a path that exists; `holds` says in the error what it should have held."""
+    """`data` as a path that exists, that of the copy of an address; `holds` says in the error what should be there."""
     if not str(data):
         raise ParameterError(f"data set {dataset} needs data=PATH: {holds}.")
-    path = Path(data).expanduser()
+    path = addresses.fetch(data) if addresses.is_address(data) else Path(data).expanduser()
     if not path.exists():
         # `papermill -p data 007` hands on the number 7
         digits = f" (write a name of digits as ./{data})" if str(data).isdigit() else ""
@@ -65,11 +66,13 @@ def photographs_needed() -> bool:
 def find_images(root: str | Path, names: Iterable[str]) -> list[str | None]:
     """Absolute path of each of `names` (relative to `root`, or absolute); None where there is none.
 
-    Each folder is listed once and no image is opened. Names that differ only in how accented
-    letters are composed (NFC on most systems, NFD on some file systems) are the same name; the path
-    returned is the file system's.
+    Each folder is listed once and no image is opened; of images at an address the copies are made
+    first. Names that differ only in how accented letters are composed (NFC on most systems, NFD on
+    some file systems) are the same name; the path returned is the file system's.
     """
-    root = os.path.abspath(root)
+    root, names = os.path.abspath(root), list(names)
+    if photographs_needed():
+        addresses.fetch_named(root, names)
     folders: dict[str, tuple[str, dict[str, str]]] = {}
     found = []
     for name in names:

@@ -88,7 +88,7 @@ def embed_part(
     files: Snapshot | None = None,
     **how,
 ) -> int:
-    """Put part I of N of the images into the store: every N-th shard, from the I-th.
+    """Put part I of N of the images into the store: every N-th shard, from the I-th; memory holds one.
 
     Whoever embeds all images afterwards gets the same matrix, bit for bit, as without parts, where
     no two files have the same content (else to 1e-5, as batches are composed otherwise).
@@ -104,11 +104,11 @@ def embed_part(
     images that were encoded
     """
     features = how.get("features", "projected")
-    job, _, _ = _open(images, files, info, store, features, "float32")
+    job, _, _ = _open(images, files, info, store, features, "float32", vectors=False)
     return job.run(get_model, part=part, **how)[1]
 
 
-def _open(images, files, info, store, features, dtype):
+def _open(images, files, info, store, features, dtype, *, vectors=True):
     """What is to be done for the different files; for each image its file's position, or why there is none."""
     if len(images) == 0:
         raise DataError("there are no images to embed; check the data folder, split and limit.")
@@ -116,7 +116,7 @@ def _open(images, files, info, store, features, dtype):
     codes, _ = pd.factorize(files.states)  # absent images get code -1
     first = pd.Series(codes).drop_duplicates()
     first = first[first >= 0].index.to_numpy()
-    rows, shelf, contents = Rows(len(first), dtype), None, None
+    rows, shelf, contents = Rows(len(first), dtype, vectors=vectors), None, None
     if store is not None:
         shelf, contents = store.shelf(info, f"images-{features}-{dtype}"), store.contents
         rows.contents[:] = contents.read(files.states[first])

@@ -65,10 +65,16 @@ class Rows:
     about : "sha256", "notes", "reason" -> (n + 1,) array; of the last, nothing is known: it is what
         the code -1 of an absent file points to. The sha256 may be known before the row.
     matrix : (n, d) float32, of files without a reason; None as long as there is none
+
+    Parameters
+    ----------
+    n : files
+    dtype : as stored
+    vectors : keep the matrix; False where the store alone is to have it, so that memory does not hold it
     """
 
-    def __init__(self, n: int, dtype: str = "float32"):
-        self.dtype = dtype
+    def __init__(self, n: int, dtype: str = "float32", *, vectors: bool = True):
+        self.dtype, self.vectors = dtype, vectors
         self.done = np.zeros(n, dtype=bool)
         self.about = {name: np.full(n + 1, None, object) for name in ("sha256", "notes", "reason")}
         self.matrix = None
@@ -87,7 +93,7 @@ class Rows:
         self.done[positions] = True
         for name, column in self.about.items():
             column[positions] = rows[name].to_numpy(object, na_value=None)
-        if len(matrix) == 0:
+        if len(matrix) == 0 or not self.vectors:
             return
         if self.matrix is None:
             self.matrix = np.zeros((len(self.done), matrix.shape[1]), dtype=np.float32)

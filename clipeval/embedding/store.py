@@ -12,17 +12,20 @@ import errno
 import json
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
+from clipeval.embedding import addresses
 from clipeval.embedding.contents import Contents
 from clipeval.errors import StoreError, one_line
 from clipeval.files import keep, kept, remove_abandoned, set_aside, sha256, whole_file
 
-__all__ = ["COLUMNS", "Shelf", "Store"]
+__all__ = ["COLUMNS", "Shelf", "Store", "written"]
 
 FORMAT = "1"
 COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
@@ -33,7 +36,8 @@ class Store:
 
     Parameters
     ----------
-    root : folder; made when something is first written
+    root : folder, made when something is first written; or an address (s3://bucket/store), whose shards are
+        copied to this disk where they are asked for, and put there when they are written
 
     Raises
     ------
@@ -41,16 +45,42 @@ class Store:
     """
 
     def __init__(self, root):
-        self.root = Path(root).expanduser().absolute()
+        self.address = str(root).rstrip("/") if addresses.is_address(root) else ""
+        here = addresses.copy_of(self.address) if self.address else Path(root)
+        self.root = here.expanduser().absolute()
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"store {self.root} is a file; give a folder.")
 
     def __repr__(self):
-        return f"Store({str(self.root)!r})"
+        return f"Store({self.address or str(self.root)!r})"
 
     def shelf(self, info, kind: str) -> "Shelf":
         """Embeddings of one kind by one model, a `ModelInfo`."""
-        return Shelf(self.root / info.fingerprint[:32] / kind, info)
+        place = f"{info.fingerprint[:32]}/{kind}"
+        address = self.address and f"{self.address}/{place}"
+        if address:
+            addresses.fetch(address, keep=True, missing_ok=True)
+        return Shelf(self.root / place, info, address)
+
+    def _refresh(self) -> None:
+        """Copy all shards that are at the address and not here."""
+        if self.address:
+            addresses.fetch(self.address, keep=True)
+
+    def shelves(self):
+        """Every `Shelf` that holds something, with what is known of its model: model, pretrained, fingerprint."""
+        import pyarrow.parquet as pq
+
+        self._refresh()
+        for folder in sorted(self.root.glob("*/*/")):
+            about = json.loads(kept(folder.parent / "model.kept") or "{}")
+            for path in folder.glob("*.parquet") if "fingerprint" not in about else ():
+                with suppress(
+                    Exception
+                ):  # a store of the time before `model.kept`; or a damaged shard
+                    about |= json.loads(pq.read_schema(path).metadata[b"clipeval"])
+            if next(folder.glob("*.parquet"), None) and about.get("fingerprint"):
+                yield Shelf(folder, SimpleNamespace(**({"model": "", "pretrained": ""} | about)))
 
     @property
     def contents(self) -> Contents:
@@ -58,34 +88,40 @@ class Store:
         return Contents(self.root / "contents")
 
     def summary(self) -> pd.DataFrame:
-        """What is stored: model, pretrained, precision, kind, rows, shards, megabytes, folder."""
+        """What is stored: model, pretrained, precision, kind, rows, shards, megabytes, written, folder.
+
+        `written` is the day on which the last shard was written (UTC). No shard is read but for its rows' number.
+        """
         import pyarrow.parquet as pq
 
+        self._refresh()
         rows = []
         for folder in sorted(self.root.glob("*/*/")):
             about = json.loads(kept(folder.parent / "model.kept") or "{}")
-            shards, count, size = sorted(folder.glob("*.parquet")), 0, 0
+            shards, count, size, last = sorted(folder.glob("*.parquet")), 0, 0, 0.0
             if not shards:
                 continue
             for path in shards:
                 try:
                     size += path.stat().st_size
+                    last = max(last, written(path))
                     count += pq.read_metadata(path).num_rows
                 except Exception:  # damaged, and the next reader sets it aside; or gone
                     continue
             row = {name: about.get(name, "") for name in ("model", "pretrained", "precision")}
             row |= {"kind": folder.name, "rows": count, "shards": len(shards)}
-            rows.append(row | {"megabytes": round(size / 1e6, 3), "folder": str(folder)})
+            day = time.strftime("%Y-%m-%d", time.gmtime(last)) if last else ""
+            row |= {"megabytes": round(size / 1e6, 3), "written": day, "folder": str(folder)}
+            rows.append(row)
         columns = ["model", "pretrained", "precision", "kind", "rows", "shards", "megabytes"]
-        return pd.DataFrame(rows, columns=[*columns, "folder"])
+        return pd.DataFrame(rows, columns=[*columns, "written", "folder"])
 
 
 class Shelf:
     """Shards of one kind by one model; made by `Store.shelf`."""
 
-    def __init__(self, folder: Path, info):
-        self.folder = folder
-        self.info = info
+    def __init__(self, folder: Path, info, address: str = ""):
+        self.folder, self.info, self.address = folder, info, address
         # shards of images were keyed by path, size and time before; which content they embed they say
         self.by = "sha256" if folder.name.startswith("images-") else "key"
         self._ready = False
@@ -119,6 +155,43 @@ class Shelf:
             found[positions[take]] = True
             matrix = matrix[take[rows["reason"].isna().to_numpy()]]
             yield positions[take], rows[take].reset_index(drop=True), matrix
+
+    def blocks(self, size: int = 1):
+        """All that is stored, each key once and from the oldest on, a few shards at a time.
+
+        Memory holds one block, and eight bytes a key to tell which are stored twice; so a store of any size is
+        read in the memory of its largest shard. Each shard is held against its checksum as it is read.
+
+        Parameters
+        ----------
+        size : shards are put together until a block has so many rows, or more
+
+        Yields
+        ------
+        (rows, matrix) : DataFrame of COLUMNS (k rows), and the embeddings of those rows whose `reason` is
+            None, (<= k, d) in the stored dtype
+        """
+        signs = [pd.util.hash_array(keys.to_numpy()) for _, keys in self._keys()]
+        signs = np.sort(np.concatenate(signs)) if signs else np.zeros(0, np.uint64)
+        # two keys may have one sign, so that those that may be stored twice are told apart by themselves
+        twice, seen, block = np.unique(signs[1:][signs[1:] == signs[:-1]]), set(), []
+        del signs
+        for path in sorted(self.folder.glob("*.parquet")):
+            if (shard := self._checked(_read_shard, path)) is None:
+                continue
+            rows, matrix = shard
+            keys = rows[self.by].to_numpy(object)
+            take = np.ones(len(keys), bool)
+            for i in np.flatnonzero(np.isin(pd.util.hash_array(keys), twice)):
+                take[i] = keys[i] not in seen
+                seen.add(keys[i])
+            matrix = matrix[take[rows["reason"].isna().to_numpy()]]
+            block.append((rows[take], matrix))
+            if sum(len(rows) for rows, _ in block) >= size:
+                yield _joined(block)
+                block = []
+        if block:
+            yield _joined(block)
 
     def keys(self) -> np.ndarray:
         """Every key that is stored, as a sorted array of bytes (of sha256: 64)."""
@@ -188,6 +261,8 @@ class Shelf:
                 )
         except OSError as error:
             raise _write_error(error, self.folder) from error
+        if self.address:
+            addresses.push(path, f"{self.address}/{path.name}")
         return path
 
     def _prepare(self):
@@ -198,6 +273,8 @@ class Shelf:
         about = self.folder.parent / "model.kept"
         if not about.exists():
             keep(about, json.dumps(asdict(self.info)).encode())
+            if self.address:
+                addresses.push(about, f"{self.address.rpartition('/')[0]}/{about.name}")
         remove_abandoned(self.folder)
         self._ready = True
 
@@ -235,6 +312,19 @@ def _read_columns(path: Path, fingerprint: str, columns: list[str]):
         if about.get("fingerprint") != fingerprint:
             raise ValueError("it belongs to another model")
         return parquet.read(columns=columns), about
+
+
+def written(path: Path) -> float:
+    """When a shard was written, as its name says (seconds since 1970): a copy is younger; 0 for other names."""
+    time_ns = path.name.partition("-")[0]
+    return int(time_ns) / 1e9 if len(time_ns) == 20 and time_ns.isdigit() else 0.0
+
+
+def _joined(block):
+    """The shards of a block as one: rows, and the matrix of the readable ones."""
+    rows, matrices = zip(*block, strict=True)
+    held = [matrix for matrix in matrices if len(matrix)] or [matrices[0]]
+    return pd.concat(rows, ignore_index=True), np.concatenate(held)
 
 
 def _hash_keys(keys: list[str]) -> str:

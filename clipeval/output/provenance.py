@@ -49,7 +49,7 @@ HOW = frozenset({"batch_size", "device", "out", "store", "workers"})
 INCIDENTAL = HOW | {"data", "pack"}
 
 
-_PATH = re.compile(r"(?P<kind>[a-z-]+:)?(~|\.{1,2}|[A-Za-z]:)?[/\\].*")
+_PATH = re.compile(r"(?P<kind>[a-z][a-z0-9-]+:)?(~|\.{1,2}|[A-Za-z]:)?[/\\].*")
 
 
 def pathless(value: object) -> object:

@@ -2,9 +2,10 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 from clipeval.embedding.embed import embed_part
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, StoreError, first_line
 from clipeval.session.parameters import Parameters
 from clipeval.studies import VARIABLE, get_study, start
 
@@ -34,19 +35,25 @@ def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progr
     )
 
 
-def embed_by_ray(plan: dict[str, Parameters]) -> dict[str, int]:
-    """Embed the images of every study as tasks of a Ray cluster, one a GPU or else one a CPU.
+def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]:
+    """Embed the images of every study of every model as tasks of a Ray cluster, all at once, one a GPU or else a CPU.
 
-    The cluster is that of RAY_ADDRESS, or is started on this machine. Its nodes need the same data,
-    models and store at the same paths.
+    The cluster is that of RAY_ADDRESS, or is started on this machine. Its nodes need the same data, models and store:
+    at the same paths, or at addresses (s3://...). A task whose process dies is started again, up to three times, and
+    goes on from what is stored.
+
+    Parameters
+    ----------
+    plans : study to its parameters, for each model
 
     Returns
     -------
-    dict of study to images encoded
+    for each plan, dict of study to images encoded by the tasks that ended
 
     Raises
     ------
     ParameterError  if ray is not installed
+    StoreError  if a task was lost again and again; what is stored is kept
     """
     try:
         import ray
@@ -55,21 +62,31 @@ def embed_by_ray(plan: dict[str, Parameters]) -> dict[str, int]:
             '--ray needs ray, which is not installed; pip install "clipeval[ray]", or start jobs '
             "of your own with --part I/N."
         ) from None
+    # where things are, and no secrets, which Ray would show: these belong to each node
     names = ("CLIPEVAL_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH")
+    names += ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
     told = {name: os.environ[name] for name in names if name in os.environ}
     ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": told})
     try:
         held = ray.cluster_resources()
         gpus = int(held.get("GPU", 0))
         n = gpus or max(1, int(held.get("CPU", 1)))
-        task = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1)(embed_parts)
-        encoded = {}
-        for study, parameters in plan.items():
-            if not get_study(study).is_summary:
-                parts = [task.remote(study, parameters, (i, n), False) for i in range(1, n + 1)]
-                encoded[study] = sum(ray.get(parts))
-        return encoded
+        task = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1, max_retries=3)(embed_parts)
+        running = [
+            {
+                study: [task.remote(study, parameters, (i, n), False) for i in range(1, n + 1)]
+                for study, parameters in plan.items()
+                if not get_study(study).is_summary
+            }
+            for plan in plans
+        ]
+        return [{study: sum(ray.get(parts)) for study, parts in plan.items()} for plan in running]
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise StoreError(
+            f"a task of the cluster was lost ({first_line(error)}); what is stored is kept: repeat the command, which "
+            "goes on from there."
+        ) from None
     finally:
         ray.shutdown()

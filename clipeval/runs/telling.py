@@ -85,3 +85,24 @@ def tell_comparison(runs, out: Path, quiet: bool) -> None:
         print(
             f"{len(found.labels)} models compared. Open {out.expanduser().resolve() / 'index.html'}"
         )
+
+
+def print_table(table, *, as_json: bool = False) -> None:
+    """As wide as the terminal, the first column whole; a file or a pipe gets wide lines; or as JSON."""
+    if as_json:
+        print(table.to_json(orient="records", indent=1, force_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(table.columns):
+        numeric = table[name].dtype.kind in "iuf"
+        shown.add_column(
+            str(name), justify="right" if numeric else "left", no_wrap=i == 0, overflow="fold"
+        )
+    for row in table.itertuples(index=False):
+        shown.add_row(*("yes" if v is True else "" if v is False else str(v) for v in row))
+    console = Console(markup=False, highlight=False)
+    console.width = console.width if console.is_terminal else 160
+    console.print(shown)

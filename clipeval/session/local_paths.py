@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import clipeval
+from clipeval.embedding.addresses import is_address
 from clipeval.files import Folder, as_json
 from clipeval.output.provenance import pathless
 from clipeval.paths import NOTEBOOKS, cache_dir
@@ -30,7 +31,7 @@ def absolute(name: str, value):
     A word that names something else (`-p class_set=fairface`) stays as it is, even where a folder of
     that name happens to be here.
     """
-    if name in _WORDS:
+    if name in _WORDS or is_address(value):
         return value
     text = str(value)
     prefix = "local-dir:" if text.startswith("local-dir:") else ""
@@ -136,5 +137,5 @@ def _paths(value) -> list[str]:
     text = str(value)
     if text.startswith("python:"):
         return [part for part in text.split(":") if os.path.isabs(part) and len(part) > 1]
-    bare = re.sub(r"(\.ya?ml):.*", r"\1", re.sub(r"^[a-z-]{2,}:", "", text))
+    bare = re.sub(r"(\.ya?ml):.*", r"\1", re.sub(r"^[a-z][a-z0-9-]+:", "", text))
     return [bare] if os.path.isabs(bare) and len(bare) > 1 else []

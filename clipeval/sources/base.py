@@ -7,7 +7,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -49,8 +48,7 @@ class Source(ABC):
         """The store of embeddings."""
         from clipeval.embedding.store import Store
 
-        named = self.parameters.store
-        return Store(Path(named).expanduser() if named else cache_dir() / "store")
+        return Store(self.parameters.store or cache_dir() / "store")
 
     @abstractmethod
     def images(self, values: Mapping) -> pd.DataFrame:

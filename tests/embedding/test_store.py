@@ -204,3 +204,38 @@ def test_shards_name_no_local_path(shelf, tmp_path):
     path = shelf.write(rows("a"), vectors(1))
     assert str(tmp_path).encode() not in path.read_bytes()
     assert b"checksum" in pq.read_schema(path).metadata[b"clipeval"]
+
+
+def test_blocks_hold_every_key_once_and_are_checked(tmp_path):
+    store = Store(tmp_path)
+    shelf = store.shelf(INFO, "texts-float32")
+    first, second, third = vectors(2), vectors(3), vectors(4)
+    shelf.write(rows("a", "b", "x", unreadable=["x"]), first)
+    shelf.write(rows("b", "c", "a"), second)
+    damaged = shelf.write(rows("d", "e", "f", "g"), third)
+    shelf.write(rows("h"), vectors(1))
+    got = list(shelf.blocks())
+    assert [found["key"].tolist() for found, _ in got] == [
+        ["a", "b", "x"],
+        ["c"],
+        ["d", "e", "f", "g"],
+        ["h"],
+    ]
+    np.testing.assert_array_equal(got[0][1], first)
+    np.testing.assert_array_equal(got[1][1], second[[1]])
+    [(found, matrix)] = shelf.blocks(size=100)
+    assert found["key"].tolist() == list("abxcdefgh") and len(matrix) == 8
+    np.testing.assert_array_equal(matrix, np.concatenate([first, second[[1]], third, vectors(1)]))
+
+    whole = bytearray(damaged.read_bytes())
+    at = whole.index(third.tobytes()[:16])
+    whole[at] ^= 1
+    damaged.write_bytes(whole)
+    with pytest.warns(UserWarning, match="set aside"):
+        [(found, _)] = shelf.blocks(size=100)
+    assert found["key"].tolist() == list("abxch")
+    assert [shelf.folder.name for shelf in store.shelves()] == ["texts-float32"]
+
+
+def test_blocks_of_an_empty_shelf(shelf):
+    assert list(shelf.blocks()) == []

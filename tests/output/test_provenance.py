@@ -107,8 +107,8 @@ DISTRIBUTIONS |= {"fontTools": "fonttools"}
 #: modules that are neither recorded nor able to change a number: they show, fetch, check or start
 #: something, or read what is known by its hash (weights, class sets, frames of a video)
 NEITHER = {
-    "IPython", "bleach", "ipywidgets", "jinja2", "mistune", "nbconvert", "nbformat", "pooch",
-    "pydantic", "ray", "requests", "rich", "safetensors", "threadpoolctl", "tqdm", "traitlets",
+    "IPython", "bleach", "filelock", "fsspec", "ipywidgets", "jinja2", "mistune", "nbconvert",
+    "nbformat", "pooch", "pydantic", "ray", "requests", "rich", "safetensors", "threadpoolctl", "tqdm", "traitlets",
     "typer", "yaml",
 }  # fmt: skip
 

@@ -76,14 +76,84 @@ def test_the_command_line_embeds_a_part(demo_cache, tmp_path):
 def test_without_ray_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ParameterError, match="--ray needs ray, which is not installed; pip instal"):
-        embed_by_ray({})
+        embed_by_ray([])
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """The package, and a cluster of two processes on this machine for each test that starts one."""
+    return pytest.importorskip("ray", reason='needs pip install "clipeval[ray]"')
 
 
 @pytest.mark.slow
-def test_ray_embeds_all_parts(demo_cache, tmp_path, monkeypatch):
-    pytest.importorskip("ray")
+def test_ray_embeds_all_parts(ray, demo_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     given = {"store": str(tmp_path / "s"), "out": str(tmp_path), "workers": 0, "limit": 2000}
     session = start("fairface", given | {"methods": "zero-shot"})
-    assert embed_by_ray({"fairface": session.parameters}) == {"fairface": 2000}
+    assert embed_by_ray([{"fairface": session.parameters}]) == [{"fairface": 2000}]
     assert session.embed().encoded == 0
+
+
+MODEL = """
+import os, signal
+import numpy as np, torch
+
+calls = 0
+
+def encode_image(pixels):
+    global calls
+    calls += len(pixels) > 1
+    if calls == 20 and os.path.exists(KILL):  # in the second shard of its part
+        os.unlink(KILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return SCALE * pixels.reshape(len(pixels), -1)[:, :24] + 0.01
+
+def load(*given, **more):
+    def preprocess(image):
+        return torch.from_numpy(np.array(image.convert("RGB"))[:4, :4]).float().permute(2, 0, 1) / 255
+    return dict(encode_image=encode_image, preprocess=preprocess, logit_scale=100.0)
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_done_twice_where_a_process_is_killed(ray, tmp_path, monkeypatch):
+    """Two models of one data set as tasks; one task is killed by its own model, after its first shard."""
+    import io
+
+    import pandas as pd
+    from PIL import Image
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("CLIPEVAL_CACHE", str(tmp_path / "cache"))
+    photos = np.random.default_rng(0).integers(0, 256, (6000, 4, 4, 3), dtype=np.uint8)
+    held = []
+    for pixels in photos:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "BMP")
+        held.append({"bytes": buffer.getvalue(), "path": None})
+    data, kill = tmp_path / "photos.parquet", tmp_path / "kill"
+    pd.DataFrame({"image": held}).to_parquet(data)
+    kill.touch()
+    plans = []
+    for scale in (1, 2):
+        file = tmp_path / f"model{scale}.py"
+        file.write_text(f"KILL, SCALE = {str(kill)!r}, {scale}\n{MODEL}")
+        given = {"model": f"python:{file}:load", "dataset": "manifest", "data": str(data)}
+        given |= {"store": str(tmp_path / "store"), "workers": 0, "device": "cpu"}
+        plans.append({"denigration": start("denigration", given).parameters})
+    ray.init(num_cpus=2, log_to_driver=False)
+    done = embed_by_ray(plans)
+    assert not kill.exists()
+    # of the killed task, what it had stored before it was killed was not encoded once more
+    assert sorted(d["denigration"] for d in done) == [6000 - 1024, 6000]
+    pixels = photos.transpose(0, 3, 1, 2).reshape(6000, -1)[:, :24].astype(np.float32) / 255
+    for scale, plan in zip((1, 2), plans, strict=True):
+        session = start("denigration", plan["denigration"].model_dump())
+        shelf = session.store.shelf(session.info, "images-projected-float32")
+        stored = [key for _, keys in shelf._keys() for key in keys]
+        assert len(stored) == len(set(stored)) == 6000
+        embeddings = session.embed()
+        assert embeddings.encoded == 0
+        plain = scale * pixels + 0.01
+        plain /= np.linalg.norm(plain, axis=1, keepdims=True)
+        np.testing.assert_allclose(embeddings.matrix, plain, atol=1e-6)

@@ -18,6 +18,7 @@ from clipeval.classify.multilabel import (
     score_sets,
     side_by_side,
 )
+from clipeval.embedding.addresses import copy_of, is_address
 from clipeval.errors import DataError
 from clipeval.published import load_published, with_published
 from clipeval.stats import group_rates, wilson
@@ -38,7 +39,7 @@ def label_categories(session) -> dict[str, str]:
     found = {
         label: name for name, members in session.class_set.categories.items() for label in members
     }
-    folder = Path(p.data).expanduser()
+    folder = copy_of(p.data) if is_address(p.data) else Path(p.data).expanduser()
     path = (folder if folder.is_dir() else folder.parent) / "label_categories.tsv"
     if p.dataset != "congress" or not path.is_file():
         return found
