@@ -51,7 +51,7 @@ _STOPPED = "what was embedded or fetched is kept, and the same command goes on f
 
 
 def main() -> None:
-    """Run the command line; whatever the user can mend is one sentence.
+    """Run the command line; whatever the user can fix is one sentence.
 
     Exit codes: 0 done, 1 something failed on the way, 2 bad arguments or a failed check, 130 Ctrl-C,
     143 SIGTERM.
@@ -280,7 +280,7 @@ def check(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what would fail, and how to mend it, before anything is embedded."""
+    """Say what would fail, and how to fix it, before anything is embedded."""
     _, plans, _ = _plans(studies, profile, parameter, out)
     if as_json:
         text, well = telling.check_as_json(plans)

@@ -1,10 +1,10 @@
-"""Errors a user can mend: each message names the thing, the reason and the mend in one sentence."""
+"""Errors a user can fix: each message names the thing, the reason and the fix in one sentence."""
 
 import errno
 import re
 from collections.abc import Iterable
 
-#: characters of an error's line, at most; what is longer loses its middle, so that the mend stays
+#: characters of an error's line, at most; what is longer loses its middle, so that the fix stays
 MOST = 500
 #: what would break a line, turn its direction, or not be printable: escaped
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -55,7 +55,7 @@ def sentence(error: BaseException) -> str:
     """What a command or a study failed with, as one line; "" for what only a traceback explains.
 
     Errors of this package, of the system (a full disk, a folder that may only be read) and of memory
-    are the user's to mend, whichever library raised them.
+    are the user's to fix, whichever library raised them.
     """
     if isinstance(error, ClipevalError):
         return str(error)
@@ -78,7 +78,7 @@ def _short(text: str, most: int = 200) -> str:
 
 
 class ClipevalError(Exception):
-    """Base of every error that is the user's to mend; shown without a traceback, in notebooks too.
+    """Base of every error that is the user's to fix; shown without a traceback, in notebooks too.
 
     `problems` are all that were found, one sentence each, where the message names the first only.
     """

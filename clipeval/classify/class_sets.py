@@ -254,7 +254,7 @@ def _vary(tasks: dict, change: dict, where: str) -> dict:
                     problem = "is a class already" if kind == "add" else "is not a class"
                     raise ClassSetError(
                         f'{where} names "{name}", which {problem} of task "{task}"; '
-                        "mend the variant."
+                        "fix the variant."
                     )
                 if kind == "remove":
                     del tasks[task][name]

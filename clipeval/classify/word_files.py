@@ -141,9 +141,9 @@ def read(path: Path, *keys: str) -> dict:
         raise ClassSetError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = one_line(error, most=1000)  # where it is stands at the end
-        raise ClassSetError(f"{path} is not valid YAML ({reason}); mend the file.") from None
+        raise ClassSetError(f"{path} is not valid YAML ({reason}); fix the file.") from None
     except OSError as error:
-        raise ClassSetError(f"{path} cannot be read ({error.strerror}); mend the path.") from None
+        raise ClassSetError(f"{path} cannot be read ({error.strerror}); fix the path.") from None
     if not isinstance(content, dict):
         raise ClassSetError(f"{path} is empty or no mapping; it needs name, version and its lists.")
     refuse_unknown(content, ("name", "version", "source", *keys), path.name)
@@ -164,5 +164,5 @@ def part(content: dict, key: str, kind: type, origin: str):
     value = content.get(key) or kind()
     if not isinstance(value, kind):
         shape = {dict: "a mapping, `name: ...`", list: "a list", str: "text"}[kind]
-        raise ClassSetError(f'{origin}: "{key}" must be {shape}, and is "{value}"; mend it.')
+        raise ClassSetError(f'{origin}: "{key}" must be {shape}, and is "{value}"; fix it.')
     return value

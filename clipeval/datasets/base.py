@@ -215,7 +215,7 @@ def need_images(root: str | Path, names: pd.Series, path) -> list[str]:
 
 
 def odd_path(name: str) -> str:
-    """What is unusual about the path of an image that is not there, and the mend; "" if nothing."""
+    """What is unusual about the path of an image that is not there, and the fix; "" if nothing."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", name):
         return "is an address and not a file; download the images and give their paths"
     if re.match(r"[A-Za-z]:[\\/]", name):

@@ -125,7 +125,7 @@ def read_table(
 
 
 _AS_CSV = "save the sheet as CSV (UTF-8), and look whether ranges such as 3-9 have become dates"
-# first bytes -> what a file is, and the mend
+# first bytes -> what a file is, and the fix
 _KINDS = {
     b"PK\x03\x04": ("a spreadsheet (xlsx, ods) or another zip archive", _AS_CSV),
     b"\xd0\xcf\x11\xe0": ("a spreadsheet of an old Excel", _AS_CSV),

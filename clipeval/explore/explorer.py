@@ -226,7 +226,7 @@ class Explorer:
         if lines == self.session.templates.templates:
             return class_set, self.session.templates
         if not lines or len(set(lines)) < len(lines):
-            raise ClassSetError("there is no template, or one stands twice; mend the templates.")
+            raise ClassSetError("there is no template, or one stands twice; fix the templates.")
         for line in lines:
             rest = line.replace("{}", "", 1).replace("{a}", "")
             if "{}" not in line or set(rest) & set("{}"):

@@ -171,7 +171,7 @@ def tokenizer_options(text_config: dict, path: Path | str = CONFIG) -> dict:
         if not (value in kind if isinstance(kind, tuple) else type(value) is kind):
             wanted = ", ".join(kind) if isinstance(kind, tuple) else f"of type {kind.__name__}"
             raise ModelError(
-                f"{path}: tokenizer_kwargs.{key} is {value!r} and must be {wanted}; mend it."
+                f"{path}: tokenizer_kwargs.{key} is {value!r} and must be {wanted}; fix it."
             )
     return dict(given)
 

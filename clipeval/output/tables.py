@@ -79,7 +79,7 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
         if broken.any():
             row = table.iloc[int(np.argmax(broken))]
             where = ", ".join(f"{key} {row[key]}" for key in keys)
-            raise DataError(f"table row ({where}) {rule}; mend the study that made it.")
+            raise DataError(f"table row ({where}) {rule}; fix the study that made it.")
     return table
 
 

@@ -123,7 +123,7 @@ class Study:
 
         Raises
         ------
-        ClipevalError  a sentence that names the thing, the reason and the mend
+        ClipevalError  a sentence that names the thing, the reason and the fix
         """
 
     def rivals(self, session) -> list[tuple[str, Mapping[str, list[str]]]]:

@@ -55,7 +55,7 @@ def outcomes_of(study: str, predictions: pd.DataFrame, record: StudyRecord) -> p
         row = found[twice].iloc[0]
         raise DataError(
             f"{study}: image {row['image_id']} counts twice for {row['quantity']} "
-            f"({row['method']}, {row['images_of']}); mend the study's outcomes."
+            f"({row['method']}, {row['images_of']}); fix the study's outcomes."
         )
     return found[["image_id", *KEYS, "task", "hit", "cluster"]]
 
