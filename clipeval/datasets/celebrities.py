@@ -126,7 +126,8 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
         photos.index = lines
         names = names.loc[lines]
     else:
-        column = image_column(rows, path)
+        known = "image_id" if _ids_alone(rows) else ""
+        column = image_column(rows, path, known)
         photos, rest = rows[column], rows.drop(columns=[named, column, "image_id"], errors="ignore")
         refuse_spellings(names, path)
     photos = base.tidy(photos)
@@ -139,6 +140,11 @@ def _from_csv(path: Path, files: str, groups: str) -> pd.DataFrame:
     rest.insert(1, "file", files)
     rest["person"] = names.to_numpy()
     return _finish(rest, path, list(chosen), [], refused)
+
+
+def _ids_alone(rows: pd.DataFrame) -> bool:
+    """Whether rows say what their images are called, and not where they are, which need not be known."""
+    return not base.photographs_needed() and not {"file", "path"} & {*rows} and "image_id" in rows
 
 
 def _photo_columns(rows: pd.DataFrame) -> list[str]:

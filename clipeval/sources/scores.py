@@ -101,13 +101,23 @@ class Scores(Source):
 
     def _mean(self, prompt: str, columns: tuple[str, ...], of: str) -> None:
         known = self._meant.get(prompt, ())
-        if known and columns and known != columns:
+        if known and columns and known != columns and not self._alike(known, columns):
             raise ClassSetError(
                 f'{self.file.name}: "{prompt}" stands for {self._of[prompt]} ({", ".join(known)}) and '
-                f"for {of} ({', '.join(columns)}); word these classes differently."
+                f"for {of} ({', '.join(columns)}), whose answers differ; keep one of these columns where "
+                "both are the same question, or word these classes differently."
             )
-        if columns or prompt not in self._meant:
+        if (columns and not known) or prompt not in self._meant:
             self._meant[prompt], self._of[prompt] = columns, of
+
+    def _alike(self, *several: tuple[str, ...]) -> bool:
+        """Whether each is one column, and all hold the same scores: one question under several names."""
+        if any(len(columns) > 1 or columns[0] not in self._numbers for columns in several):
+            return False
+        first, *others = (self._numbers[column] for (column,) in several)
+        return all(
+            np.allclose(first, other, rtol=1e-6, atol=1e-6, equal_nan=True) for other in others
+        )
 
     @functools.cached_property
     def _wording(self):

@@ -239,6 +239,58 @@ def test_ids_are_text_and_no_photograph_is_needed(tmp_path, name):
     assert scarf.to_numpy() == pytest.approx(softmax([10, 0])[0], abs=1e-6)
 
 
+def test_one_question_under_two_names_is_one_answer(tmp_path):
+    """Congress asks "man" as a gender and as a label: one prompt, and a column for each name of it."""
+    people = pd.DataFrame({"image_id": [f"{i:02}" for i in range(20)]})
+    people["gender"] = np.resize(["Female", "Male"], 20)
+    people.to_csv(tmp_path / "people.csv", index=False)
+    numbers = np.random.default_rng(3).normal(0.2, 0.02, (20, 3)).round(7)
+    answers = people[["image_id"]].assign(Male=numbers[:, 0], man=numbers[:, 0])
+    answers = answers.assign(woman=numbers[:, 1], scarf=numbers[:, 2])
+    words = {"gender": {"Male": "man", "Female": "woman"}, "things": ["man", "scarf"]}
+    (tmp_path / "words.yaml").write_text(json.dumps({"name": "words", "tasks": words}))
+    path = tmp_path / "answers.csv"
+    values = {"dataset": "manifest", "data": str(tmp_path / "people.csv"), "scores": str(path)}
+    values |= {"class_set": str(tmp_path / "words.yaml"), "label_sets": "things"}
+    values |= {"scores_are": "cosine"}
+    answers.to_csv(path, index=False)
+    found = start("congress", values).predict()
+    gender = found[found["task"] == "gender"].set_index("image_id")["label"].astype(str)
+    women = numbers[:, 1] > numbers[:, 0]
+    assert (gender.to_numpy() == np.where(women, "Female", "Male")).all() and 0 < women.sum() < 20
+    man = found[(found["task"] == "things") & (found["label"] == "man")].set_index("image_id")
+    expected = softmax(100 * numbers[:, [0, 2]], axis=1)[:, 0]
+    assert man.loc[people["image_id"], "prob"].to_numpy() == pytest.approx(expected, abs=1e-6)
+    answers.assign(man=numbers[:, 1]).to_csv(path, index=False)
+    (said,) = problems("congress", values)
+    assert '"man" stands for class "Male" of words (Male) and for class "man"' in said
+    assert "whose answers differ; keep one of these columns" in said
+
+
+def test_celebrities_are_named_by_scores_of_ids_with_leading_zeros(tmp_path):
+    people = ["Ann Lee", "Bob Ray", "Cy Poe", "Di Fox"]
+    data = pd.DataFrame({"image_id": [f"{i:03}" for i in range(40)], "name": np.resize(people, 40)})
+    numbers = np.random.default_rng(0).normal(0.2, 0.03, (40, 4)).round(6)
+    answers = data[["image_id"]].join(pd.DataFrame(numbers, columns=people))
+    data.to_csv(tmp_path / "people.csv", index=False)
+    answers.sample(frac=1, random_state=1).to_csv(tmp_path / "answers.csv", index=False)
+    values = {"dataset": "celebrities", "data": str(tmp_path / "people.csv"), "n_names": "4"}
+    values |= {
+        "scores": str(tmp_path / "answers.csv"),
+        "scores_are": "cosine",
+        "protocol": "closed",
+    }
+    found = start("celebrities", values).predict()
+    ranks = found[found["rank"] == 1].set_index("image_id")["true_rank"]
+    own = numbers[np.arange(40), np.arange(40) % 4]
+    assert ranks[data["image_id"]].tolist() == (1 + (numbers > own[:, None]).sum(axis=1)).tolist()
+    (tmp_path / "answers.csv").write_text("image_id,Ann Lee,Bob Ray,Cy Poe,Di Fox\n0,1,0,0,0\n")
+    (said,) = problems("celebrities", values)
+    assert said.endswith(
+        'calls its first "0", the data call theirs "000"; name them alike, in a column image_id or file.'
+    )
+
+
 def test_missing_double_and_foreign_images_are_counted_and_named(given, cosines):
     table = cosines[cosines["file"] != "val/7.jpg"]
     table.loc[table["file"] == "val/9.jpg", CLASSES] = np.nan
