@@ -72,6 +72,10 @@ def fetch(address: str, *, keep: bool = False, missing_ok: bool = False) -> Path
     with _locked(here), _said(address):
         system, path = _opened(address)
         listed = system.find(path, detail=True)
+        # what a console makes of an empty folder is no file
+        listed = {
+            n: about for n, about in listed.items() if n[-1:] != "/" and not _is_folder(about)
+        }
         if not listed and missing_ok:
             return here
         if not listed:
@@ -84,6 +88,8 @@ def fetch(address: str, *, keep: bool = False, missing_ok: bool = False) -> Path
                 raise DataError(f'{address} holds a file with the name "{name}"; rename it.')
         _update(system, listed, names)
         _whole.add(here)
+        if here.is_file():  # what it names may have changed too
+            _whole.difference_update(here.parents)
         if not keep and here.is_dir():
             wanted = set(map(str, names.values()))
             for folder, _, files in os.walk(here):
@@ -115,7 +121,8 @@ def fetch_named(root: str | Path, names: Iterable[str]) -> None:
         for folder in {os.path.dirname(name) for name in wanted}:
             with suppress(FileNotFoundError):
                 listed |= {f["name"]: f for f in system.ls(folder, detail=True)}
-        listed = {name: listed[name] for name in wanted & set(listed)}
+        wanted = {name for name in wanted & set(listed) if not _is_folder(listed[name])}
+        listed = {name: listed[name] for name in wanted}
         _update(system, listed, {name: root / name[len(path) + 1 :] for name in listed})
 
 
@@ -160,9 +167,7 @@ def _update(system, listed: Mapping[str, Mapping], paths: Mapping[str, Path]) ->
     """Fetch what is not here as it is listed."""
     from tqdm.auto import tqdm
 
-    todo = [
-        n for n in listed if listed[n].get("type") != "directory" and not _same(paths[n], listed[n])
-    ]
+    todo = [name for name in listed if not _same(paths[name], listed[name])]
     with tqdm(total=len(todo), desc="fetching", unit=" files", disable=None) as bar:
         for start in range(0, len(todo), BATCH):
             part = todo[start : start + BATCH]
@@ -181,6 +186,10 @@ def _update(system, listed: Mapping[str, Mapping], paths: Mapping[str, Path]) ->
                         )
                     _mark(path, listed[name])
             bar.update(len(part))
+
+
+def _is_folder(about: Mapping) -> bool:
+    return about.get("type") == "directory"
 
 
 def _mark(path: Path, about: Mapping) -> None:

@@ -1,12 +1,12 @@
 """Parts of an embedding, by jobs of one's own or by Ray: together the same bits as alone."""
 
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from clipeval import cli
 from clipeval.embedding.embed import _plan, embed_images, embed_part
 from clipeval.embedding.store import Store
 from clipeval.errors import ParameterError
@@ -59,14 +59,16 @@ def test_what_is_no_part(text):
         parse_part(text)
 
 
-def test_the_command_line_embeds_a_part(demo_cache, tmp_path):
+def test_the_command_line_embeds_a_part(demo_cache, tmp_path, monkeypatch, capfd):
     given = ["-p", "limit=40", "-p", "methods=zero-shot", "-p", "workers=0"]
     given += ["-p", f"store={tmp_path}", "-p", "batch_size=8"]
-    command = [sys.executable, "-m", "clipeval", "embed", "fairface", *given]
     said = []
     for more in (["--part", "2/2"], ["--part", "1/2"], [], ["--part", "1/2", "--ray"]):
-        done = subprocess.run([*command, *more], capture_output=True, text=True)
-        said.append(done.stdout + done.stderr * (done.returncode > 0))
+        monkeypatch.setattr(sys, "argv", ["clipeval", "embed", "fairface", *given, *more])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        shown = capfd.readouterr()
+        said.append(shown.out + shown.err * (end.value.code > 0))
     assert said[0] == "fairface: part 2/2, 0 images encoded\n"  # all are in the first shard
     assert said[1] == "fairface: part 1/2, 40 images encoded\n"
     assert "40 images, 0 of them new" in said[2]
