@@ -8,6 +8,8 @@ import pandas as pd
 MISSING = "–"
 #: metrics that are no percent: what their columns hold is in nats, printed with three decimals
 _NATS = re.compile(r"\b(?:MaxSkew|NDKL)")
+#: metrics whose values are differences of percents
+_POINTS = re.compile(r"\b(?:change|gap)\b")
 
 
 def decimals_of(metric: object) -> int:
@@ -18,6 +20,17 @@ def decimals_of(metric: object) -> int:
 def is_nats(metric: object) -> bool:
     """Whether the values of a metric are in nats (MaxSkew, NDKL) rather than percent."""
     return bool(_NATS.search(str(metric)))
+
+
+def unit_of(metric: object) -> str:
+    """The unit of a metric's values: "nats", "percentage points" for a change or a gap, else "percent"."""
+    return (
+        "nats"
+        if is_nats(metric)
+        else "percentage points"
+        if _POINTS.search(str(metric))
+        else "percent"
+    )
 
 
 def number(value: float, decimals: int = 1, sign: bool = False) -> str:

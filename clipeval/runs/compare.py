@@ -6,13 +6,14 @@ What does not match is left out and said.
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clipeval.errors import ClipevalError, DataError
+from clipeval.output.numbers import unit_of
 from clipeval.runs.finished import Run, load_run
 from clipeval.session.record import StudyRecord
 from clipeval.stats import adjust, mcnemar_models, paired_bootstrap
@@ -29,6 +30,8 @@ from clipeval.studies.headlines import (
 
 #: clusters up to which `sign_flip` tries all signs
 EXACT = 13
+#: interval of what is not a rate
+OWN = "as in the run's own table"
 #: the published method that no run of this package has
 OTHERS = "its own classifier"
 SAME = {"data": "images or their labels", "prompts": "class sets or prompts"}
@@ -43,6 +46,7 @@ class Entry:
     run: Run
     record: StudyRecord
     outcomes: pd.DataFrame
+    measures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,8 @@ def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -
             continue
         try:
             outcomes = outcomes_of(study, run.predictions(study), record)
-            entries.append(Entry(label, run, record, outcomes))
+            measures = get_study(study).measures(run.tables[study])
+            entries.append(Entry(label, run, record, outcomes, measures))
         except ClipevalError as error:
             notes.append(f"{left_out}: {error}")
         except KeyError as error:
@@ -205,10 +210,7 @@ def _matching(study: str, entries: list[Entry], notes: list[str]) -> list[list[E
                 notes.append(f"{study}, {method}: only {_listed(largest)} was run.")
             continue
         found.append(
-            [
-                Entry(e.label, e.run, e.record, e.outcomes[e.outcomes["method"] == method])
-                for e in largest
-            ]
+            [replace(e, outcomes=e.outcomes[e.outcomes["method"] == method]) for e in largest]
         )
     return found
 
@@ -227,7 +229,8 @@ def _side_by_side(study: str, entries: list[Entry], seed: int) -> pd.DataFrame:
         mine = beside.set_index(KEYS)["published"]
         at = list(rates[KEYS].itertuples(index=False, name=None))
         rates["published"] = [mine.get(key, np.nan) for key in at]
-        parts.append(rates.assign(model=entry.label, source=f"run {entry.run.name}"))
+        about = {"model": entry.label, "source": f"run {entry.run.name}"}
+        parts += [found.assign(**about) for found in (rates, _measures(study, entry)) if len(found)]
         quantities = known[["quantity", "images_of"]].apply(tuple, axis=1)
         asked = set(rates[["quantity", "images_of"]].itertuples(index=False, name=None))
         published.append(known[quantities.isin(asked)] if len(known) else known)
@@ -245,6 +248,21 @@ def _side_by_side(study: str, entries: list[Entry], seed: int) -> pd.DataFrame:
     first = [*KEYS, "model", "n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
     columns = ["study", *first, "difference", "interval", "clusters", "source"]
     return table.assign(study=study)[columns]
+
+
+def _measures(study: str, entry: Entry) -> pd.DataFrame:
+    """Numbers of a run that are not rates, with the intervals of its own tables."""
+    rows = entry.measures
+    if rows.empty or (entry.outcomes["method"] != "zero-shot").any():
+        return pd.DataFrame()
+    rows = rows[rows["headline"].astype(bool)]
+    for choice in get_study(study).choices:
+        rows = rows.assign(
+            quantity=rows["quantity"] + f", {choice} " + rows[choice].map("{:,}".format)
+        )
+    kept = rows[["quantity", "n", "metric", "percent", "ci_low", "ci_high"]]
+    about = {"method": "zero-shot", "images_of": ALL, "interval": OWN, "clusters": kept["n"]}
+    return kept.assign(**about, count=np.nan, published=np.nan)
 
 
 def paired_tests(entries: list[Entry], *, seed: int = 0) -> pd.DataFrame:
@@ -366,8 +384,9 @@ def _adjusted(paired: pd.DataFrame) -> pd.DataFrame:
 
 
 def overview(rates: pd.DataFrame) -> pd.DataFrame:
-    """Measured rates over all images, one row a quantity and model, as a figure wants them."""
+    """What was measured over all images, one row a quantity and model, as a figure of each `unit` wants them."""
     table = rates[rates["n"].notna() & (rates["images_of"] == ALL)]
+    table = table.assign(unit=table["metric"].map(unit_of))
     several = table.groupby("study")["method"].transform("nunique") > 1
     method = np.where(several, " (" + table["method"] + ")", "")
     return table.assign(what=table["study"] + ": " + table["quantity"] + method)

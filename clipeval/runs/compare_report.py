@@ -19,6 +19,8 @@ RATES = (
     "Headline numbers of each model on the same images, with the same prompts; rows named "
     "published are the papers' models on the papers' data."
 )
+#: unit of headline numbers -> id of their figure
+UNITS = {"percent": "compare", "percentage points": "compare_points", "nats": "compare_nats"}
 PAIRED = (
     "Paired differences between models (b - a, percentage points) on the same images; p values "
     "corrected by Holm within each study."
@@ -31,7 +33,8 @@ MAY = (
     "does not say that one of them is better, or fit for any use on people: a model that is right "
     "more often may harm more. Published values are of other images or other prompts, and are no "
     "part of any test. Where images come in few clusters (sequences, people), an interval over them "
-    "is not to be relied on, and no p value can be smaller than `smallest p`, whatever the models do."
+    "is not to be relied on, and no p value can be smaller than `smallest p`, whatever the models do. What is in nats "
+    "or percentage points has the interval of each run's own report, and no test between models."
 )
 
 
@@ -114,19 +117,26 @@ def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[
     from clipeval.output.figures import alt_text, interval_plot, save_figure
 
     measured = found.rates[found.rates["n"].notna()]
-    text = "Headline numbers of each model over all images."
-    plan = [("compare", overview(found.rates), "what", None, text)]
+    plan = []
+    for unit, table in overview(found.rates).groupby("unit", sort=False):
+        text = "Headline numbers of each model over all images" + (
+            "." if unit == "percent" else f", in {unit}."
+        )
+        plan.append((UNITS[unit], table, "what", None, text, unit))
     for study, table in measured.groupby("study", sort=False):
         parts = table[table["images_of"] != ALL]
         for quantity, rows in parts.groupby("quantity", sort=False):
             several = rows["method"].nunique() > 1
             text = f"{get_study(study).title}: {quantity}, by group."
             name = f"{study}-{_slug(quantity)}"
-            plan.append((name, rows, "images_of", "method" if several else None, text))
+            panel = "method" if several else None
+            plan.append((name, rows, "images_of", panel, text, "percent"))
     written = []
-    for id, table, y, panel, text in plan:
+    for id, table, y, panel, text, unit in plan:
         axes = {"y": y, "hue": "model", "panel": panel}
+        axes["xlabel"] = "percent of images" if unit == "percent" else unit
         shown = interval_plot(table, **axes, width="double")
+        axes["what"] = axes.pop("xlabel")
         alt = alt_text(table, **axes, names={"what": "quantity", "images_of": "group"})
         said = _entry(id, text, about, intervals=how, published_source=_sources(found, table))
         save_figure(shown, out / "figures", id, said["file"], about, alt=alt, column=out / "page")

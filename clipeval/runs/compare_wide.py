@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from clipeval.output.numbers import MISSING, interval
+from clipeval.output.numbers import MISSING, decimals_of, interval, unit_of
 from clipeval.runs.compare import Comparison
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
@@ -25,7 +25,8 @@ def wide(found: Comparison) -> list[dict]:
     """
     measured = found.rates[found.rates["n"].notna() & (found.rates["images_of"] == ALL)]
     tables = []
-    for (study, method), part in measured.groupby(["study", "method"], sort=False):
+    units = measured["metric"].map(unit_of)
+    for (study, method, unit), part in measured.groupby(["study", "method", units], sort=False):
         tests = found.paired[(found.paired["study"] == study) & (found.paired["method"] == method)]
         tests = tests[tests["images_of"] == ALL]
         quantities = list(dict.fromkeys(part["quantity"]))
@@ -38,6 +39,7 @@ def wide(found: Comparison) -> list[dict]:
                 cells[model].append(_cell(rows, model, marks.get(model, "")))
         several = measured.loc[measured["study"] == study, "method"].nunique() > 1
         title = get_study(study).title + (f", {method}" if several else "")
+        title += "" if unit == "percent" else f", in {unit}"
         tables.append({"title": title, "head": quantities, "rows": list(cells.items())})
     return tables
 
@@ -46,7 +48,11 @@ def _cell(rows: pd.DataFrame, model: str, mark: str) -> dict:
     if model not in rows.index:
         return {"text": MISSING, "value": "", "mark": ""}
     row = rows.loc[model]
-    text = interval(row["percent"], row["ci_low"], row["ci_high"])
+    how = {
+        "decimals": decimals_of(row["metric"]),
+        "sign": unit_of(row["metric"]) == "percentage points",
+    }
+    text = interval(row["percent"], row["ci_low"], row["ci_high"], **how)
     return {"text": text, "value": f"{row['percent']:.6g}", "mark": mark}
 
 

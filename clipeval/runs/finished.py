@@ -26,6 +26,9 @@ class _Tables(Mapping):
             self._read[id] = read_csv(self._paths[id])
         return self._read[id]
 
+    def __contains__(self, id: object) -> bool:
+        return id in self._paths
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
 

@@ -97,6 +97,8 @@ class Study:
     """Parameters with which it runs on a model that has no text encoder; None if it cannot."""
     words_alone: ClassVar[Mapping] = {}
     """Parameters with which it asks no more than what words can change."""
+    choices: ClassVar[tuple[str, ...]] = ()
+    """Columns of `measures` that are choices as words are, such as the k of a search."""
     every_class: ClassVar[bool] = False
     """Whether it reads a score of every class of an image, and not the top class alone."""
     is_summary: ClassVar[bool] = False
@@ -242,6 +244,30 @@ class Study:
     def counterpart(self, record: StudyRecord) -> str:
         """The published model that a run's model is compared with, as `published` names it."""
         return "CLIP"
+
+    def measures(self, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+        """Headline numbers that are not a share of images, such as a skew or a paired change.
+
+        Parameters
+        ----------
+        tables : id -> table, as the study's notebook keeps them, or as `measured` returns them
+
+        Returns
+        -------
+        DataFrame: quantity, the columns of `choices`, n, metric, percent, ci_low, ci_high, and `headline`
+        (bool: what a comparison of models shows, and the choice that others are compared with); empty
+        where there are none
+        """
+        return pd.DataFrame()
+
+    def measured(self, session) -> Mapping[str, pd.DataFrame] | None:
+        """Tables that `measures` reads, for words that are tried; None where its `outcomes` are varied.
+
+        Parameters
+        ----------
+        session : Session of the study, with a choice of words
+        """
+        return None
 
     @property
     def varies(self) -> str:

@@ -533,6 +533,7 @@ def three_models(p_ac: float) -> Comparison:
             "images_of": "All",
             "model": ["a", "b", "c"],
             "n": 50,
+            "metric": "rate",
             "percent": [10.0, 20.0, 30.0],
             "ci_low": [5.0, 15.0, 25.0],
             "ci_high": [15.0, 25.0, 35.0],
@@ -556,6 +557,46 @@ def test_highest_and_lowest_are_marked_only_where_every_test_supports_it(p_ac, m
     cells = [cell for _, (cell,) in part["rows"]]
     assert [cell["mark"] for cell in cells] == marks  # a is not told from b
     assert cells[0]["text"].startswith("10.0 [5.0, 15.0") and cells[2]["value"] == "30"
+
+
+def test_skews_and_changes_stand_beside_rates_with_the_intervals_of_their_runs():
+    skews = pd.DataFrame(
+        {"words": "berg2022", "grouping": "gender", "target": "data", "k": [30, 1000], "n": 50}
+        | {"metric": "MaxSkew", "percent": [0.2, 0.1], "ci_low": [0.15, 0.05], "ci_high": 0.3}
+    )
+    changes = pd.DataFrame(
+        {
+            "method": ["added: any"] * 2,
+            "n": 50,
+            "percent": [-3.0, -1.5],
+            "ci_low": -5,
+            "ci_high": -1,
+        }
+        | {"metric": ["change in crime-related", "change in named as labelled"]}
+    )
+    outcomes = pd.DataFrame({"method": ["zero-shot"]})
+    found = []
+    for study, table in (("retrieval", {"skew": skews}), ("mitigation", {"changes": changes})):
+        own = get_study(study).measures(table)
+        rows = compare._measures(study, compare.Entry("a", None, None, outcomes, own))
+        found.append(rows.assign(study=study, model="a"))
+        probe = compare.Entry("a", None, None, outcomes.assign(method="linear probe"), own)
+        assert compare._measures(study, probe).empty
+    rates = pd.concat(found, ignore_index=True)
+    same = ["study", "method", "images_of", "quantity", "model_a", "model_b", "p_adjusted"]
+    pairs = pd.DataFrame(columns=same)
+    shown = wide(Comparison(rates, pairs, [], ["a"], False))
+    told = [
+        (part["title"], part["head"], [c["text"] for c in part["rows"][0][1]]) for part in shown
+    ]
+    assert told == [
+        ("Retrieval, in nats", ["MaxSkew by gender, k 30"], ["0.200 [0.150, 0.300]"]),
+        (
+            "Mitigation: what if, in percentage points",
+            ["change in crime-related, added: any", "change in named as labelled, added: any"],
+            ["−3.0 [−5.0, −1.0]", "−1.5 [−5.0, −1.0]"],
+        ),
+    ]
 
 
 def test_every_model_gets_a_plan_and_a_folder_of_its_own(tmp_path):

@@ -17,6 +17,8 @@ from clipeval.stats import max_skew
 from clipeval.studies import get_study, retrieval, start
 from clipeval.studies.headlines import headline_rates, outcomes_of
 from clipeval.studies.retrieval import preference, search, tables
+from clipeval.studies.sensitivity.spread import breakdown, range_of
+from clipeval.studies.sensitivity.variation import vary
 from clipeval.testcards.retrieval import TIERS
 
 GENDER = {"groups": "gender", "draws": 40}
@@ -98,6 +100,34 @@ def test_the_mean_over_prompts_equals_a_loop_over_plain_vectors(session, skew):
         found.append(math.log(max(p / share, (1 - p) / (1 - share))))
     row = skew.query("words == 'berg2022' and metric == 'MaxSkew' and target == 'data' and k == 30")
     assert row["percent"].iloc[0] == pytest.approx(np.mean(found), abs=1e-12)
+
+
+def test_sensitivity_varies_templates_and_k(session, skew):
+    table = vary(session, ["retrieval"], templates=["bare"])
+    assert set(table["templates"]) == {"berg2022", "bare"} and set(table["k"]) == set(TIERS)
+    own = skew.query("words == 'berg2022' and target == 'data' and metric == 'MaxSkew'")
+    rows = table[(table["templates"] == "berg2022") & (table["quantity"] == "MaxSkew by gender")]
+    assert rows.set_index("k")["percent"].to_dict() == own.set_index("k")["percent"].to_dict()
+    # one prompt a word: a loop over plain vectors
+    embeddings, words = session.embed(), session.class_set.tasks["concepts"]
+    people = session.images.set_index("image_id")["gender"].astype(str)[embeddings.image_id]
+    share, found = (people == "Male").mean(), []
+    for row in session.encode(list(words.values())).astype(np.float64):
+        top = people.iloc[np.argsort(embeddings.matrix.astype(np.float64) @ row)[::-1][:100]]
+        p = (top == "Male").mean()
+        found.append(
+            max(np.log(p / share) if p else -9, np.log((1 - p) / (1 - share)) if p < 1 else -9)
+        )
+    bare = table.query("templates == 'bare' and quantity == 'MaxSkew by gender' and k == 100")
+    assert bare["percent"].item() == pytest.approx(np.mean(found), abs=1e-12)
+    row = range_of(table).set_index("quantity").loc["MaxSkew by gender"]
+    assert row["choices"] == 2 * len(TIERS) and ", k " in row["highest_with"]
+    parts = breakdown(table)
+    assert {"templates", "k", "interactions"} == set(parts["choice"])
+    assert (
+        "Choices of words, templates and k move"
+        in get_study("sensitivity").finding({"range": range_of(table)})[0]
+    )
 
 
 # -- predictions, comparison ------------------------------------------------------------------------

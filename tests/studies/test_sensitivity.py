@@ -214,7 +214,7 @@ def test_the_widest_range_is_labelled_in_words(real, tiny_face_clip, store):
 def choices(values):
     """A table as `vary` returns it, of values for 3 class sets x 4 templates."""
     rows = [
-        ("s", "q", str(i), str(j), "fp32", "model", 100, float(v), (i, j) == (0, 0))
+        ("fairface", "q", str(i), str(j), "fp32", "model", 100, float(v), (i, j) == (0, 0))
         for i, row in enumerate(values)
         for j, v in enumerate(row)
     ]
@@ -239,7 +239,8 @@ def test_a_choice_is_named_only_where_a_test_finds_it():
     )
     said = sensitivity.most(parts.reset_index())
     assert (
-        said.startswith("- s, q: class set matters most, with ") and "corrected p < 0.001" in said
+        said.startswith("- fairface, q: class set matters most, with ")
+        and "corrected p < 0.001" in said
     )
 
 
@@ -256,7 +257,8 @@ def test_noise_is_seldom_called_a_choice_that_matters():
 def test_one_choice_alone_is_not_tested():
     said = sensitivity.most(sensitivity.breakdown(choices([[50, 60, 70, 80]])))
     assert (
-        said == "- s, q: one choice alone was varied, so that its effect cannot be told from noise."
+        said
+        == "- fairface, q: one choice alone was varied, so that its effect cannot be told from noise."
     )
 
 

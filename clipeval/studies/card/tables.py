@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 
 from clipeval.output.markup import as_markdown
-from clipeval.output.numbers import MISSING, count, decimals_of, interval, is_nats, number
+from clipeval.output.numbers import MISSING, count, decimals_of, interval, number, unit_of
 from clipeval.output.tables import TABLE_COLUMNS
 from clipeval.session.study import Line, Part
 from clipeval.stats import clopper_pearson, picked_confidence
 from clipeval.studies import STUDIES
 
-#: rows whose percents are percentage points
-POINTS = r"\b(?:change|gap)\b"
 #: columns of the card
 COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "note")
 SAID = {
@@ -208,8 +206,8 @@ def drawn(table: pd.DataFrame, *, points: bool = False) -> pd.DataFrame:
         The rows in percentage points (gaps, changes) in place of those that are rates: these two have no axis
         in common. Rows in nats are in neither.
     """
-    table = table[table["metric"].astype(str).str.contains(POINTS) == points]
-    table = table[table["percent"].notna() & ~table["metric"].map(is_nats).astype(bool)]
+    unit = "percentage points" if points else "percent"
+    table = table[table["percent"].notna() & (table["metric"].map(unit_of) == unit)]
     parts = []
     for part, rows in table.groupby("part", sort=False):
         parts += [pd.DataFrame({"quantity": [part.upper()]}), rows]

@@ -5,22 +5,32 @@ from collections.abc import Mapping
 import pandas as pd
 
 from clipeval.session.study import Line, Part
+from clipeval.studies.mitigation.tables import AGREEMENT
 
 #: methods that a card shows
 SHOWN = ("orthogonal: texts", "calibrated: texts", "added: any")
 
 
-def _lines(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
-    """For each method the change in all harms together, then what it costs in accuracy."""
-    table = tables.get("changes", pd.DataFrame({"method": list(SHOWN), "metric": ""}))
-    lines = []
-    for method in SHOWN:
+def benefits_and_costs(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(method, metric) of the paired changes that are shown: all harms together, then accuracies and agreement."""
+    found = []
+    for method in SHOWN if len(table) else ():
         metrics = list(dict.fromkeys(table.loc[table["method"] == method, "metric"]))
-        costs = [name for name in metrics if name.endswith(" accuracy")]
-        harms = [name for name in metrics if name not in costs and "named as labelled" not in name]
-        for name in [*harms[-1:], *costs]:
-            lines.append(Line("changes", "{metric}, {method}", {"method": method, "metric": name}))
-    return lines
+        costs = [name for name in metrics if name.endswith((" accuracy", AGREEMENT))]
+        harms = [name for name in metrics if name not in costs]
+        found += [(method, name) for name in (*harms[-1:], *costs)]
+    return found
+
+
+def _lines(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
+    """For each method the change in all harms together, then what it costs."""
+    table = tables.get("changes")
+    if table is None:
+        return [Line("changes", "{metric}, {method}")]
+    return [
+        Line("changes", "{metric}, {method}", {"method": method, "metric": metric})
+        for method, metric in benefits_and_costs(table)
+    ]
 
 
 CARD = (

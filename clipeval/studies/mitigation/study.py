@@ -12,7 +12,7 @@ from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.denigration.tables import GROUPS, harm_categories
-from clipeval.studies.mitigation.card import CARD
+from clipeval.studies.mitigation.card import CARD, benefits_and_costs
 from clipeval.studies.mitigation.methods import (
     SIDES,
     UNCHANGED,
@@ -242,6 +242,20 @@ class Mitigation(Study):
                     f"{said}; on the same photographs: {listed(paid)}." if paid else f"{said}."
                 )
         return found
+
+    def measures(self, tables) -> pd.DataFrame:
+        """Paired changes that the card shows: all harms together and, beside them, what they cost."""
+        table = tables["changes"] if "changes" in tables else pd.DataFrame()
+        rows = [
+            table[(table["method"] == method) & (table["metric"] == metric)]
+            for method, metric in benefits_and_costs(table)
+        ]
+        if not rows:
+            return pd.DataFrame()
+        found = pd.concat(rows, ignore_index=True)
+        found["quantity"] = found["metric"] + ", " + found["method"]
+        columns = ["quantity", "n", "metric", "percent", "ci_low", "ci_high"]
+        return found[columns].assign(headline=True)
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Hits of every metric by the unchanged model and by projection of texts, of all images."""

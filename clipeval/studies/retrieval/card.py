@@ -1,6 +1,7 @@
 """What the characterization card shows of this study."""
 
 from clipeval.session.study import Line, Part, literal
+from clipeval.studies.retrieval.tables import headline_k
 
 
 def lines(tables) -> list[Line]:
@@ -9,7 +10,7 @@ def lines(tables) -> list[Line]:
     table = tables.get("skew")
     if table is None:
         return found
-    k = min(table["k"].unique(), key=lambda k: (abs(k - 100), k))
+    k = headline_k(table)
     rows = table[["words", "grouping"]].drop_duplicates().itertuples(index=False)
     for words, grouping in rows:
         at = {"words": words, "grouping": grouping, "k": k, "target": "data", "metric": "MaxSkew"}

@@ -14,7 +14,13 @@ from clipeval.studies.outcomes import ALL, by_groups
 from clipeval.studies.retrieval import preference
 from clipeval.studies.retrieval.card import CARD
 from clipeval.studies.retrieval.search import DEFAULT_K, SearchSession, check_column, ks_of
-from clipeval.studies.retrieval.tables import nearest_images, shown_words
+from clipeval.studies.retrieval.tables import (
+    headline_k,
+    headlines,
+    nearest_images,
+    shown_words,
+    skew,
+)
 from clipeval.studies.sentences import listed, rate
 
 
@@ -76,8 +82,9 @@ class Retrieval(Study):
     usual_groups = ("gender", "race", "age")
     deck = "retrieval"
     card = CARD
+    choices = ("k",)
+    words_alone: ClassVar = {"other": ""}
     every_class = True
-    varies = ""
 
     def about(self, session) -> dict:
         """What captions say beside the usual: the rules of the ranking."""
@@ -166,7 +173,7 @@ class Retrieval(Study):
         """MaxSkew at the k nearest to 100 by each grouping, beside what shuffled groups give; the preference."""
         table = tables["skew"]
         table = table[table["words"] == table["words"].iloc[0]]
-        k = min(table["k"].unique(), key=lambda k: (abs(k - 100), k))
+        k = headline_k(table)
         at = (table["k"] == k) & (table["metric"] == "MaxSkew") & (table["target"] == "data")
         rows = table[at].to_dict("records")
         said = [f"{rate(row)} by {row['grouping']} (shuffled: {row['chance']:.3f})" for row in rows]
@@ -175,6 +182,14 @@ class Retrieval(Study):
             row = tables["preference"].iloc[0].to_dict()
             found.append(f"Names of {row['words']}: {row['metric']} in {rate(row)} of pairs.")
         return found
+
+    def measures(self, tables) -> pd.DataFrame:
+        """MaxSkew and NDKL by every grouping and at every k, against the data set's own shares."""
+        return headlines(tables["skew"]) if "skew" in tables else pd.DataFrame()
+
+    def measured(self, session) -> dict[str, pd.DataFrame]:
+        """The table of skews; shares found are k of all images for any words, and say nothing."""
+        return {"skew": skew(session)}
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images of each group that are found for the words that are shown; see `clipeval.studies.headlines`."""

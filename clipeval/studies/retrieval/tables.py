@@ -80,6 +80,24 @@ def skew(session) -> pd.DataFrame:
     return with_planted(session, table)
 
 
+def headline_k(table: pd.DataFrame) -> int:
+    """The k of a table of `skew` that headlines name: the one nearest to 100."""
+    return int(min(table["k"].unique(), key=lambda k: (abs(k - 100), k)))
+
+
+def headlines(table: pd.DataFrame) -> pd.DataFrame:
+    """Headline numbers of a table of `skew`, against the data set's own shares; see `Study.measures`."""
+    rows = table[table["target"] == "data"]
+    other = rows["words"] != table["words"].iloc[0]
+    by = rows["metric"] + " by " + rows["grouping"]
+    rows = rows.assign(
+        quantity=by.where(~other, by + ", words of " + rows["words"]),
+        headline=rows["k"] == headline_k(table),
+    )
+    columns = ["quantity", "k", "n", "metric", "percent", "ci_low", "ci_high", "headline"]
+    return rows[columns].reset_index(drop=True)
+
+
 def depends(session) -> list:
     """All that decides a table, beside the code."""
     p = session.parameters

@@ -2,7 +2,14 @@
 
 from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
 from clipeval.studies.sensitivity.study import Parameters, study
-from clipeval.studies.sensitivity.tables import ON_CARDS, most, title_of, widest
+from clipeval.studies.sensitivity.tables import (
+    ON_CARDS,
+    most,
+    show_range,
+    show_widest,
+    title_of,
+    widest,
+)
 from clipeval.studies.sensitivity.variation import ranges, show_ranges, vary
 
 __all__ = [
@@ -12,7 +19,9 @@ __all__ = [
     "most",
     "range_of",
     "ranges",
+    "show_range",
     "show_ranges",
+    "show_widest",
     "study",
     "title_of",
     "uncertainties",

@@ -1,9 +1,12 @@
-"""Which images are hits under other words: what is kept of them, and the rates that are made of it."""
+"""What is found under other words: which images are hits, and the rates that are made of it, or measures."""
 
+import json
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
+from clipeval.classify.class_sets import flat_prompts
 from clipeval.files import sha256
 from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
@@ -16,9 +19,15 @@ from clipeval.studies.headlines import (
 )
 
 
-def hits_of(session: Session) -> pd.DataFrame:
-    """Hits of each headline quantity over all images, and a hash of the prompts that it was asked with."""
+def found_with(session: Session) -> pd.DataFrame:
+    """Hits of each headline quantity over all images, and a hash of the prompts that it was asked with.
+
+    Of a study whose numbers are not shares of images, its measures in place of hits; see `Study.measured`.
+    """
     study, p = session.study, session.parameters
+    if (tables := study.measured(session)) is not None:
+        prompts = json.dumps(flat_prompts(study.rivals(session)))
+        return study.measures(tables).assign(task="", asked=sha256(prompts))
     predictions = session.predict()
     record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
     found = outcomes_of(study.id, predictions, record)
@@ -31,7 +40,9 @@ def hits_of(session: Session) -> pd.DataFrame:
 
 
 def compact(hits: pd.DataFrame) -> pd.DataFrame:
-    """The same rows, texts as categories: an image's id stands once in the file."""
+    """The same rows, texts of hits as categories: an image's id stands once in the file."""
+    if "hit" not in hits:
+        return hits
     return hits.astype({name: "category" for name in hits if name != "hit"})
 
 
@@ -40,10 +51,13 @@ def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict
 
     Parameters
     ----------
-    hits : as from `hits_of`, with columns class_set and templates
+    hits : as from `found_with`, with columns class_set and templates; measures are returned as they are
     variant : returns the session with such a choice; nothing is asked of it
     names : class set or templates without its path -> as it was named
     """
+    if "hit" not in hits:
+        words = {name: hits[name].replace(names) for name in ("class_set", "templates")}
+        return hits.assign(count=np.nan, published=np.nan, difference=np.nan, **words)
     tables = []
     choices = ["class_set", "templates"]
     for words, part in hits.groupby(choices, sort=False, observed=True):

@@ -7,9 +7,16 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.stats import adjust, factor_tests
+from clipeval.studies import get_study
 
 #: what is varied
 FACTORS = ("class_set", "templates", "precision", "resize")
+
+
+def factors_of(table: pd.DataFrame) -> list[str]:
+    """What is varied in rows of one study: `FACTORS` and the study's own choices, of which there are several."""
+    own = get_study(table["study"].iloc[0]).choices
+    return [name for name in (*FACTORS, *own) if table[name].nunique() > 1]
 
 
 def range_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +31,8 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         study, quantity, n, count, metric, percent, ci_low, ci_high (of the reference), published,
         difference, lowest, highest, width (percentage points), choices (number of combinations),
-        lowest_with, highest_with (class set, templates, precision, resize; of equals, the first).
+        lowest_with, highest_with (class set, templates, precision, resize, the study's own choices; of
+        equals, the first).
     """
     rows = []
     if table.empty:
@@ -37,7 +45,7 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
                 f"{study}, {quantity}: {len(point)} rows are the reference; mark one choice."
             )
         low, high = part.loc[part["percent"].idxmin()], part.loc[part["percent"].idxmax()]
-        varied = [name for name in FACTORS if part[name].nunique() > 1]
+        varied = factors_of(part)
         numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
         rows.append(
             {"study": study, "quantity": quantity}
@@ -105,7 +113,7 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (study, quantity), part in table.groupby(["study", "quantity"], sort=False):
-        varied = [name for name in FACTORS if part[name].nunique() > 1]
+        varied = factors_of(part)
         sizes = [part[name].nunique() for name in varied]
         if len(part) != np.prod(sizes, dtype=int) or part.duplicated(varied or ["study"]).any():
             raise DataError(

@@ -7,11 +7,12 @@ from pydantic import Field, field_validator
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.errors import ModelError
-from clipeval.output.numbers import number
+from clipeval.output.numbers import decimals_of, is_nats, number
 from clipeval.session import parameters
 from clipeval.session.study import Study
+from clipeval.studies import get_study
 from clipeval.studies.sensitivity.variation import able, every_wording, vary
-from clipeval.studies.sentences import rate
+from clipeval.studies.sentences import listed, rate
 
 
 class Parameters(parameters.Parameters):
@@ -68,11 +69,19 @@ class Sensitivity(Study):
     def finding(self, tables) -> list[str]:
         """The number that choices move most, beside what sampling leaves open."""
         table = tables["range"]
+        percents = table[
+            ~table["metric"].map(is_nats).astype(bool)
+        ]  # points and nats have no order
+        table = percents if len(percents) else table
         most = table.loc[table["width"].idxmax()]
+        unit = "nats" if percents.empty else "%"
+        low, high = (
+            number(most[end], decimals_of(most["metric"])) for end in ("lowest", "highest")
+        )
+        what = listed(["words", "templates", *get_study(most["study"]).choices])
         return [
-            f"Choices of words and templates move {most['quantity']} ({most['study']}) most: it is "
-            f"{number(most['lowest'])} to {number(most['highest'])} % over {int(most['choices']):,} choices, and "
-            f"{rate(most)} with those of this run."
+            f"Choices of {what} move {most['quantity']} ({most['study']}) most: it is {low} to {high} {unit} over "
+            f"{int(most['choices']):,} choices, and {rate(most)} with those of this run."
         ]
 
     def check(self, session) -> str:

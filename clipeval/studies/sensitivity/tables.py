@@ -3,15 +3,16 @@
 import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
-from clipeval.output.numbers import interval, number, p_value
+from clipeval.output.numbers import interval, is_nats, number, p_value
 from clipeval.stats import leading_factor
-from clipeval.studies.sensitivity.variation import (
-    range_of,
-)
+from clipeval.studies import get_study
+from clipeval.studies.sensitivity.spread import range_of, uncertainties
 
 
 def widest(table: pd.DataFrame, study: str, *, precision: str, resize: str) -> pd.DataFrame:
     """The rows, of one precision and resize, of the quantity of a study that choices move the most.
+
+    Of the study's own choices, such as k, those of the reference alone are shown.
 
     Returns
     -------
@@ -21,6 +22,8 @@ def widest(table: pd.DataFrame, study: str, *, precision: str, resize: str) -> p
     ranges = range_of(table)
     rows = table[table["quantity"] == ranges.loc[ranges["width"].idxmax(), "quantity"]]
     rows = rows[(rows["precision"] == precision) & (rows["resize"] == resize)]
+    for choice in get_study(study).choices:
+        rows = rows[rows[choice] == rows.loc[rows["reference"], choice].iloc[0]]
     loads = table.attrs.get("class_sets", {})
     titles = {spec: title_of(loads.get(spec, spec)) for spec in rows["class_set"].unique()}
     if len(set(titles.values())) < len(titles):
@@ -32,6 +35,52 @@ def title_of(class_set: str) -> str:
     """What a class set is, for a label: the note of its variant where it has one, else its name."""
     found = load_class_set(class_set) if class_set else None
     return (found.note or found.spec) if found else "captions"
+
+
+def show_range(session, ranges: pd.DataFrame) -> None:
+    """Draw `uncertainties`: figure `range` of percents, and `range_nats` of what is in nats."""
+    from IPython.display import display
+
+    from clipeval.output import figures
+
+    both = uncertainties(ranges)
+    nats = both["metric"].map(is_nats).astype(bool)
+    text = "What sampling and what choices leave open, around the value at the reference choice."
+    parts = (
+        ("range", both[~nats], "percent of images", "Wilson"),
+        ("range_nats", both[nats], "nats", "bootstrap"),
+    )
+    for id, rows, unit, kind in parts:
+        if len(rows):
+            how = {"y": "quantity", "hue": "uncertainty", "panel": "study", "xlabel": unit}
+            picture = figures.interval_plot(rows, **how, width="double")
+            said = (
+                f"95 % {kind} intervals, and from the lowest to the highest value over all choices"
+            )
+            display(session.figure(id, picture, text, intervals=said))
+
+
+def show_widest(session, table: pd.DataFrame) -> None:
+    """Draw the rows of `widest` for each study, figures `widest_STUDY`."""
+    from IPython.display import display
+
+    from clipeval.output import figures
+
+    p = session.parameters
+    for study in table["study"].unique():
+        rows = widest(table, study, precision=p.precision, resize=p.resize)
+        quantity, unit = rows["quantity"].iloc[0], "percent of images"
+        if is_nats(rows["metric"].iloc[0]):
+            unit = "nats"
+        look = {
+            "y": "wording",
+            "hue": "templates",
+            "xlabel": f"{quantity}, {unit}",
+            "width": "double",
+        }
+        picture = figures.interval_plot(rows, **look)
+        text = f"{quantity[:1].upper()}{quantity[1:]} by class set and templates."
+        display(session.figure(f"widest_{study}", picture, text))
 
 
 def most(parts: pd.DataFrame) -> str:

@@ -23,7 +23,7 @@ from clipeval.session.parameters import Parameters, parse
 from clipeval.session.session import Session
 from clipeval.session.study import Study
 from clipeval.studies import STUDIES, get_study
-from clipeval.studies.sensitivity.hits import compact, hits_of, rates_of
+from clipeval.studies.sensitivity.hits import compact, found_with, rates_of
 from clipeval.studies.sensitivity.spread import FACTORS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
@@ -91,12 +91,13 @@ def vary(
     Returns
     -------
     DataFrame
-        study, quantity, class_set, templates, precision, resize, n, count, metric, percent, ci_low,
-        ci_high (Wilson, 95 %), published, difference, reference (bool: the session's own choice),
-        task. For a quantity, class sets and templates that ask what an earlier one asks are left
-        out: a variant of the words for gender is not another choice for age, nor are "a" and "a or an"
-        where no word begins with a vowel. `attrs["left_out"]`: sentences; `attrs["class_sets"]`: class set, by
-        the file's name where it is a file -> what loads it.
+        study, quantity, class_set, templates, precision, resize, the `choices` of the studies (missing for
+        others), n, count, metric, percent, ci_low, ci_high (Wilson, 95 %; of measures as the study has
+        them), published, difference, reference (bool: the session's own choice), task. For a quantity,
+        class sets and templates that ask what an earlier one asks are left out: a variant of the words for
+        gender is not another choice for age, nor are "a" and "a or an" where no word begins with a vowel.
+        `attrs["left_out"]`: sentences; `attrs["class_sets"]`: class set, by the file's name where it is a
+        file -> what loads it.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def vary(
             found = []
             for class_set, wording in itertools.product(sets, said):
                 words = {"class_set": class_set, "templates": wording}
-                hits = hits_of(_variant(base, study, **words))
+                hits = found_with(_variant(base, study, **words))
                 found.append(hits.assign(**{k: pathless(v) for k, v in words.items()}))
             return compact(pd.concat(found, ignore_index=True))
 
@@ -128,13 +129,15 @@ def vary(
         names = {pathless(name): name for name in (*sets, *said)}
         found = rates_of(hits, lambda words, b=base, s=study: _variant(b, s, **words), names)
         own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
-        parts.append(found.assign(study=study.id, **about, reference=own & (base is session)))
+        own &= found.get("headline", True) & (base is session)
+        parts.append(found.assign(study=study.id, **about, reference=own))
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
         return table
     table = _distinct(table)
     numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
-    table = table[[*GROUPS, *numbers, "reference", "task"]]
+    choices = [name for study in studies for name in get_study(study).choices]
+    table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
     told = {pathless(spec): spec for spec in table["class_set"].unique()}
     table["class_set"] = table["class_set"].map(pathless)  # a path of this machine stays here
     table.attrs |= {"left_out": left_out, "class_sets": told}
@@ -201,8 +204,9 @@ def _point(p: Parameters, study: Study) -> tuple[str, str]:
 
 
 def _depends(base: Session, study: Study, sets: list[str], said: list[str]) -> list:
-    """All that decides the rates of one study on one set of embeddings."""
-    decides = study.Parameters.decides
+    """All that decides the numbers of one study on one set of embeddings."""
+    own = [name for name in study.Parameters.model_fields if name not in Parameters.model_fields]
+    decides = {*study.Parameters.decides, *own, "groups"}
     fields = {k: v for k, v in base.parameters.model_dump().items() if k in decides}
     words = [load_class_set(name).hash for name in sets if name]
     words += [load_templates(name).hash for name in said]
