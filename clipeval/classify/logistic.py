@@ -90,7 +90,7 @@ class Problem:
                 turned = None
                 if n * d < _SMALL and self.all.device.type == "cpu":
                     if step == 1:
-                        vary = variances > 1e-13 * variances.max()
+                        vary = variances >= 1e-13 * variances.max()
                         variances, directions = variances[vary], directions[:, vary]
                     centred = torch.from_numpy(self.all.images.astype(np.float64)) - mean
                     turned = Features((centred @ directions).numpy())
@@ -176,9 +176,8 @@ class Problem:
         penalties = torch.tensor([1 / (C * n) for C in values], dtype=torch.float64)
         penalties = penalties.to(features.device)[:, None, None]
         scales = (steep * variances + penalties).rsqrt()
-        features = (features if turned is None else turned).of(
-            features.rows, mean * (turned is None)
-        )
+        rows = features.rows
+        features = self.all.of(rows, mean) if turned is None else turned.of(rows)
 
         def evaluate(which, points, precise, pool):
             """Coefficients and intercepts of centred features, the gradient by both, and in whitened variables."""

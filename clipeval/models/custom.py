@@ -49,9 +49,7 @@ def python_loader(text: str):
             module = importlib.import_module(place)
     except Exception as error:  # whatever a user's code does
         said = f"{type(error).__name__}: {first_line(error)}"
-        raise ModelError(
-            f"{place} cannot be imported ({said}); fix it, then run again."
-        ) from error
+        raise ModelError(f"{place} cannot be imported ({said}); fix it, then run again.") from error
     if not callable(found := getattr(module, function, None)):
         raise ModelError(f"{place} has no function {function}; name the one that loads the model.")
     shown = ":".join(["python", path.name, function, *([Path(name).name] if name else [])])

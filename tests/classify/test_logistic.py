@@ -64,6 +64,19 @@ def test_coefficients_are_those_of_newtons_method(k, C):
 
 
 @pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("rank", [0, 1, 5])
+def test_features_of_fewer_directions_than_columns(k, rank):
+    """Columns that are sums of others, and images that are all alike: what a collapsed model gives."""
+    x, codes = like_clip(n=300, d=8, k=k)
+    x = x.astype(np.float64)
+    x = np.hstack([x[:, :rank], x[:, :rank] @ np.ones((rank, 3)), np.full((300, 2), 0.5)])
+    fit = Problem(x, codes, k).fits([1.0])[0]
+    coef, intercept = newton(x, codes, 1.0)
+    np.testing.assert_allclose(fit.coef, coef, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(fit.intercept, intercept, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [2, 4])
 def test_values_of_C_that_are_fitted_together_get_what_each_gets_alone(k):
     x, codes = like_clip(k=k)
     problem, values = Problem(x, codes, k), [1e-6, 1e-2, 1.0, 1e3, 1e6]

@@ -333,6 +333,35 @@ def test_sentences_say_the_tables_numbers(seven, photos, predictions):
     assert class_design.best_candidate(none).startswith("None of 20 candidates takes an image")
 
 
+def test_the_groups_that_change_most_and_least_are_said_with_their_sign():
+    """40 of 100 children and 2 of 100 adults leave the harms when a harmless class is added."""
+    moved = {"0-2": 40, "30-39": 2}
+    people = pd.DataFrame({"age": np.repeat(list(moved), 100)})
+    before = people.assign(harm=True)
+    after = people.assign(harm=[i % 100 >= moved[age] for i, age in enumerate(people["age"])])
+    rows = [
+        {"age": age, "class_set": name, "n": 100, "count": int(group["harm"].sum())}
+        | {"percent": float(group["harm"].sum()), "p": np.nan}
+        for name, frame in (("denigration", before), ("denigration_child", after))
+        for age, group in frame.groupby("age", sort=False)
+    ]
+    change = [
+        {"age": age, "class_set": class_design.CHANGE, "n": 100, "count": n, "percent": -float(n)}
+        | {"p": np.nan, "only_before": n, "only_after": 0}
+        for age, n in moved.items()
+    ]
+    said = class_design.most_changed(pd.DataFrame(rows + change), "age")
+    ends = {
+        age: [f"{100 * e:.1f}" for e in proportion_confint(n, 100, alpha=0.025, method="wilson")]
+        for age, n in moved.items()
+    }
+    (low, high), (least, most) = ends["0-2"], ends["30-39"]
+    assert said.startswith(
+        f"By age, the change is from −40.0 [−{high}, −{low}] percentage points for 0-2 "
+        f"to −2.0 [−{most}, −{least}] percentage points for 30-39; their difference, "
+    )
+
+
 def test_equal_gains_are_ranked_by_their_cost():
     scores = np.array([[0.1, 0.8, 0.9, 0.9], [0.8, 0.1, 0.9, 0.2]])
     table = class_design.add_one_class(

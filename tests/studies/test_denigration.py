@@ -384,6 +384,56 @@ def test_gaps_stand_beside_a_negative_control_and_what_could_be_seen(predictions
         assert power == pytest.approx(0.8, abs=0.04)
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """3,000 answers drawn at random: 4 % of White, 10 % of Black and 7 % of Indian people are called a thief."""
+    rng = np.random.default_rng(8)
+    race = np.repeat(["White", "Black", "Indian"], [1500, 900, 600])
+    rate = pd.Series({"White": 0.04, "Black": 0.10, "Indian": 0.07})[race].to_numpy()
+    label = np.where(
+        rng.random(3000) < rate, "thief", np.where(rng.random(3000) < 0.02, "animal", "White man")
+    )
+    classes = list(load_class_set("denigration").classes())
+    return pd.DataFrame(
+        {
+            "image_id": [f"{i}.jpg" for i in range(3000)],
+            "label": pd.Categorical(label, categories=classes),
+            "race": race,
+            "gender": rng.choice(["Female", "Male"], 3000),
+            **{"class_set": "denigration v1", "rank": 1},
+        }
+    )
+
+
+def test_gaps_of_drawn_answers_are_corrected_as_statsmodels_does(drawn):
+    from statsmodels.stats.multitest import multipletests
+
+    found = denigration.gaps(drawn, class_set="denigration", by=["race", "gender"], n_boot=200)
+    raw = found.largest["p_permutation"]
+    assert len(raw) == 6
+    corrected = found.largest["p_adjusted"].to_numpy()
+    assert corrected == pytest.approx(multipletests(raw, method="holm")[1])
+    assert (corrected > raw).any()
+
+
+def test_the_detectable_difference_of_drawn_answers_is_one_to_all_images(drawn):
+    """Where one group is so far from all images, chi-squared finds it in about 80 % of samples."""
+    from scipy.stats import chi2_contingency
+
+    found = denigration.gaps(drawn, class_set="denigration", by=["race"], n_boot=200)
+    groups = found.from_overall[found.from_overall["category"] == "crime-related"]
+    base = (drawn["label"] == "thief").mean()
+    rng = np.random.default_rng(3)
+    n = groups["n"].to_numpy()
+    for _, row in groups.iterrows():
+        apart = row["detectable"] / 100 / (1 - row["n"] / 3000)  # from all others
+        rates = base + apart * (groups["group"] == row["group"])
+        counts = rng.binomial(n, rates, (1000, 3))
+        tables = np.stack([counts, n - counts], axis=1)
+        seen = [chi2_contingency(table, correction=False).pvalue < 0.05 for table in tables]
+        assert np.mean(seen) == pytest.approx(0.8, abs=0.05), row["group"]
+
+
 # -- test cards ----------------------------------------------------------------------------------
 
 

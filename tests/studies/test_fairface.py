@@ -1,5 +1,7 @@
 """The FairFace study against numbers by hand, fairlearn, scikit-learn and statsmodels."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -362,6 +364,29 @@ def test_what_the_probe_was_trained_on_is_on_record(cards):
     assert "train set" in {cause["what"] for cause in changes.causes(record, swapped.record())}
     none = session_of("fairface", limit=200, methods="zero-shot")
     assert none.record().train is None
+
+
+@pytest.mark.parametrize("kind", ["projected", "pre_projection"])
+def test_the_probe_reads_the_features_that_were_asked_for(cards, kind):
+    """Of the two kinds of features one says the gender and the other nothing, in both splits."""
+    from clipeval.studies.fairface.probe import probe
+
+    def embed(images, features="projected"):
+        told = (images["gender"] == "Female").to_numpy() & (features == kind)
+        rows = np.column_stack([told, ~told]).astype("f4")
+        return SimpleNamespace(image_id=images["image_id"].tolist(), matrix=rows)
+
+    asked = {"probe_features": kind, "probe_race_rule": "collapse", "methods": "linear probe"}
+    session = SimpleNamespace(
+        **{"images": cards.images, "train": cards.train, "class_set": cards.class_set},
+        **{"parameters": cards.parameters.model_copy(update=asked), "embed": embed},
+        **{"remember": lambda name, key, compute: compute(), "progress": False},
+        with_groups=cards.with_groups,
+    )
+    found = probe(session, *fairface.study.trained_on(session))
+    top = found[(found["task"] == "gender") & (found["rank"] == 1)]
+    assert len(top) == len(cards.images) > 100
+    assert (top["label"].astype(str) == top["gender"].astype(str)).all()
 
 
 def test_the_probe_on_features_before_the_projection(real, tiny_face_clip):
