@@ -157,3 +157,41 @@ def test_what_processes_are_forked_from_may_die_once(tmp_path, deaths, started):
         (outcome,) = runner._notebooks(plan, {}, tmp_path, context, 1, lambda *told: None)
         assert outcome.error.startswith("its process could not start: a process or file ended")
     assert context.started == started
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+
+
+@pytest.mark.parametrize("text", [LAUGHS, "classes: " + 3000 * "[" + 3000 * "]", "a: &a {b: *a}"])
+@pytest.mark.parametrize("kind", ["class set", "templates", "audit"])
+def test_yaml_that_grows_or_nests_without_end_is_one_sentence(tmp_path, kind, text):
+    from clipeval.classify.class_sets import load_class_set, load_templates
+    from clipeval.runs.audit_file import read_audit
+
+    path = tmp_path / "words.yaml"
+    path.write_text(text)
+    load = {"class set": load_class_set, "templates": load_templates, "audit": read_audit}[kind]
+    with pytest.raises(ClipevalError, match=r"alias|nest|deep") as error:
+        load(str(path))
+    assert len(str(error.value)) <= 500
+
+
+def test_a_process_that_reads_images_may_die(monkeypatch):
+    """As the kernel kills one for memory; what torch says of anything else is not taken for that."""
+    import torch
+
+    from clipeval.embedding.loading import load_batches
+
+    def broken(said):
+        def loader(*_, **__):
+            raise RuntimeError(said)
+
+        monkeypatch.setattr(torch.utils.data, "DataLoader", lambda *_, **__: map(loader, [1]))
+        return list(load_batches([0, 1], [[0], [1]], 2, "cpu"))
+
+    with pytest.raises(
+        DataError, match=r"died \(DataLoader worker .* Killed.*use fewer workers, or "
+    ):
+        broken("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with pytest.raises(RuntimeError, match="shapes"):
+        broken("shapes cannot be multiplied")

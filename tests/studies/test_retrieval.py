@@ -306,7 +306,7 @@ def test_answers_made_elsewhere_are_ranked_and_words_without_any_are_left_out(se
 
 def test_labels_alone_and_absent_lengths_are_refused_in_one_sentence(session, tmp_path):
     concepts = session.searches["class_set"].labels
-    with pytest.raises(ModelError, match="no length features of images"):
+    with pytest.raises(ModelError, match="normalise=false .* leave normalise true"):
         scores_of(tmp_path, session, concepts, normalise=False).predict()
     with pytest.raises(ClipevalError, match='no answers for class "good"'):
         scores_of(tmp_path, session, concepts[1:]).predict()

@@ -25,7 +25,7 @@ from clipeval.models.testcard import (
 )
 from clipeval.published import fairface_groups, load_published
 from clipeval.stats import group_rates
-from clipeval.studies import fairface
+from clipeval.studies import fairface, start
 from clipeval.testcards import load_cards, planting
 from clipeval.testcards.planting import Deck, chosen, compose, prediction_rows, unit, write_deck
 
@@ -312,6 +312,24 @@ def test_a_damaged_card_is_listed_and_not_counted(session, tmp_path):
     )
     assert len(found) == 38 and len(found.unreadable) == 2
     assert set(found.unreadable["image_id"]) == {images["image_id"].iloc[i] for i in (3, 7)}
+
+
+def test_a_card_with_a_flipped_bit_is_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPEVAL_CACHE", str(tmp_path / "own"))
+    values = {"limit": 12, "workers": 0, "out": str(tmp_path / "out")}
+    first = start("cctv", values | {"store": str(tmp_path / "first")}, progress=False)
+    expected = first.predict()
+    file = Path(first.images["file"].iloc[3])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200] + bytes([whole[200] ^ 4]) + whole[201:])
+    session = start("cctv", values | {"store": str(tmp_path / "second")}, progress=False)
+    with pytest.warns(SetAside) as said:
+        found = session.predict()
+    (warning,) = said
+    assert f"{file.relative_to(file.parents[1])}: " in str(warning.message)
+    assert "made again" in str(warning.message) and file.read_bytes() == whole
+    assert session.embed().unreadable.empty
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_refusals():

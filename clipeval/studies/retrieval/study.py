@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import DataError, ModelError, ParameterError
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
@@ -110,6 +110,11 @@ class Retrieval(Study):
             raise DataError(
                 f"{session.images.attrs['name']} has no group column, and retrieval asks which group is found; "
                 "name one in groups."
+            )
+        if not p.normalise and (known := session.source.known) and not known.is_known:
+            raise ModelError(
+                f"normalise=false multiplies scores by the lengths of image vectors, and of {known.name} there are "
+                "only answers made elsewhere; leave normalise true."
             )
         if own := [name for name in names if name in ("word", "words")]:
             raise DataError(
