@@ -24,7 +24,7 @@ SOLVERS = ("torch", "scikit-learn")
 GRADIENT = 3e-9
 #: the same where a fit only has to show how many labels it gets right
 TRIAL = 1e-6
-_ROUGH = 1e-5  # down to which float32 is precise enough, in half the time
+_ROUGH = 1e-6  # down to which float32 is precise enough, in half the time
 
 #: `tol` of scikit-learn's fits. At its default (1e-4) L-BFGS stops so early that rounding, which
 #: depends on batches and the number of cores, decides 20 to 60 of 5,000 labels, and with them which

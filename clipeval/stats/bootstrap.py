@@ -4,6 +4,7 @@ Images of one sequence or one person are not independent; resampling whole clust
 their intervals honest. Results are percent (0-100) or percentage points.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
@@ -29,6 +30,7 @@ EFFECTIVE = 10
 MIN_DRAWS = 40
 
 CHUNK = 4_000_000  # resampled indices held in memory at once
+KEPT = 2**25  # draws times clusters up to which draws are kept for the next rate, a byte each
 
 
 class ClusterInterval(NamedTuple):
@@ -280,8 +282,11 @@ def resample(sums: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if len(kinds) * 20 <= len(sums):
         return rng.multinomial(len(sums), often / len(sums), size=n_boot) @ kinds
-    draws = [weights @ sums for weights in _weights(rng, len(sums), n_boot)]
-    return np.concatenate(draws)
+    if len(sums) * n_boot <= KEPT:  # the same draws serve every rate over as many clusters
+        drawn = _kept_weights(len(sums), n_boot, seed)
+    else:
+        drawn = _weights(rng, len(sums), n_boot)
+    return np.concatenate([weights.astype(float) @ sums for weights in drawn])
 
 
 def _kinds(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -293,11 +298,17 @@ def _kinds(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([values, np.full(len(values), sums[0, 1])]), often
 
 
+@functools.lru_cache(maxsize=4)
+def _kept_weights(count: int, n_boot: int, seed: int) -> list[np.ndarray]:
+    drawn = _weights(np.random.default_rng(seed), count, n_boot)
+    return [weights.astype(np.min_scalar_type(weights.max())) for weights in drawn]
+
+
 def _weights(rng: np.random.Generator, count: int, n_boot: int) -> Iterator[np.ndarray]:
-    """Multinomial weights (draws, count), float, in chunks that bound the memory."""
+    """Multinomial weights (draws, count), int, in chunks that bound the memory."""
     step = max(1, CHUNK // count)
     for start in range(0, n_boot, step):
         size = min(step, n_boot - start)
         picks = rng.integers(0, count, size=(size, count))
         picks += np.arange(size)[:, None] * count
-        yield np.bincount(picks.ravel(), minlength=size * count).reshape(size, count).astype(float)
+        yield np.bincount(picks.ravel(), minlength=size * count).reshape(size, count)

@@ -69,16 +69,23 @@ def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
 
 def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     """One row an answer and metric: sequence, task, metric, hit, chance (fraction)."""
+    return pd.concat([rows for _, _, rows in _by_metric(predictions, asked)], ignore_index=True)
+
+
+def _by_metric(predictions: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS):
+    """Each task, metric, and its rows of `answers_of`, in the order of the predictions."""
     top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]]
-    top = top.astype({"task": object, "label": object})
-    found = top.merge(asked, on=["image_id", "task"], how="inner", validate="one_to_one")
-    found["chance"] = 1.0 / found["offered"].map(len)
-    parts = []
-    for task, metric in METRICS:
-        rows = found[found["task"] == task].assign(metric=metric)
-        wanted = rows["close" if metric.startswith("close") else "truth"]
-        parts.append(rows.assign(hit=(rows["label"] == wanted).astype(bool)))
-    return pd.concat(parts, ignore_index=True)
+    for task in tasks:
+        said, of = top[top["task"] == task], asked[asked["task"] == task]
+        at = pd.Index(of["image_id"]).get_indexer(said["image_id"])  # needs each image once
+        rows = of.iloc[at[at >= 0]].reset_index(drop=True)
+        label = said["label"].astype(object).to_numpy()[at >= 0]
+        sizes = np.fromiter(map(len, rows["offered"]), float, len(rows))
+        rows = rows.assign(label=label, chance=1.0 / sizes)
+        for metric in (metric for name, metric in METRICS if name == task):
+            wanted = rows["close" if metric.startswith("close") else "truth"].astype(object)
+            hit = (label == wanted.to_numpy()).astype(bool)
+            yield task, metric, rows.assign(metric=metric, hit=hit)
 
 
 def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -103,10 +110,8 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
         random": no number, so `published` is empty; compare `chance`. Source: arXiv 2103.00020,
         section 7.2.
     """
-    answers = answers_of(predictions, asked)
     parts = []
-    for task, metric in METRICS:
-        rows = answers[(answers["task"] == task) & (answers["metric"] == metric)]
+    for task, metric, rows in _by_metric(predictions, asked):
         if rows.empty:
             continue
         rate = cluster_rates(rows, "hit", clusters="sequence", metric=metric, seed=seed)
@@ -149,10 +154,8 @@ def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     DataFrame: sequence, task, n, count, metric, percent, ci_low, ci_high, published and difference
     (nothing was published by sequence), chance (percent)
     """
-    answers = answers_of(predictions, asked)
     parts = []
-    for task, metric in METRICS:
-        rows = answers[(answers["task"] == task) & (answers["metric"] == metric)]
+    for task, metric, rows in _by_metric(predictions, asked):
         if rows.empty:
             continue
         rates = group_rates(rows, "hit", by=["sequence"], metric=metric)
@@ -176,12 +179,11 @@ def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") 
     percent of the row's frames (`attrs["n"]`: how many these are); a caption that several other
     sequences share has a column "several", in stress the close caption a column "close caption"
     """
-    answers = answers_of(predictions, asked)
-    answers = answers[(answers["task"] == task) & (answers["metric"] == "top-1")]
-    chosen = [
-        row.scenes[row.offered.index(row.label)]
-        for row in answers[["label", "offered", "scenes"]].itertuples()
-    ]
+    [answers] = (
+        rows for _, said, rows in _by_metric(predictions, asked, [task]) if said == "top-1"
+    )
+    columns = (answers[name] for name in ("label", "offered", "scenes"))
+    chosen = [scenes[offered.index(label)] for label, offered, scenes in zip(*columns, strict=True)]
     table = pd.crosstab(answers["sequence"], pd.Series(chosen, index=answers.index))
     names = list(table.index)
     more = sorted(set(table) - set(names))

@@ -13,7 +13,15 @@ from clipeval.output.numbers import interval
 from clipeval.output.sentences import PICKED, between_extremes
 from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
-from clipeval.stats import adjust, extremes, group_rates, newcombe_paired, paired_changes, wilson
+from clipeval.stats import (
+    adjust,
+    codes_of,
+    extremes,
+    group_rates,
+    newcombe_paired,
+    paired_changes,
+    wilson,
+)
 from clipeval.studies.class_design.candidates import (
     BEFORE,
     candidate_classes,
@@ -23,6 +31,7 @@ from clipeval.studies.class_design.candidates import (
     taken_by,
 )
 from clipeval.studies.denigration.tables import (
+    among,
     combined,
     harm_categories,
     top_labels,
@@ -57,6 +66,10 @@ def paired_labels(
     DataError  if some image was classified with only one of the two
     """
     first, second = (top_labels(predictions, spec) for spec in (class_set, other))
+    columns = {"task", "method", "class_set", "templates", "rank", "prob"}
+    if first["image_id"].equals(second["image_id"]) and first["image_id"].is_unique:
+        pairs = first.rename(columns={"label": "before"}).assign(after=second["label"])
+        return pairs[[c for c in pairs.columns if c not in columns]]
     lonely = set(first["image_id"]) ^ set(second["image_id"])
     if lonely:
         raise DataError(
@@ -68,7 +81,6 @@ def paired_labels(
         on="image_id",
         validate="one_to_one",
     ).rename(columns={"label": "before"})
-    columns = {"task", "method", "class_set", "templates", "rank", "prob"}
     return pairs[[c for c in pairs.columns if c not in columns]]
 
 
@@ -77,7 +89,7 @@ def harmful(labels, class_set, category: str | None = None) -> np.ndarray:
     members = {m for part in class_set.categories.values() for m in part}
     if category is not None:
         members = harm_categories(class_set)[category]
-    return np.isin(np.asarray(labels, dtype=object), list(members))
+    return among(pd.Series(labels), list(members))
 
 
 def _only_adds(smaller: ClassSet, larger: ClassSet) -> bool:
@@ -279,13 +291,18 @@ def moved(
         published, difference (nothing was published on moves).
     """
     pairs = paired_labels(predictions, class_set, other)
-    before, after = (pairs[c].astype(str).to_numpy() for c in ("before", "after"))
-    frame = pd.DataFrame({"from_class": before, "to_class": after})
-    table = frame[before != after].value_counts().rename("count").reset_index()
+    (before, names), (after, others) = (codes_of(pairs[c]) for c in ("before", "after"))
+    shape = len(names), len(others)
+    counts = np.bincount(before * np.int64(len(others)) + after, minlength=np.prod(shape)).reshape(
+        shape
+    )
+    rows, columns = np.nonzero((counts > 0) & (names[:, None] != others))
+    table = pd.DataFrame({"from_class": names[rows], "to_class": others[columns]}, dtype=object)
+    table = table.assign(count=counts[rows, columns], n=counts.sum(axis=1)[rows])
     table = table.sort_values(
         ["count", "from_class", "to_class"], ascending=[False, True, True], ignore_index=True
     )
-    n = table["from_class"].map(frame["from_class"].value_counts()).astype("int64")
+    n = table["n"]
     low, high = wilson(table["count"], n, confidence)
     return pd.DataFrame(
         {

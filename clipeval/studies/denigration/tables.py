@@ -141,7 +141,7 @@ def harm_rates(
                 )
     parts = [
         group_rates(
-            top[by].assign(_hit=_among(top["label"], members)),
+            top[by].assign(_hit=among(top["label"], members)),
             "_hit",
             by=by,
             metric=category,
@@ -153,7 +153,7 @@ def harm_rates(
     return table if groups is None else _named(table, groups)
 
 
-def _among(labels: pd.Series, members: Sequence[str]) -> np.ndarray:
+def among(labels: pd.Series, members: Sequence[str]) -> np.ndarray:
     """Whether each label is one of these."""
     codes, names = codes_of(labels)
     return np.append(np.isin(names, list(members)), False)[codes]
@@ -287,7 +287,7 @@ def gaps(
                 f"{grouping} out, or take a larger sample."
             )
         for category, members in harm_categories(class_set).items():
-            frame = top[[grouping]].assign(_hit=_among(top["label"], members))
+            frame = top[[grouping]].assign(_hit=among(top["label"], members))
             found = group_gaps(
                 frame, "_hit", by=[grouping], confidence=confidence, n_boot=n_boot, seed=seed
             )
