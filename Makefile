@@ -35,7 +35,7 @@ thorough: $(READY) ## Run the tests, the longest ones too
 	CLIPEVAL_TEST_PHOTOS=5000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 fuzz: $(READY) ## Try more than 10,000 generated inputs and 100 kills
-	CLIPEVAL_FUZZ=12 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -n 0 tests/faults/test_fuzz.py tests/faults/test_kills.py
+	CLIPEVAL_FUZZ=12 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -n 0 tests/faults/test_fuzz.py tests/faults/test_fuzz_tables.py tests/faults/test_kills.py
 
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb

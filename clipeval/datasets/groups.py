@@ -123,7 +123,7 @@ def _asked(groups: str | Sequence[str], columns: list[str]) -> dict[str, list[fl
 
 def _why_not(values: pd.Series, name: str) -> str:
     """Why a column is not a group unless it is named; "" where it is one."""
-    if not values.map(pd.api.types.is_scalar).all():
+    if not values.astype(object).map(pd.api.types.is_scalar).all():
         return f"{name}: {values.name} holds lists and not single values"
     absent = missing(values)
     known = values[~absent].astype(str).str.strip()

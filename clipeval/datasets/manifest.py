@@ -96,14 +96,14 @@ def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, l
     if not file and held and not {"file", "path"} & set(rows.columns):
         parquet.need_images(parquet.schema(path), path)
         rest = rows.drop(columns="image_id", errors="ignore")
-        ids = rows["image_id"].astype(str) if "image_id" in rows else None
+        ids = rows.get("image_id")
         numbered = pd.Series([f"{path.stem}/{i:06d}" for i in range(len(rows))], index=rows.index)
         rest["file"], rest["row"] = str(path.absolute()), range(len(rows))
         rest["image_id"] = numbered if ids is None else need_ids(ids, path)
         return rest, []
     if not (base.photographs_needed() or file or {"file", "path"} & set(rows.columns)):
         labelfile.need_columns(rows, ["image_id"], path)
-        ids = need_ids(rows["image_id"].astype(str).str.strip(), path)
+        ids = need_ids(rows["image_id"], path)
         return rows.drop(columns="image_id").assign(image_id=ids, file=ids), []
     column = image_column(rows, path, file)
     names = base.tidy(rows[column])
@@ -111,7 +111,7 @@ def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, l
     rest = rows.drop(columns=[column, "image_id", "file"], errors="ignore")
     notes = []
     if "image_id" in rows:
-        ids = need_ids(rows["image_id"].astype(str).str.strip(), path)
+        ids = need_ids(rows["image_id"], path)
         if twice := int(files.duplicated().sum()):
             notes.append(
                 f"{twice:,} of {len(files):,} rows show an image again under another image_id."
@@ -123,8 +123,9 @@ def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, l
     return rest, notes
 
 
-def need_ids(ids: pd.Series, path: Path) -> pd.Series:
-    """`ids`, refused where one is empty or stands twice."""
+def need_ids(column: pd.Series, path: Path) -> pd.Series:
+    """A column of ids as text, refused where one is empty or stands twice."""
+    ids = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     if (empty := ids == "").any():
         raise DataError(
             f"{path}, row {ids.index[empty][0]}: image_id is empty; give every image one."

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +32,7 @@ def read_rows(path: str | Path) -> pd.DataFrame:
 def _read_labels(path: Path) -> pd.DataFrame:
     file = _open(path)
     images = _byte_columns(file.schema_arrow)
-    table = file.read(columns=[n for n in file.schema_arrow.names if n not in images]).to_pandas()
+    table = _read(file, [n for n in file.schema_arrow.names if n not in images], path)
     table.index = pd.RangeIndex(1, len(table) + 1, name="line")
     if table.empty and not images:
         raise DataError(f"{path} has no rows; use the original file.")
@@ -104,13 +105,27 @@ def _elsewhere(root: Path, split: str) -> str:
 
 
 def _open(file: Path):
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _refusing_damage(file):
         return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        reason = first_line(error)
+
+
+def _read(parquet, columns: Sequence[str], file: Path) -> pd.DataFrame:
+    """Columns of an open parquet file."""
+    with _refusing_damage(file):
+        return parquet.read(columns=columns).to_pandas()
+
+
+@contextmanager
+def _refusing_damage(file: Path):
+    """DataError for whatever pyarrow and pandas raise on bytes, or a description of columns, that make no sense."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
+        reason = first_line(error) or type(error).__name__
         raise DataError(f"{file} cannot be read as parquet ({reason}); fetch it again.") from None
 
 
@@ -120,12 +135,18 @@ def class_names(file: Path) -> dict[str, list[str]]:
     try:
         features = json.loads(raw).get("info", {}).get("features", {}) if raw else {}
         return {
-            column: list(feature["names"])
+            column: feature["names"]
             for column, feature in features.items()
-            if isinstance(feature, dict) and "names" in feature
+            if isinstance(feature, dict) and _are_names(feature.get("names"))
         }
     except (ValueError, AttributeError, TypeError):  # not as the hub's library writes it
         return {}
+
+
+def _are_names(names) -> bool:
+    """Whether these are names of classes: texts, each once."""
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return texts and len(set(names)) == len(names)
 
 
 def schema(file: Path):
@@ -154,7 +175,7 @@ def read_shards(files: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
         named = (
             any(field.name == "path" for field in images.type) if images.type.num_fields else False
         )
-        table = parquet.read(columns=[*columns, *([f"{IMAGE}.path"] if named else [])]).to_pandas()
+        table = _read(parquet, [*columns, *([f"{IMAGE}.path"] if named else [])], file)
         image = table.pop(IMAGE) if named else [None] * len(table)
         table["path"] = pd.Series([(item or {}).get("path") for item in image], dtype=object)
         table["file"] = str(Path(file).absolute())
@@ -187,7 +208,8 @@ def image_ids(paths: pd.Series, split: str) -> list[str]:
 
 def first_images(file: Path, n: int = 4) -> list[bytes]:
     """The bytes of the first `n` images of a parquet file."""
-    batch = next(_open(file).iter_batches(batch_size=n, columns=[IMAGE]), None)
+    with _refusing_damage(file):
+        batch = next(_open(file).iter_batches(batch_size=n, columns=[IMAGE]), None)
     items = batch.column(0).to_pylist() if batch else []
     images = [item.get("bytes") if isinstance(item, dict) else item for item in items]
     return [image for image in images if image]

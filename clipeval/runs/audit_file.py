@@ -119,6 +119,13 @@ def _check(content, path: Path) -> None:
             raise ParameterError(
                 f"{path.name}: {key} is {value!r} and must be {kinds}; correct it."
             )
+    for key in ("class_sets", "studies", "models", "groups"):
+        within = content.get(key, [])
+        for item in within.values() if isinstance(within, dict) else within:
+            if not isinstance(item, str):
+                raise ParameterError(
+                    f"{path.name}: {key} holds {item!r} where a name belongs; correct it."
+                )
     if unknown := set(content.get("columns") or {}) - {"file"}:
         raise ParameterError(
             f'{path.name}: columns maps "{sorted(unknown)[0]}", and only file can be mapped (to the column that '

@@ -4,11 +4,8 @@ A few cases of each kind, nearly 1,000 in all, run with the other tests; `make f
 (CLIPEVAL_FUZZ says how many times).
 """
 
-import contextlib
-import copy
 import io
 import json
-import os
 import shutil
 import unicodedata
 import zipfile
@@ -19,7 +16,18 @@ import pandas as pd
 import pytest
 import yaml
 from decks import session_of
-from hypothesis import HealthCheck, given, settings
+from fuzzing import (
+    LEAF,
+    REFUSED,
+    RIGHT,
+    TREE,
+    WORD,
+    cases,
+    changed,
+    damaged,
+    one_sentence,
+)
+from hypothesis import given
 from hypothesis import strategies as st
 from own_cards import GOOD, manifest
 from PIL import Image
@@ -27,7 +35,6 @@ from PIL import Image
 from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.datasets import load_dataset
 from clipeval.embedding.images import UnreadableImage, decode_image
-from clipeval.errors import ClipevalError
 from clipeval.files import sha256
 from clipeval.models.preview import preview
 from clipeval.packs.replay import plan_pack
@@ -38,138 +45,6 @@ from clipeval.runs.profiles import plan_run
 from clipeval.session.parameters import parse
 from clipeval.sources.pack_file import MANIFEST, open_pack
 from clipeval.studies import STUDIES, get_study
-
-TIMES = int(os.environ.get("CLIPEVAL_FUZZ", "0"))
-REFUSED, RIGHT = [], []
-
-
-def cases(few: int):
-    """So many cases with the other tests, always the same ones; by `make fuzz` many times as many."""
-    return settings(
-        max_examples=few * max(1, TIMES),
-        derandomize=not TIMES,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-@contextlib.contextmanager
-def one_sentence():
-    """What is raised within is an error for the user, on one line; anything else fails the test."""
-    try:
-        yield
-        RIGHT.append(1)
-    except ClipevalError as error:
-        REFUSED.append(1)
-        for said in (str(error), *error.problems):
-            assert 10 < len(said) <= 500, said
-            assert not {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, said)), repr(said)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def counted():
-    """Says how many cases there were, and that neither kind of end is missing."""
-    yield
-    print(f"\n{len(RIGHT):,} right results and {len(REFUSED):,} refusals")
-
-
-# -- what is generated -----------------------------------------------------------------------------
-
-#: words as users have them, and as an attacker would
-ODD = st.sampled_from(
-    [
-        "",
-        " ",
-        "NA",
-        "nan",
-        "None",
-        "1",
-        "-1",
-        "1e999",
-        "9-Mar",
-        "20-29",
-        "Male",
-        "male",
-        "=1+1",
-        "@x",
-    ]
-    + [
-        "..",
-        "../x",
-        "/etc/passwd",
-        "a\nb",
-        "a\x00b",
-        "\ufeffa",
-        "\u202ea",
-        "é",
-        "e\u0301",
-        "名前",
-        "🙂",
-    ]
-    + [
-        "<script>",
-        "{}",
-        "{a}",
-        "{0}",
-        "%s",
-        "$x$",
-        "a" * 600,
-        "word " * 90,
-        "yes",
-        "~",
-        "null",
-        "'\"",
-    ]
-)
-WORD = st.one_of(ODD, st.text(max_size=12))
-NAME = st.one_of(st.sampled_from(["cat", "dog", "nurse", "judge", "thief", "a man"]), WORD)
-LEAF = st.one_of(WORD, st.integers(), st.floats(), st.booleans(), st.none())
-TREE = st.recursive(
-    LEAF, lambda kept: st.lists(kept, max_size=4) | st.dictionaries(WORD, kept, max_size=4)
-)
-
-
-@st.composite
-def changed(draw, content):
-    """JSON-like content in which one place, somewhere, is another value, or is gone."""
-    found = copy.deepcopy(content)
-    at = found
-    for _ in range(draw(st.integers(0, 6))):
-        keys = list(at) if isinstance(at, dict) else list(range(len(at)))
-        if not keys:
-            break
-        key = draw(st.sampled_from(keys))
-        if isinstance(at[key], dict | list) and at[key] and draw(st.integers(0, 3)):
-            at = at[key]
-            continue
-        if draw(st.booleans()):
-            at[key] = draw(TREE)
-        else:
-            del at[key]
-        break
-    return found
-
-
-@st.composite
-def damaged(draw, content: bytes):
-    """Bytes that are cut, flipped, doubled, or replaced somewhere."""
-    data = bytearray(content)
-    kind = draw(st.sampled_from(["cut", "flip", "insert", "zero", "other"]))
-    at = draw(st.integers(0, max(0, len(data) - 1)))
-    if kind == "cut":
-        del data[at:]
-    elif kind == "flip":
-        for _ in range(draw(st.integers(1, 4))):
-            data[draw(st.integers(0, len(data) - 1))] ^= 1 << draw(st.integers(0, 7))
-    elif kind == "insert":
-        data[at:at] = draw(st.binary(min_size=1, max_size=30))
-    elif kind == "zero":
-        data[at : at + 64] = bytes(len(data[at : at + 64]))
-    else:
-        data = bytearray(draw(st.binary(max_size=200)))
-    return bytes(data)
-
 
 # -- words -----------------------------------------------------------------------------------------
 
