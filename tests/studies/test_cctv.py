@@ -105,6 +105,15 @@ def answers(rows):
     return pd.DataFrame(rows, columns=["image_id", "task", "label"]).assign(rank=1)
 
 
+def test_two_answers_of_one_frame_are_refused():
+    asked = cctv.questions(FRAMES)
+    rows = asked[asked["task"] == "coarse"]
+    said = answers(rows[["image_id", "task", "truth"]].to_numpy())
+    twice = pd.concat([said, said.tail(1)])
+    with pytest.raises(DataError, match="image c1 has two answers to task coarse"):
+        cctv.accuracy(twice, asked)
+
+
 def test_rates_by_hand():
     asked = cctv.questions(FRAMES)
     said = answers(

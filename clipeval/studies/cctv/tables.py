@@ -68,7 +68,12 @@ def remarks(images: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
 
 
 def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
-    """One row an answer and metric: sequence, task, metric, hit, chance (fraction)."""
+    """One row an answer and metric: sequence, task, metric, hit, chance (fraction).
+
+    Raises
+    ------
+    DataError  if an image has two answers to one task
+    """
     return pd.concat([rows for _, _, rows in _by_metric(predictions, asked)], ignore_index=True)
 
 
@@ -77,6 +82,11 @@ def _by_metric(predictions: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS):
     top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]]
     for task in tasks:
         said, of = top[top["task"] == task], asked[asked["task"] == task]
+        if (twice := said["image_id"].duplicated()).any():
+            raise DataError(
+                f"image {said['image_id'][twice].iloc[0]} has two answers to task {task}; "
+                "keep one row an image, task and rank."
+            )
         at = pd.Index(of["image_id"]).get_indexer(said["image_id"])  # needs each image once
         rows = of.iloc[at[at >= 0]].reset_index(drop=True)
         label = said["label"].astype(object).to_numpy()[at >= 0]
