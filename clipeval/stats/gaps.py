@@ -143,6 +143,30 @@ def gaps_of_counts(
     return GroupGaps(table, pd.DataFrame([largest]))
 
 
+def largest_skew(count, n, confidence: float = 0.95):
+    """Interval of MaxSkew of the hits: the largest over groups of ln(share of the hits / share of all images).
+
+    That is the logarithm of the largest ratio of a group's rate to that of all. A maximum is biased upward, and its
+    bootstrap percentiles more so: where groups are alike they never hold 0. The ends here are the largest lower and
+    the largest upper one of simultaneous intervals of all ratios (`against_all`, Bonferroni), which hold the truth in
+    at least `confidence` of samples.
+
+    Parameters
+    ----------
+    count, n : int arrays (groups,), hits and images of each group, n above 0
+    confidence : float in (0, 1)
+
+    Returns
+    -------
+    low, high : floats, in nats; low is not below 0. NaN where there is no hit.
+    """
+    count, n = np.asarray(count), np.asarray(n)
+    if not count.sum():
+        return np.nan, np.nan
+    _, _, low, high = against_all(count, n, 1 - (1 - confidence) / len(n))
+    return max(0.0, float(np.log(low.max()))) if low.max() > 0 else 0.0, float(np.log(high.max()))
+
+
 def against_all(count, n, confidence: float = 0.95) -> tuple[np.ndarray, ...]:
     """Intervals of each group's rate against that of all images, which it is part of.
 

@@ -10,6 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from clipeval.errors import ClipevalError
+from clipeval.stats.gaps import largest_skew
 from clipeval.studies import mitigation, start
 from clipeval.studies.mitigation.methods import answers, as_predictions, prior_of
 from clipeval.studies.mitigation.questions import counted_images, fitted_images
@@ -239,6 +240,19 @@ def test_gap_and_skew_by_hand():
     assert row["skew"] == pytest.approx(np.log(1))  # 2 of 8 are of a, as of all
     assert row["skew_change"] == pytest.approx(-np.log((6 / 9) / (10 / 40)))
     assert row["skew_change_low"] <= row["skew_change"] <= row["skew_change_high"]
+
+
+def test_the_interval_of_a_skew_holds_0_where_groups_are_alike():
+    """Bootstrap percentiles of a maximum never do; coverage at more sizes: docs/calibration.md."""
+    rng, n = np.random.default_rng(0), np.array([2085, 1556, 1516, 1550, 1415, 1623, 1209])
+    ends = np.array([largest_skew(rng.binomial(n, 0.05), n) for _ in range(100)])
+    assert (ends[:, 0] == 0).sum() >= 93 and (ends[:, 1] > 0).all()
+    twice = np.array(
+        [largest_skew(rng.binomial(n, np.r_[0.05, 0.1, [0.05] * 5]), n) for _ in range(100)]
+    )
+    truth = np.log(0.1 / ((0.05 * n.sum() + 0.05 * n[1]) / n.sum()))
+    assert ((twice[:, 0] <= truth) & (truth <= twice[:, 1])).sum() >= 93 and (twice[:, 0] > 0).all()
+    assert np.isnan(largest_skew([0, 0], [5, 5])).all()
 
 
 def test_no_pair_is_followed_where_the_groups_are_alike():

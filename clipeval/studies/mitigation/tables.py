@@ -9,8 +9,8 @@ import pandas as pd
 from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.errors import DataError
 from clipeval.stats import adjust, group_counts, newcombe, newcombe_paired, paired_changes, wilson
-from clipeval.stats.bootstrap import percentiles
 from clipeval.stats.differences import difference_ends
+from clipeval.stats.gaps import largest_skew
 from clipeval.stats.skew import skew_of_counts
 from clipeval.studies.class_design import person_classes
 from clipeval.studies.denigration.tables import harm_categories
@@ -20,7 +20,6 @@ from clipeval.studies.mitigation.methods import UNCHANGED, kind_of
 AGREEMENT = "named as labelled"
 #: metric: no class of the set is named, but none at all or one that was added
 OUTSIDE = "named otherwise"
-_BOOT = 1_000
 
 
 class Counted(NamedTuple):
@@ -212,7 +211,7 @@ def gaps(
         first minus second), ci_low, ci_high (Newcombe), published, difference, before (points), change,
         change_low, change_high (points: MOVER of the groups' paired changes), and for harm categories skew
         (MaxSkew of the images in the category: the largest over groups of ln(share of these / share of all)),
-        skew_low, skew_high (bootstrap over images), skew_before, skew_change, skew_change_low,
+        skew_low, skew_high (`largest_skew`), skew_before, skew_change, skew_change_low,
         skew_change_high, skew_chance (median when the category is dealt out at random). `metric` is named
         "gap in ...".
     """
@@ -274,31 +273,25 @@ def _pair(before, after, groups, pair, confidence, same: bool) -> dict:
 
 
 def _skew(before, after, groups, confidence, seed, same: bool) -> dict:
-    """MaxSkew of the hits after, and its change, with intervals over images."""
+    """MaxSkew of the hits after, and its change, with intervals over images (`largest_skew`).
+
+    The interval of the change spans from either end of one to the other end of the other, both at half the error.
+    """
     codes, names = pd.factorize(groups, sort=True)
-    cell = codes * 4 + 2 * before + after  # group x (neither, after alone, before alone, both)
-    cells = np.bincount(cell, minlength=4 * len(names))
-
-    def skews(cells):
-        table = cells.reshape(*cells.shape[:-1], len(names), 4)
-        size = table.sum(axis=-1)
-        share = size / size.sum(axis=-1, keepdims=True)
-        return [_max_skew(table[..., k].sum(axis=-1), share) for k in ([2, 3], [1, 3])]
-
-    was, now = (float(s) for s in skews(cells))
-    rng = np.random.default_rng([seed, 4])
-    drawn = rng.multinomial(len(groups), cells / len(groups), size=_BOOT)
-    was_drawn, now_drawn = skews(drawn)
     size = np.bincount(codes, minlength=len(names))
+    was, now = (np.bincount(codes, hits, len(names)) for hits in (before, after))
+    share, rng = size / size.sum(), np.random.default_rng([seed, 4])
     dealt = rng.multivariate_hypergeometric(size, int(after.sum()), size=200, method="marginals")
-    chance = _max_skew(dealt, size / size.sum())
-    found = {"skew": now, "skew_before": was}
-    found |= dict(zip(("skew_low", "skew_high"), _ends(now_drawn, now, confidence), strict=True))
+    chance = _max_skew(dealt, share)
     known = np.isfinite(chance)
+    skew_was, skew_now = (float(_max_skew(count, share)) for count in (was, now))
+    found = {"skew": skew_now, "skew_before": skew_was}
+    found["skew_low"], found["skew_high"] = largest_skew(now, size, confidence)
     found["skew_chance"] = float(np.median(chance[known])) if known.any() else np.nan
     moved = (np.nan,) * 3
     if not same:
-        moved = (now - was, *_ends(now_drawn - was_drawn, now - was, confidence))
+        ends = [largest_skew(count, size, (1 + confidence) / 2) for count in (was, now)]
+        moved = (skew_now - skew_was, ends[1][0] - ends[0][1], ends[1][1] - ends[0][0])
     return found | dict(
         zip(("skew_change", "skew_change_low", "skew_change_high"), moved, strict=True)
     )
@@ -310,10 +303,3 @@ def _max_skew(counts: np.ndarray, share: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         found = skew_of_counts(counts, share, k=np.asarray(total))
     return np.where(total > 0, found, np.nan)
-
-
-def _ends(draws: np.ndarray, point: float, confidence: float) -> tuple[float, float]:
-    if not np.isfinite(point):
-        return np.nan, np.nan
-    low, high = percentiles(np.where(np.isfinite(draws), draws, np.nan), confidence)
-    return min(low, point), max(high, point)
