@@ -303,6 +303,7 @@ def test_short_help_and_completion(clipeval):
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_the_wheel_file_runs_outside_a_checkout(tmp_path):
+    pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
     root = Path(__file__).resolve().parents[1]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "dist", root]
@@ -325,8 +326,10 @@ def test_the_wheel_file_runs_outside_a_checkout(tmp_path):
             env=away,
         )
         assert done.returncode == 0 and said in done.stdout, done.stderr
-    code = "import clipeval; print(clipeval.__file__)"
+    code = "import clipeval, clipeval.output.provenance as p; print(clipeval.__file__, p.code_version()['commit'])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=away
     )
     assert done.stdout.startswith(str(target))
+    head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert done.stdout.split()[-1] == (head.stdout.strip() or "None")

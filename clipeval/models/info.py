@@ -4,18 +4,17 @@ Nothing here imports torch: a run whose embeddings are all stored only needs to 
 which defined the model have not changed since they were last loaded.
 """
 
-import functools
 import json
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from numbers import Real
 from pathlib import Path
 
 from clipeval.errors import ModelError
 from clipeval.files import file_state, keep, kept, sha256
+from clipeval.paths import version_of
 
 LARGEST_SCALE = 1000
 
@@ -153,15 +152,7 @@ def _shown(value) -> str:
 
 def installed_versions() -> dict:
     """Return the versions of the libraries that compute embeddings, importing none of them."""
-    return {name: _version(package) for name, package in _PACKAGES.items()}
-
-
-@functools.cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
+    return {name: version_of(package) for name, package in _PACKAGES.items()}
 
 
 def make_info(*, config: object, **fields) -> ModelInfo:

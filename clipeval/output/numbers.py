@@ -57,8 +57,8 @@ def interval(
 
 
 def p_value(p: float) -> str:
-    """A p value that was corrected for several tests, as a sentence gives it."""
-    return "corrected p < 0.001" if p < 0.001 else f"corrected p = {p:.3f}"
+    """A p value as a sentence gives it, such as "p = 0.021" or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def plain(value: object) -> str:

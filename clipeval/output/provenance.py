@@ -15,12 +15,11 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from clipeval import __version__
 from clipeval.files import file_sha256, sha256
-from clipeval.paths import DATA, NOTEBOOKS
+from clipeval.paths import DATA, NOTEBOOKS, built_from, version_of
 
 TEST_CARDS = "Replay of planted rates on test cards, not a result about any model"
 #: of the release; `CITATION.cff` has the day
@@ -148,7 +147,7 @@ def code_version(root: Path | None = None) -> dict:
 
     Returns
     -------
-    dict with `version` (str), `commit` (40 hex digits, or None for an installed wheel or where git
+    dict with `version` (str), `commit` (40 hex digits, of a wheel those it was built from; None where git
     cannot answer), `dirty` (True if code, notebooks, class sets, templates, profiles or published
     numbers differ from that commit; None where `commit` is None) and `sha256` (see `code_hash`)
     """
@@ -156,7 +155,7 @@ def code_version(root: Path | None = None) -> dict:
     unknown = {"version": __version__, "commit": None, "dirty": None, "sha256": code_hash()}
     # A wheel in a virtual environment may lie inside someone else's repository.
     if not (root / ".git").exists() or not (root / "pyproject.toml").exists():
-        return unknown
+        return unknown | built_from()
     commit = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain", "--", *_CODE)
     if not commit or changes is None:
@@ -181,15 +180,7 @@ def code_hash() -> str:
 def package_versions() -> dict:
     """Versions of Python, clipeval and the packages that are recorded; None where not installed."""
     versions = {"python": platform.python_version(), "clipeval": __version__}
-    return versions | {name: _version(name) for name in sorted(EMBED + COUNT + OTHERS)}
-
-
-@functools.cache
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return versions | {name: version_of(name) or None for name in sorted(EMBED + COUNT + OTHERS)}
 
 
 def deciding(versions: Mapping, packages: tuple[str, ...] = EMBED + COUNT) -> dict:

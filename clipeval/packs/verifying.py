@@ -165,30 +165,22 @@ def _run_again(plan: dict[str, Parameters], again: Path, jobs: int) -> dict[str,
 def _compare(found: Verified, study: str, record: StudyRecord, run: Path, again: Path, error: str):
     """Hold the tables, figures and sentences of a study against those made again."""
     theirs, ours = run / study, again / study
-    for name in _names(theirs, ours, "tables/*.csv"):
-        table, made, name = theirs / name, ours / name, f"{study}/{name}"
-        if not table.is_file():
-            found.differs.append(Doubt(name, "it is missing"))
-        elif not made.is_file():
-            reason = error or "it is not made by this version of clipeval"
-            found.not_verified.append(Doubt(name, f"not made again: {reason}"))
-        elif said := difference(table, made):
-            found.differs.append(Doubt(name, said))
-        else:
-            found.tables += 1
-            tex, made = table.with_suffix(".tex"), made.with_suffix(".tex")
-            if not _same(tex, made):
-                found.differs.append(Doubt(f"{study}/tables/{tex.name}", "it is not its table"))
     others = _other_versions(record)
-    for name in _names(theirs, ours, "figures/*.*"):
-        figure, made, name = theirs / name, ours / name, f"{study}/{name}"
-        if not figure.is_file():
+    for name in [n for kind in ("tables", "figures") for n in _names(theirs, ours, f"{kind}/*.*")]:
+        kept, made, name = theirs / name, ours / name, f"{study}/{name}"
+        if not kept.is_file():
             found.differs.append(Doubt(name, "it is missing"))
         elif not made.is_file():
-            reason = error or "it is not made by this version of clipeval"
-            found.not_verified.append(Doubt(name, f"not drawn again: {reason}"))
-        elif _same(figure, made):
-            found.figures += figure.suffix == ".svg"
+            reason = error or "this version of clipeval does not make it"
+            found.not_verified.append(Doubt(name, f"not made again: {reason}"))
+        elif kept.suffix == ".csv":
+            said = difference(kept, made)
+            found.tables += not said
+            found.differs += [Doubt(name, said)] * bool(said)
+        elif _same(kept, made):
+            found.figures += kept.suffix == ".svg"
+        elif kept.suffix == ".tex":
+            found.differs.append(Doubt(name, "it is not its table"))
         elif not others:
             found.differs.append(Doubt(name, "it does not draw its table"))
     if others:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.errors import DataError, ParameterError, first_line
+from clipeval.errors import DataError, ParameterError
 from clipeval.output.csv_files import read_csv
 from clipeval.session.record import RunRecord, read_run, with_paths
+from clipeval.sources.recorded import read_answers
 
 
 class _Tables(Mapping):
@@ -78,14 +79,7 @@ class Run:
                 f"{self.folder} holds no predictions of {study}; it has studies "
                 f"{', '.join(self.record.studies)}."
             )
-        import pyarrow
-
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            raise DataError(
-                f"{path} cannot be read ({first_line(error)}); run {study} again."
-            ) from None
+        return read_answers(path, study)
 
     def plot(self, study: str, id: str, ax=None):
         """Draw a table into axes of your own: a dot and its interval a row, published values as diamonds.

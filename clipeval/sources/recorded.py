@@ -71,7 +71,24 @@ def _write_table(folder: Folder, name: str, table: pd.DataFrame) -> None:
     table = table.copy(deep=False)
     table.attrs = {}
     with folder.writing(f"{name}.parquet") as beside:
-        table.to_parquet(beside, index=False)
+        table.to_parquet(beside, index=False, compression="zstd")
+
+
+def read_answers(path: Path, study: str) -> pd.DataFrame:
+    """A parquet file that a run of `study` wrote.
+
+    Raises
+    ------
+    DataError  if it is damaged
+    """
+    import pyarrow
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(
+            f"{path} cannot be read ({first_line(error)}); run {study} again."
+        ) from None
 
 
 class Recorded(Source):
@@ -103,17 +120,7 @@ class Recorded(Source):
                 f"{ANSWERS}/{path.name} is not in the folder of {self.study}, as earlier versions of clipeval "
                 "did not keep it; run the study again."
             )
-        return self._read(path)
-
-    def _read(self, path: Path) -> pd.DataFrame:
-        import pyarrow
-
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            raise DataError(
-                f"{path} cannot be read ({first_line(error)}); run {self.study} again."
-            ) from None
+        return read_answers(path, self.study)
 
     @functools.cached_property
     def _images(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -142,9 +149,18 @@ class Recorded(Source):
         return load_dataset("testcards", "", deck=self.deck).attrs["planted"]
 
     def images(self, values):
-        """The study's images; of another split, such as a probe was trained on, no row was kept."""
-        images = self._images[0]
-        return images if values["split"] == self.parameters.split else images.iloc[:0]
+        """The study's images; of another split, such as a probe was trained on, no row was kept.
+
+        Raises
+        ------
+        DataError  if the run took no images of the other split
+        """
+        images, split = self._images[0], values["split"]
+        if split == self.parameters.split:
+            return images
+        if not self.record.get("train"):
+            raise DataError(f"the run of {self.study} took no images of the {split} split.")
+        return images.iloc[:0]
 
     def embed(self, images, features="projected"):
         from clipeval.embedding.embed import Embeddings
@@ -170,7 +186,11 @@ class Recorded(Source):
             return super().predict(session)
         prompts = json.loads((self.folder / "prompts.json").read_text("utf-8"))
         session.recall_prompts(prompts, self.record.get("class_sets", {}))
-        return self._read(self.folder / "predictions.parquet")
+        return read_answers(self.folder / "predictions.parquet", self.study)
+
+    def remember(self, name, key, compute):
+        """Computed anew: what this machine's store remembers may come from another run."""
+        return compute()
 
     def recall(self, name, key, compute):
         """The answers that were kept under this name, whatever they would be computed from."""

@@ -18,11 +18,6 @@ def rate(row: Mapping, unit: str = "%") -> str:
     return interval(row["percent"], row["ci_low"], row["ci_high"], **how)
 
 
-def p_value(p: float) -> str:
-    """A p value, such as "p = 0.021" or "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
 def listed(parts: Sequence[str]) -> str:
     """Parts of a sentence, the last after "and"."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

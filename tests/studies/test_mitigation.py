@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from decks import plant, session_of, shared_cache
+from decks import from_its_folder, plant, session_of, shared_cache
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -14,7 +14,7 @@ from clipeval.stats.gaps import largest_skew
 from clipeval.studies import mitigation, start
 from clipeval.studies.mitigation.methods import answers, as_predictions, prior_of
 from clipeval.studies.mitigation.questions import counted_images, fitted_images
-from clipeval.studies.mitigation.views import overview, what_if
+from clipeval.studies.mitigation.views import overview, pairs, what_if
 
 N = 630
 SAME = ["orthogonal: texts", "orthogonal: images", "orthogonal: both"]
@@ -420,3 +420,18 @@ def test_a_pack_holds_all_that_the_study_reads(tmp_path):
         again = mitigation.study.open(plan, progress=False)
         assert again.predict()["label"].astype(str).equals(found["label"].astype(str))
         assert (len(again.fit), len(again.shown)) == (60, 40)
+
+
+@pytest.mark.parametrize("fit_on", ["train", "half"])
+def test_every_table_follows_from_the_run_folder(session, tmp_path, demo_cache, fit_on):
+    def tables(session):
+        answers, how = session.predict(), {"harms": session.harms}
+        curves = [f(session) for f in (mitigation.options, mitigation.abstaining, mitigation.shots)]
+        gaps = mitigation.gaps(answers, pairs=pairs(session), **how)
+        return [mitigation.changes(answers, **how), gaps, *curves]
+
+    asked = session if fit_on == "train" else session_of("mitigation", fit_on="half", draws=2)
+    live, kept = from_its_folder(asked, tmp_path / "run", tables)
+    for one, other in zip(live, kept, strict=True):
+        assert len(one)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from decks import session_of, shared_cache
+from decks import from_its_folder, session_of, shared_cache
 from sklearn.metrics import roc_auc_score
 
 from clipeval.errors import ClipevalError, DataError, ModelError, ParameterError
@@ -315,3 +315,15 @@ def test_labels_alone_and_absent_lengths_are_refused_in_one_sentence(session, tm
     pd.DataFrame({"image_id": ids, "label": "good"}).to_csv(file, index=False)
     with pytest.raises(ModelError, match="retrieval needs a score of every class"):
         start("retrieval", {"scores": str(file), "out": str(tmp_path / "out")})
+
+
+def test_every_table_follows_from_the_run_folder(session, tmp_path, demo_cache):
+    def made(session):
+        makers = (tables.by_template, tables.choices, preference.preference, preference.by_name)
+        found = [retrieval.skew(session), tables.found_by(session, "gender")]
+        return found + [make(session) for make in makers]
+
+    live, kept = from_its_folder(session, tmp_path / "run", made)
+    for one, other in zip(live, kept, strict=True):
+        assert len(one)
+        pd.testing.assert_frame_equal(one, other, check_exact=True)

@@ -115,3 +115,18 @@ def cluster_interval(sums, sizes, seed):
         size = min(n, rate * (1 - rate) / variance * (norm.ppf(0.975) / t.ppf(0.975, k - 1)) ** 2)
     wilson = proportion_confint(rate * size, size, method="wilson")
     return [100 * min(low, wilson[0]), 100 * max(high, wilson[1])]
+
+
+def from_its_folder(session: Session, out: Path, tables) -> tuple[list, list]:
+    """What `tables`, a function of a session, returns live and from the run folder alone, written to `out`."""
+    live = session.study.open(
+        session.parameters.model_copy(update={"out": str(out)}),
+        source=session.source,
+        images=session.images,
+        progress=False,
+    )
+    live.save_predictions(live.predict())
+    found = tables(live)
+    live.finish()
+    kept = live.parameters.model_copy(update={"pack": str(out), "out": f"{out}-again"})
+    return found, tables(live.study.open(kept, progress=False))

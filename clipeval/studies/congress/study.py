@@ -8,13 +8,14 @@ from pydantic import Field, field_validator
 from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
 from clipeval.classify.multilabel import ALPHA, groups_with_images
 from clipeval.errors import ClassSetError, DataError
+from clipeval.output.numbers import p_value
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.congress.card import CARD
 from clipeval.studies.congress.tables import truth_tasks
 from clipeval.studies.outcomes import by_groups, published_in_text
-from clipeval.studies.sentences import listed, p_value, rate
+from clipeval.studies.sentences import listed, rate
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import pandas as pd
 from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.output.numbers import p_value
 from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
 from clipeval.session.groupings import Grouping
@@ -17,7 +18,7 @@ from clipeval.studies.denigration.tables import (
     top_labels,
 )
 from clipeval.studies.outcomes import ALL, by_groups, recorded_class_set
-from clipeval.studies.sentences import listed, p_value, rate
+from clipeval.studies.sentences import listed, rate
 
 
 class Parameters(parameters.Parameters):

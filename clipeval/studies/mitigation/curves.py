@@ -7,12 +7,13 @@ from clipeval.classify.zeroshot import similarities
 from clipeval.stats import wilson
 from clipeval.studies.mitigation.methods import (
     RULES,
+    Asked,
     best_share,
+    of_part,
     prior_of,
     prototypes,
-    sureness,
+    thresholds,
 )
-from clipeval.studies.mitigation.methods import thresholds as fitted_thresholds
 from clipeval.studies.mitigation.questions import can_move_vectors
 
 #: percent of the images to fit on that are left unnamed, along the curve
@@ -46,20 +47,18 @@ def abstaining(session) -> pd.DataFrame:
         random have), threshold (probability, or difference of similarities), unnamed (percent of the images
         counted), harmless (percent: harmless answers that were left out). No rows without harm classes.
     """
-    asked, info, p = session.asked, session.info, session.parameters
     rows = []
-    for q in asked.questions:
+    for q in session.questions:
         if q.labels:
             continue
-        scores = asked.scores(q, asked.shown)
+        sure = of_part(session.sure, "shown", q)
         members = [m for part in q.class_set.categories.values() for m in part]
-        harmful = np.isin(np.asarray(q.classes, object)[scores.argmax(axis=1)], members)
-        sure = sureness(scores, info)
+        harmful = sure["label"].isin(members).to_numpy()
         for left in LEFT:
-            for rule, least in fitted_thresholds(asked, q, info, left).items():
-                unnamed = sure[rule] < least
+            for rule, least in thresholds(session.sure, q, left).items():
+                unnamed = (sure[rule] < least).to_numpy()
                 row = {"rule": rule, "left": left} | _row(
-                    int((unnamed & harmful).sum()), len(unnamed), p.confidence
+                    int((unnamed & harmful).sum()), len(unnamed), session.parameters.confidence
                 )
                 row |= {
                     "metric": "harmful answers avoided",
@@ -89,21 +88,15 @@ def shots(session) -> pd.DataFrame:
         (Wilson, of the mean), published, difference, lowest, highest (percent: of the draws), draws, share
         (weight of the words, chosen for each k on the images to fit on). No rows without labels or vectors.
     """
-    asked, p = session.asked, session.parameters
-    rows = []
-    for q in asked.questions if can_move_vectors(session) else ():
+    p, rows = session.parameters, []
+    for q in session.questions if can_move_vectors(session) else ():
         if not q.labels:
             continue
-        truth = asked.shown.labels(q.labels)
-        names = np.asarray(q.classes, object)
+        answers = session.drawn[session.drawn["task"] == q.task]
         for k in SHOTS:
-            share = best_share(asked, q, k=k, seed=p.seed) if k else 1.0
-            right = []
-            for draw in range(p.draws if k else 1):
-                weights = prototypes(asked, q, k=k, share=share, seed=p.seed + draw)
-                top = names[similarities(asked.shown.matrix, weights).argmax(axis=1)]
-                right.append(int((top == truth).sum()))
-            n, mean = len(truth), float(np.mean(right))
+            share = best_share(session.tried, q, k) if k else 1.0
+            right = [int(sum(hits)) for hits in answers.loc[answers["k"] == k, "hits"]]
+            n, mean = len(session.shown), float(np.mean(right))
             low, high = wilson(mean, n, p.confidence)
             numbers = {"n": n, "metric": "accuracy", "percent": 100 * mean / n}
             numbers |= {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
@@ -114,6 +107,33 @@ def shots(session) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def hits_drawn(asked: Asked, tried: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame:
+    """Which images prototypes of each number of labelled images name rightly, draw by draw.
+
+    Parameters
+    ----------
+    tried : as from `shares_tried`
+    draws, seed : draws of the labelled images, and the seed of the first
+
+    Returns
+    -------
+    DataFrame: task, k, draw, hits (list of bool, in the order of the images that are counted)
+    """
+    rows = []
+    for q in asked.questions:
+        if not q.labels:
+            continue
+        truth = asked.shown.labels(q.labels)
+        names = np.asarray(q.classes, object)
+        for k in SHOTS:
+            share = best_share(tried, q, k) if k else 1.0
+            for draw in range(draws if k else 1):
+                weights = prototypes(asked, q, k=k, share=share, seed=seed + draw)
+                top = names[similarities(asked.shown.matrix, weights).argmax(axis=1)]
+                rows.append((q.task, k, draw, top == truth))
+    return pd.DataFrame(rows, columns=["task", "k", "draw", "hits"])
+
+
 def options(session) -> pd.DataFrame:
     """What was fitted on other images than the tables count: method, question, option, value, unit.
 
@@ -121,13 +141,12 @@ def options(session) -> pd.DataFrame:
     -------
     DataFrame: method, question, option, value
     """
-    asked, info, p = session.asked, session.info, session.parameters
-    rows = []
-    for q in asked.questions:
-        for rule, least in fitted_thresholds(asked, q, info, p.unnamed).items():
+    p, rows = session.parameters, []
+    for q in session.questions:
+        for rule, least in thresholds(session.sure, q, p.unnamed).items():
             rows.append((f"unnamed: {rule}", q.task, f"least {rule}", least))
         if q.labels and can_move_vectors(session):
-            share = best_share(asked, q, k=p.shots, seed=p.seed)
+            share = best_share(session.tried, q, p.shots)
             rows.append(("prototypes", q.task, "weight of the words", share))
         prior = 100 * prior_of(q, p.harm_prior)
         said = "stated share of each class, %" if q.labels else "stated share of each harm class, %"

@@ -1,6 +1,7 @@
 """The methods: what each makes of the same vectors, and the options that are fitted for it beforehand."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,7 @@ UNNAMED = "left unnamed"
 KINDS = ("projection", "classes", "abstain", "prototypes", "prior")
 SIDES = ("texts", "images", "both")
 RULES = ("probability", "margin")
+PARTS = ("fit", "shown")
 #: weights of the words that are tried for prototypes
 SHARES = tuple(np.arange(11) / 10)
 
@@ -150,18 +152,33 @@ def projections(session) -> dict[str, np.ndarray]:
     return {"orthogonal": orthogonal(rows), "calibrated": calibrated(rows, pairs, strength)}
 
 
-def best_share(asked: Asked, question: Question, *, k: int, seed: int) -> float:
-    """Weight of the words that answers best on a half of the fitted images, prototypes being drawn from the other."""
+def shares_tried(asked: Asked, ks: Iterable[int], seed: int) -> pd.DataFrame:
+    """How every weight of the words answers on a half of the fitted images, prototypes drawn from the other.
+
+    Returns
+    -------
+    DataFrame: task, k (labelled images of each class), share (weight of the words), n, right (images)
+    """
     order = np.random.default_rng([seed, 5]).permutation(len(asked.fit))
     drawn, held = (asked.fit.kept(rows) for rows in np.array_split(order, 2))
-    labels, truth = drawn.labels(question.labels), held.labels(question.labels)
-    texts, classes = asked.texts[question.task], question.classes
-    right = []
-    for share in SHARES:
-        weights = mix(texts, drawn.matrix, labels, classes, k=k, share=share, seed=seed)
-        right.append((_named(question, similarities(held.matrix, weights)) == truth).mean())
-    # of equals the one that leaves the words most as they are
-    return float(SHARES[len(SHARES) - 1 - int(np.argmax(right[::-1]))])
+    rows = []
+    for question in asked.questions:
+        if not question.labels:
+            continue
+        labels, truth = drawn.labels(question.labels), held.labels(question.labels)
+        texts, classes = asked.texts[question.task], question.classes
+        for k, share in itertools.product(ks, SHARES):
+            weights = mix(texts, drawn.matrix, labels, classes, k=k, share=share, seed=seed)
+            right = _named(question, similarities(held.matrix, weights)) == truth
+            rows.append((question.task, k, share, len(truth), int(right.sum())))
+    return pd.DataFrame(rows, columns=["task", "k", "share", "n", "right"])
+
+
+def best_share(tried: pd.DataFrame, question: Question, k: int) -> float:
+    """The weight of `shares_tried` that answers best; of equals the one that leaves the words most as they are."""
+    rows = tried[(tried["task"] == question.task) & (tried["k"] == k)]
+    best = rows["right"] == rows["right"].max()
+    return float(rows.loc[best, "share"].max())
 
 
 def prototypes(asked: Asked, question: Question, *, k: int, share: float, seed: int) -> np.ndarray:
@@ -175,9 +192,31 @@ def _named(question: Question, similarity: np.ndarray) -> np.ndarray:
     return np.asarray(question.classes, object)[similarity.argmax(axis=1)]
 
 
-def thresholds(asked: Asked, question: Question, info, unnamed: float) -> dict[str, float]:
+def surely(asked: Asked) -> pd.DataFrame:
+    """The unchanged model's answer to every image of both parts, and how sure it is.
+
+    Returns
+    -------
+    DataFrame: part (fit, shown), image_id, task, label, probability, margin (see `sureness`)
+    """
+    frames = []
+    for part, q in itertools.product(PARTS, asked.questions):
+        images = getattr(asked, part)
+        scores = asked.scores(q, images)
+        said = {"part": part, "image_id": images.image_id, "task": q.task}
+        said |= {"label": _named(q, scores)} | sureness(scores, asked.session.info)
+        frames.append(pd.DataFrame(said))
+    return pd.concat(frames, ignore_index=True)
+
+
+def of_part(sure: pd.DataFrame, part: str, question: Question) -> pd.DataFrame:
+    """Rows of `surely` for one question and part of the images, in their order."""
+    return sure[(sure["part"] == part) & (sure["task"] == question.task)]
+
+
+def thresholds(sure: pd.DataFrame, question: Question, unnamed: float) -> dict[str, float]:
     """Rule -> how sure an answer must be so that `unnamed` percent of the fitted images get none."""
-    found = sureness(asked.scores(question, asked.fit), info)
+    found = of_part(sure, "fit", question)
     return {rule: float(np.quantile(found[rule], unnamed / 100)) for rule in RULES}
 
 
@@ -203,11 +242,12 @@ def answers(session) -> Iterator[tuple[str, Question, np.ndarray, np.ndarray]]:
                 yield f"added: {name}", q, *_top(both, [*q.classes, *prompts], info)
         if "abstain" in kinds:
             label, prob = _top(scores[q.task], q.classes, info)
-            sure = sureness(scores[q.task], info)
-            for rule, least in thresholds(asked, q, info, p.unnamed).items():
-                yield f"unnamed: {rule}", q, np.where(sure[rule] < least, UNNAMED, label), prob
+            sure = of_part(session.sure, "shown", q)
+            for rule, least in thresholds(session.sure, q, p.unnamed).items():
+                unsure = (sure[rule] < least).to_numpy()
+                yield f"unnamed: {rule}", q, np.where(unsure, UNNAMED, label), prob
         if "prototypes" in kinds and q.labels and can_move_vectors(session):
-            share = best_share(asked, q, k=p.shots, seed=p.seed)
+            share = best_share(session.tried, q, p.shots)
             weights = prototypes(asked, q, k=p.shots, share=share, seed=p.seed)
             yield "prototypes", q, *_top(similarities(asked.shown.matrix, weights), q.classes, info)
         if "prior" in kinds:

@@ -171,8 +171,7 @@ def fitted_apart(session) -> tuple[pd.DataFrame | None, str]:
         reason = "answers made elsewhere hold no images of the train split"
     if not reason:
         try:
-            train = session.train
-            return train, f"{len(train):,} images of the train split, which no table counts"
+            return session.train, "images of the train split, which no table counts"
         except (DataError, ParameterError) as error:
             if p.fit_on == "train":
                 raise

@@ -6,7 +6,14 @@ import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.session.session import Session
-from clipeval.studies.mitigation.methods import Asked, asked_of
+from clipeval.studies.mitigation.curves import SHOTS, hits_drawn
+from clipeval.studies.mitigation.methods import (
+    Asked,
+    asked_of,
+    fit_predictions,
+    shares_tried,
+    surely,
+)
 from clipeval.studies.mitigation.questions import (
     Images,
     Question,
@@ -54,3 +61,41 @@ class WhatIf(Session):
     def asked(self) -> Asked:
         """Both parts, and the questions with their vectors."""
         return asked_of(self)
+
+    # what the tables are made of beside the predictions, kept in the run folder
+
+    @cached_property
+    def sure(self) -> pd.DataFrame:
+        """How sure the unchanged model is of its answers; see `surely`."""
+        return self.answers("how sure", self._decided(), lambda: surely(self.asked))
+
+    @cached_property
+    def fit_answers(self) -> pd.DataFrame:
+        """The unchanged model's answers to the images that choices are fitted on; see `fit_predictions`."""
+        key = [*self._decided(), self.images.attrs["groups"]]
+        return self.answers("fitted on", key, lambda: fit_predictions(self))
+
+    @cached_property
+    def tried(self) -> pd.DataFrame:
+        """Weights of the words in prototypes, as they were tried; see `shares_tried`."""
+        p = self.parameters
+        ks = sorted({*SHOTS[1:], p.shots})
+        key = [*self._decided(), ks]
+        return self.answers("weights tried", key, lambda: shares_tried(self.asked, ks, p.seed))
+
+    @cached_property
+    def drawn(self) -> pd.DataFrame:
+        """What prototypes name rightly, draw by draw; see `hits_drawn`."""
+        p = self.parameters
+        how = {"draws": p.draws, "seed": p.seed}
+        key = [*self._decided(), how]
+        return self.answers("draws", key, lambda: hits_drawn(self.asked, self.tried, **how))
+
+    def _decided(self) -> list:
+        """All that decides these answers, beside the code."""
+        from clipeval.embedding.embed import dataset_hash
+
+        train, _ = self.apart
+        fitted = "half" if train is None else dataset_hash(train, self.embed(train))
+        prompts = [[q.task, q.labels, q.prompts] for q in self.questions]
+        return [self.info.fingerprint, self.data_hash, fitted, self.parameters.seed, prompts]

@@ -9,8 +9,8 @@ from clipeval.studies.mitigation.curves import abstaining, shots
 from clipeval.studies.mitigation.methods import (
     KINDS,
     NEEDS,
+    PARTS,
     UNCHANGED,
-    fit_predictions,
     kind_of,
     kinds_of,
 )
@@ -53,8 +53,8 @@ def fitted(session):
     """Which images choices are fitted on, which are counted, and at what temperature (Markdown)."""
     from IPython.display import Markdown
 
-    fit, shown = session.fit, session.shown
-    _, said = session.apart
+    sure, (_, said) = session.sure, session.apart
+    fit, shown = (sure.loc[sure["part"] == part, "image_id"].nunique() for part in PARTS)
     scale = session.info.logit_scale
     at = (
         f" Probabilities are at the logit scale {number(scale, 2)} (temperature {1 / scale:.3g}): another scale would "
@@ -63,8 +63,8 @@ def fitted(session):
         else ""
     )
     return Markdown(
-        f"Choices are fitted on {as_markdown(said)}: {len(fit):,} images after those were left out that are counted "
-        f"too. All tables count {len(shown):,} images.{at}"
+        f"Choices are fitted on {as_markdown(said)}: {fit:,} images after those were left out that are counted "
+        f"too. All tables count {shown:,} images.{at}"
     )
 
 
@@ -171,7 +171,7 @@ def not_asked(session, predictions: pd.DataFrame) -> str:
 
 def pairs(session) -> dict:
     """The two groups farthest apart in each metric on the images that choices are fitted on; see `farthest`."""
-    found = fit_predictions(session)
+    found = session.fit_answers
     names = [grouping.name for grouping in session.groupings]
     for grouping in session.groupings:
         found = grouping.add_to(found)

@@ -160,12 +160,16 @@ def search(session, words: Words, *, normalise: bool | None = None, balance: str
     normalise = p.normalise if normalise is None else normalise
     balance = p.balance if balance is None else balance
     prompts = [text for texts in words.texts.values() for text in texts]
-    rows = session.encode(prompts)
-    embeddings = session.embed()
-    scores = similarities(rows, embeddings.matrix)
-    if not normalise:
-        scores = scores * lengths(session)
-    images = session.with_groups(pd.DataFrame({"image_id": embeddings.image_id}))
+
+    def asked() -> pd.DataFrame:
+        scores = similarities(session.encode(prompts), session.embed().matrix)
+        scores = scores if normalise else scores * lengths(session)
+        return pd.DataFrame(scores.T, columns=[str(i) for i in range(len(prompts))])
+
+    name = f"scores {words.role}" + (" not normalised" * (not normalise))
+    key = [session.info.fingerprint, session.data_hash, prompts, normalise]
+    scores = session.answers(name, key, asked).to_numpy().T
+    images = session.with_groups(pd.DataFrame({"image_id": session.embed().image_id}))
     if balance:
         kept = balanced(images[balance], p.seed)
         images, scores = images.iloc[kept].reset_index(drop=True), scores[:, kept]

@@ -98,12 +98,12 @@ def most(parts: pd.DataFrame) -> str:
             beyond = interval(*first[["excess", "excess_low", "excess_high"]])
             said = (
                 f"{first['choice']} matters most, with {number(first['percent'])} % of the variance over "
-                f"choices, {beyond} % beyond what noise would give it ({p_value(first['p_adjusted'])})"
+                f"choices, {beyond} % beyond what noise would give it (corrected {p_value(first['p_adjusted'])})"
             )
         elif rows["p"].isna().all():
             said = "one choice alone was varied, so that its effect cannot be told from noise"
         else:
-            said = f"no choice is found to matter (least {p_value(rows['p_adjusted'].min())})"
+            said = f"no choice is found to matter (least corrected {p_value(rows['p_adjusted'].min())})"
         lines.append(f"- {study}, {quantity}: {said}.")
     return "\n".join(lines) or "No choice moves any of these numbers."
 
