@@ -158,7 +158,7 @@ def _run_again(plan: dict[str, Parameters], again: Path, jobs: int) -> dict[str,
     """Run studies into another folder; returns the error of each one that failed."""
     from clipeval.runs.runner import run_studies
 
-    outcomes = run_studies(plan, again, jobs=jobs, resume=False)
+    outcomes = run_studies(plan, again, jobs=jobs, resume=False, progress=False)
     return {outcome.study: outcome.error for outcome in outcomes}
 
 

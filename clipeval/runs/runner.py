@@ -54,6 +54,7 @@ def run_studies(
     jobs: int = 0,
     resume: bool | None = None,
     tell: Tell = lambda study, state, share: None,
+    progress: bool = True,
 ) -> list[Outcome]:
     """Run studies into `out`; a study that fails keeps its notebook, and the others finish.
 
@@ -73,6 +74,7 @@ def run_studies(
     tell : callable
         Told (study, state, share done 0-1) as the work goes on; states are "embedding", "waiting",
         "running", "kept", "done", "failed".
+    progress : show a bar while images are embedded
 
     Returns
     -------
@@ -88,10 +90,11 @@ def run_studies(
     with only_writer(out):
         refuse_foreign(out)
         refuse_mixing(out, own(plan))
-        return _run(plan, out, arguments or {}, jobs or os.cpu_count() or 1, resume, tell)
+        jobs = jobs or os.cpu_count() or 1
+        return _run(plan, out, arguments or {}, jobs, resume, tell, progress)
 
 
-def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell: Tell):
+def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell: Tell, progress):
     from clipeval.runs import pages
 
     run = write_run(out)
@@ -115,7 +118,7 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
         work = {}
         for study in todo:
             if not STUDIES[study].is_summary:
-                work[study] = _embed(study, plan[study], tell)
+                work[study] = _embed(study, plan[study], tell, progress)
                 tell(study, "waiting", 0.0)
         for outcome in _notebooks({s: plan[s] for s in todo}, work, out, context, jobs, tell):
             outcomes[outcome.study] = outcome
@@ -183,10 +186,10 @@ def _class_set_hash(session: Session, label: str) -> str:
     return load_class_set(label.rsplit(" v", 1)[0]).hash
 
 
-def _embed(study: str, parameters: Parameters, tell: Tell) -> dict:
+def _embed(study: str, parameters: Parameters, tell: Tell, progress: bool = True) -> dict:
     """Fill the store, and say what was done; what goes wrong is shown by the notebook, which meets it again."""
     try:
-        session = opened(study, parameters.model_dump())
+        session = opened(study, parameters.model_dump(), progress=progress)
         if not session.source.may_embed:
             return {}
         mark = _mark(session)

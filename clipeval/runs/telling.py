@@ -58,6 +58,7 @@ def tell_run(plan, folder: Path, given: dict, jobs: int, resume: bool | None, qu
             jobs=jobs,
             resume=resume,
             tell=progress.tell,
+            progress=not quiet,
         )
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
