@@ -1,12 +1,13 @@
 """A study table in the form that papers print: the groups across, a rate a row with its interval below."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from clipeval.output.latex import escape, stacked, text_width, wrap
-from clipeval.output.numbers import count, number
+from clipeval.output.numbers import count, decimals_of, is_nats, number
 from clipeval.output.tables import DOUBT, doubts, group_columns
 
 COLUMN, PAGE = 242.0, 498.0  # points: 3.35 and 6.9 inches, what figures are drawn for
@@ -43,7 +44,8 @@ def unsaid(table: pd.DataFrame) -> str:
     found = across(table)
     if found is None or "metric" in found[1]:
         return ""
-    return f" Percent: {', '.join(map(str, table['metric'].unique()))}."
+    metrics = [str(metric) for metric in table["metric"].unique()]
+    return f" {'Nats' if all(map(is_nats, metrics)) else 'Percent'}: {', '.join(metrics)}."
 
 
 def wide_table(table: pd.DataFrame, caption: str, label: str) -> str | None:
@@ -122,15 +124,17 @@ def _rows(table, name, keys, groups) -> Iterator[tuple[list[str], bool]]:
             yield ["n", *blank, *ns], True
             before = ns
         marks = np.where(row["doubt"].fillna(False).astype(bool), DOUBT, "")
-        rates = [number(x) + mark for x, mark in zip(row["percent"], marks, strict=True)]
+        metric = next(iter(row["metric"].dropna()), "") if "metric" in row else ""
+        said = functools.partial(number, decimals=decimals_of(metric))
+        rates = [said(x) + mark for x, mark in zip(row["percent"], marks, strict=True)]
         yield [*map(str, key), *(rates if measured else [""] * len(groups))], True
         ends = zip(row["ci_low"], row["ci_high"], strict=True)
-        ends = ["" if pd.isna(low) else f"[{number(low)}, {number(high)}]" for low, high in ends]
+        ends = ["" if pd.isna(low) else f"[{said(low)}, {said(high)}]" for low, high in ends]
         if any(ends):
             yield ["", *blank, *ends], False
         for column in ("published", "planted"):
             if column in row and row[column].notna().any():
-                yield [column, *blank, *map(number, row[column])], False
+                yield [column, *blank, *map(said, row[column])], False
 
 
 def _cells(row: list[str], big: bool, keys: int, room: float) -> Iterator[str]:

@@ -170,6 +170,16 @@ def test_a_metric_that_goes_with_a_group_is_said_in_the_caption():
     assert across(rates(["a", "b"])) == ("race", ["metric"]) and unsaid(rates(["a", "b"])) == ""
 
 
+def test_what_is_in_nats_has_three_digits_and_is_not_called_percent():
+    table = rates(["White", "Southeast Asian"], metrics=["MaxSkew"])
+    table = table.assign(percent=[0.2574, 0.3129], ci_low=0.2361, ci_high=0.4)
+    table = pd.concat([table.assign(words=words) for words in ("some", "others")])
+    table = table[["words", *table.columns[:-1]]]
+    assert unsaid(table) == " Nats: MaxSkew."
+    said = wide_table(table, "Skew.", "tab:a-b")
+    assert "0.257" in said and "0.313" in said and "0.236, 0.400" in said and "11.000" in said
+
+
 def test_tables_without_groups_of_images_stay_as_they_are():
     labels = rates([f"label {i}" for i in range(40)]).rename(columns={"race": "label"})
     assert wide_table(labels, "C.", "tab:l") is None
