@@ -12,6 +12,7 @@ from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import parse
 from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitivity
 from clipeval.studies.sensitivity import variation
+from clipeval.studies.sensitivity.hits import compact, contents_of
 from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
 from clipeval.studies.sensitivity.variation import (
     TEMPLATES,
@@ -268,6 +269,9 @@ def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monke
     monkeypatch.setattr(get_study("fairface"), "predict", None)
     again = vary(open_session(tiny_face_clip, real, store), ["fairface"], templates=["bare"])
     pd.testing.assert_frame_equal(first, again)
+    monkeypatch.setattr("clipeval.studies.sensitivity.variation.rates_of", None)  # nor are rates
+    again = vary(open_session(tiny_face_clip, real, store), ["fairface"], templates=["bare"])
+    pd.testing.assert_frame_equal(first, again)
     with pytest.raises(TypeError):  # other images are another matter
         vary(open_session(tiny_face_clip, real, store, limit=199), ["fairface"], templates=["bare"])
 
@@ -391,3 +395,16 @@ def test_results_are_kept_under_model_images_and_parameters():
     assert key() == key()
     others = [key("g"), key(data_hash="e"), key(seed=1), key(race_rule="binary")]
     assert len({key(), *others}) == 5
+
+
+def test_rates_are_kept_under_every_hit_and_every_text():
+    hits = pd.DataFrame({"image_id": list("aabb"), "task": list("xyxy"), "cluster": None})
+    hits["hit"] = [True, False, True, True]
+    changed = [hits.assign(hit=True), hits.assign(task=list("xyxz")), hits.assign(cluster="c")]
+    changed += [hits.rename(columns={"task": "quantity"}), hits[:3], hits.iloc[[1, 0, 2, 3]]]
+
+    def key(rows):
+        return repr([x.tolist() if hasattr(x, "tolist") else x for x in contents_of(rows)])
+
+    assert key(compact(hits)) == key(hits)
+    assert len({key(rows) for rows in [hits, *changed]}) == 1 + len(changed)

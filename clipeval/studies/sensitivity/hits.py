@@ -46,6 +46,15 @@ def compact(hits: pd.DataFrame) -> pd.DataFrame:
     return hits.astype({name: "category" for name in hits if name != "hit"})
 
 
+def contents_of(hits: pd.DataFrame) -> list:
+    """All that `compact` rows say, as plain lists and arrays: a part of a key for `Source.remember`."""
+    parts = [len(hits), hits["hit"].to_numpy(bool)]
+    for name in hits.columns.drop("hit"):
+        texts = hits[name].astype("category").cat
+        parts += [name, texts.categories.tolist(), texts.codes.to_numpy()]
+    return parts
+
+
 def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict) -> pd.DataFrame:
     """Rates of the hits under each choice of words, beside what was published.
 

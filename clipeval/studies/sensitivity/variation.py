@@ -18,12 +18,12 @@ from clipeval.classify.class_sets import (
     variants_in,
 )
 from clipeval.errors import ClipevalError, NotStoredError, ParameterError
-from clipeval.output.provenance import pathless
+from clipeval.output.provenance import HOW, pathless
 from clipeval.session.parameters import Parameters, parse
 from clipeval.session.session import Session
 from clipeval.session.study import Study
 from clipeval.studies import STUDIES, get_study
-from clipeval.studies.sensitivity.hits import compact, found_with, rates_of
+from clipeval.studies.sensitivity.hits import compact, contents_of, found_with, rates_of
 from clipeval.studies.sensitivity.spread import FACTORS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
@@ -125,9 +125,18 @@ def vary(
 
         about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
         name = " ".join(["words", study.id, *about.values()])
-        hits = session.answers(name, _depends(base, study, sets, said), tried)
-        names = {pathless(name): name for name in (*sets, *said)}
-        found = rates_of(hits, lambda words, b=base, s=study: _variant(b, s, **words), names)
+        depends = _depends(base, study, sets, said)
+        hits = session.answers(name, depends, tried)
+
+        def rated(base=base, study=study, sets=sets, said=said, hits=hits) -> pd.DataFrame:
+            names = {pathless(name): name for name in (*sets, *said)}
+            return rates_of(hits, lambda words: _variant(base, study, **words), names)
+
+        if "hit" in hits:
+            asked = base.parameters.model_dump(exclude=HOW)  # what is published depends on it too
+            found = session.remember("rates of words", [depends, asked, *contents_of(hits)], rated)
+        else:
+            found = rated()
         own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
         own &= found.get("headline", True) & (base is session)
         parts.append(found.assign(study=study.id, **about, reference=own))
