@@ -113,6 +113,32 @@ def test_ranks_and_probabilities_equal_a_loop(cells, monkeypatch):
     assert seen == 3 * 60 + (true < 3).sum() + (true < 10).sum() + 60
 
 
+def test_answers_that_are_kept_are_those_that_were_computed(tmp_path):
+    people, ids = order_people(NAMES, 0), np.array([f"{i}.jpg" for i in range(60)])
+    model = SimpleNamespace(fingerprint="one", **vars(SOFTMAX))
+    given = [rows_of(60, 8), rows_of(40, 8, 1), ids, people, np.arange(60) % 40, model]
+    how = {"counts": [3, 10, 40], "protocols": ("closed", "distractors"), "seed": 0}
+    keys, path = [], tmp_path / "kept.parquet"
+
+    def remember(key, compute):
+        keys.append(json.dumps([x.tolist() if hasattr(x, "tolist") else x for x in key]))
+        if len(keys) == 1:
+            compute().to_parquet(path, index=False)
+        return pd.read_parquet(path)
+
+    alone = identify(*given, **how)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(identify(*given, remember=remember, **how), alone)
+    assert keys[0] == keys[1]
+    others = [rows_of(60, 8, 5), rows_of(40, 8, 6), ids[::-1], people[::-1], given[4][::-1]]
+    others.append(SimpleNamespace(fingerprint="two", **vars(SOFTMAX)))
+    for place, other in enumerate(others):
+        identify(*given[:place], other, *given[place + 1 :], remember=remember, **how)
+    for name, value in {"counts": [3, 40], "protocols": PROTOCOLS[1:], "seed": 1}.items():
+        identify(*given, remember=remember, **how | {name: value})
+    assert len(set(keys)) == 1 + len(others) + 3
+
+
 def test_sigmoid_scores_are_each_name_s_own():
     info = SimpleNamespace(logit_scale=10.0, logit_bias=-2.0, score="sigmoid")
     matrix, weights = rows_of(4, 8), rows_of(40, 8, 1)

@@ -6,6 +6,7 @@ depends on the order of images or names, and the names at one K are among those 
 
 import functools
 import hashlib
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -110,8 +111,42 @@ def _answers(similarity: np.ndarray, own: np.ndarray, info) -> dict:
     }
 
 
-def identify(matrix, weights, image_ids, people, true, info, *, counts, protocols, seed):
-    """Answers to every protocol and number of names, the images taken in chunks.
+def identify(
+    matrix, weights, image_ids, people, true, info, *, remember=None, counts, protocols, seed
+):
+    """Answers to every protocol and number of names.
+
+    Parameters
+    ----------
+    matrix, weights, image_ids, people, true, info, counts, protocols, seed : as in `_identify`
+    remember : callable (key, compute) that returns what `compute` does, perhaps of an earlier time
+
+    Returns
+    -------
+    DataFrame: image_id, task, rank, label, prob, true_rank, person, protocol, names
+    """
+
+    def compute() -> pd.DataFrame:
+        how = {"counts": counts, "protocols": protocols, "seed": seed}
+        return _identify(matrix, weights, image_ids, people, true, info, **how)
+
+    if remember is None:
+        found = compute()
+    else:
+        model = [info.fingerprint, info.score, info.logit_scale, info.logit_bias]
+        key = [matrix, weights, list(image_ids), list(people), true, *model]
+        found = remember([*key, counts, protocols, seed], compute)
+    asked = [(protocol, k) for protocol in protocols for k in counts]
+    starts = np.searchsorted(found["asked"], range(len(asked) + 1))
+    parts = [found[a:b] for a, b in itertools.pairwise(starts)]
+    return pd.concat(
+        [tidy(x, image_ids, people, true, *of) for x, of in zip(parts, asked, strict=True)],
+        ignore_index=True,
+    )
+
+
+def _identify(matrix, weights, image_ids, people, true, info, *, counts, protocols, seed):
+    """Answers as numbers, the images taken in chunks.
 
     Parameters
     ----------
@@ -123,7 +158,8 @@ def identify(matrix, weights, image_ids, people, true, info, *, counts, protocol
 
     Returns
     -------
-    DataFrame: image_id, task, rank, label, prob, true_rank, person, protocol, names
+    DataFrame: row (of the image), rank, label (place in `people`), prob, true_rank, asked (place of the
+    protocol and the number of names, one after the other)
     """
     parts = {(protocol, k): [] for protocol in protocols for k in counts}
     step = max(1, CELLS // len(people))
@@ -148,7 +184,7 @@ def identify(matrix, weights, image_ids, people, true, info, *, counts, protocol
             row = (rows + start).repeat(len(answers["rank"]) // max(len(rows), 1))
             found.append(pd.DataFrame({"row": row, **answers})[answers["rank"] <= k])
     return pd.concat(
-        [tidy(pd.concat(found), image_ids, people, true, *key) for key, found in parts.items()],
+        [part.assign(asked=i) for i, found in enumerate(parts.values()) for part in found],
         ignore_index=True,
     )
 

@@ -1,5 +1,6 @@
 """Celebrity identification: naming people among K names, zero-shot (arXiv 2108.02818, Table 1)."""
 
+import functools
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -108,7 +109,10 @@ class Celebrities(Study):
         true = true_names(embeddings.image_id, session.images, people)
         asked = true >= 0
         ids, matrix = embeddings.image_id[asked], embeddings.matrix[asked]
-        found = identify(matrix, weights, ids, people, true[asked], session.info, **how)
+        remember = functools.partial(session.remember, "identification")
+        found = identify(
+            matrix, weights, ids, people, true[asked], session.info, remember=remember, **how
+        )
         found.insert(2, "method", "zero-shot")
         found.insert(3, "class_set", class_set.label)
         found.insert(4, "templates", session.templates.label)
