@@ -9,7 +9,7 @@ from clipeval.errors import ClassSetError
 from clipeval.files import sha256
 
 #: what a class set's file may hold beside its name, version and source
-_KEYS = ("tasks", "classes", "categories", "variants", "answers")
+_KEYS = ("tasks", "classes", "categories", "variants", "answers", "language")
 _PLACES = re.compile(r"\{a?\}")
 #: texts that begin with the sound of a vowel, as far as spelling tells: an hour, but a uniform
 _AN = re.compile(
@@ -37,6 +37,8 @@ class ClassSet:
     answers : dict of str to dict of str to str
         What an answer that was made elsewhere says, where it is not spelled as a class: answer ->
         task -> class. One answer may speak to several tasks.
+    language : str
+        Code of the language of the texts, such as "es"; "" for English, or where it is not said.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ClassSet:
     variant: str = ""
     note: str = ""
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    language: str = ""
 
     @property
     def spec(self) -> str:
@@ -82,6 +85,8 @@ class Templates:
     version: str
     source: str
     templates: tuple[str, ...]
+    language: str = ""
+    """Code of the language, such as "es"; "" for English, or where it is not said."""
 
     @property
     def label(self) -> str:
@@ -170,12 +175,14 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
         tasks = {name: content["classes"]}
     tasks = {task: _texts(classes, task, origin) for task, classes in tasks.items()}
     variants, note = part(content, "variants", dict, origin), ""
+    language = part(content, "language", str, origin)
     if variant and variant not in variants:
         have = ", ".join(variants) or "none"
         raise ClassSetError(f'class set "{path.stem}" has no variant "{variant}"; it has {have}.')
     if variant:
         change, where = part(variants, variant, dict, origin), f'{origin}, variant "{variant}"'
-        refuse_unknown(change, ("note", "tasks", "texts", "add", "remove"), where)
+        refuse_unknown(change, ("note", "tasks", "texts", "add", "remove", "language"), where)
+        language = part(change, "language", str, where) or language
         note, tasks = part(change, "note", str, where), _vary(tasks, change, where)
     categories = part(content, "categories", dict, origin)
     class_set = ClassSet(
@@ -187,6 +194,7 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
         variant=variant,
         note=note,
         answers=_answers(part(content, "answers", dict, origin), tasks, variant, origin),
+        language=language,
     )
     return _check(class_set, origin)
 
@@ -288,7 +296,7 @@ def load_templates(spec: str | Templates) -> Templates:
     path, variant = find(spec, "templates", "template set")
     if variant:
         raise ClassSetError(f'template set "{spec}": templates have no variants; name {path.stem}.')
-    content, origin = read(path, "templates"), path.name
+    content, origin = read(path, "templates", "language"), path.name
     templates = part(content, "templates", list, origin)
     if not templates:
         raise ClassSetError(f"{origin} lists no template; add `templates:` and a list of them.")
@@ -307,11 +315,24 @@ def load_templates(spec: str | Templates) -> Templates:
         version=part(content, "version", str, origin) or "1",
         source=part(content, "source", str, origin),
         templates=tuple(templates),
+        language=part(content, "language", str, origin),
     )
 
 
 def prompts_for(class_set: ClassSet, templates: Templates, task: str | None = None) -> dict:
-    """Class -> the prompts sent to a model, exactly, for one task of a class set."""
+    """Class -> the prompts sent to a model, exactly, for one task of a class set.
+
+    Raises
+    ------
+    ClassSetError  if classes and templates are in two languages; templates without words are in none
+    """
+    wordy = any(_PLACES.sub("", template).strip(" .") for template in templates.templates)
+    if wordy and templates.language != class_set.language:
+        said = [part.language or "English (none is stated)" for part in (class_set, templates)]
+        raise ClassSetError(
+            f"class set {class_set.spec} is in {said[0]} and its templates {templates.name} are in {said[1]}; name "
+            "templates in the language of the classes, such as photo_es, or bare."
+        )
     return {name: templates.fill(text) for name, text in class_set.classes(task).items()}
 
 

@@ -149,6 +149,17 @@ def count_tokens(tokenizer: Callable, text: str) -> int | None:
     return None
 
 
+def unknown_tokens(tokenizer: Callable, text: str) -> int:
+    """How many parts of a text a Hugging Face tokenizer replaces by its token for unknown ones; 0 for others."""
+    own = getattr(tokenizer, "tokenizer", None)
+    unknown = getattr(own, "unk_token_id", None)
+    # a byte-level vocabulary has no unknown text, and often names its end token as the unknown one
+    if unknown is None or unknown in (own.eos_token_id, own.bos_token_id, own.pad_token_id):
+        return 0
+    clean = getattr(tokenizer, "clean_fn", None) or (lambda text: text)
+    return list(own(clean(text), add_special_tokens=False).input_ids).count(unknown)
+
+
 def token_keys(tokenizer: Callable, texts: list[str]) -> list[str]:
     """Return for each text a hash of its tokens as they are sent; equal ones are one text to it.
 
@@ -174,10 +185,16 @@ def check_texts(tokenizer: Callable, texts: list[str], context_length: int | Non
 
     Raises
     ------
-    ClassSetError  naming the first such text, its tokens and how many the model reads
+    ClassSetError  naming the first such text, its tokens and how many the model reads; or a text of which the
+        tokenizer knows some part not at all, as of a language that its vocabulary lacks
     """
     for text in texts:
         shown = text if len(text) <= 40 else text[:37].rstrip() + " ..."
+        if unknown_tokens(tokenizer, text):
+            raise ClassSetError(
+                f'label "{shown}" holds words that this model\'s tokenizer does not know, so that the '
+                "model would not read them; use words of a language that it was trained on."
+            )
         n = count_tokens(tokenizer, text)
         if n is None:
             # A foreign tokenizer shows that it is full when another word makes no difference.

@@ -88,13 +88,14 @@ def of_the_paper(class_set: ClassSet) -> bool:
 
 @functools.cache
 def _words_of_the_paper() -> set[str]:
-    """Hashes of the bundled class sets that word the paper's classes, variants included."""
+    """Hashes of the bundled class sets that word the paper's classes in English, variants included."""
     found = set()
     for name in OF_THE_PAPER:
         path = DATA / "class_sets" / f"{name}.yaml"
         variants = word_files.read(path, "tasks", "classes", "categories", "variants")
         for variant in ["", *(f":{v}" for v in variants.get("variants") or {})]:
-            found.add(load_class_set(f"{path}{variant}").hash)
+            words = load_class_set(f"{path}{variant}")
+            found |= {words.hash} if not words.language else set()
     return found
 
 

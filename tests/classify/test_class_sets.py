@@ -17,11 +17,14 @@ from clipeval.classify.class_sets import (
 )
 from clipeval.errors import ClassSetError
 from clipeval.paths import DATA
+from clipeval.studies import denigration, fairface
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots" / "prompts"
 WRITE = "CLIPEVAL_WRITE_SNAPSHOTS"
 SETS = sorted(path.stem for path in (DATA / "class_sets").glob("*.yaml"))
 TEMPLATES = sorted(path.stem for path in (DATA / "templates").glob("*.yaml"))
+#: templates without words of their own
+WORDLESS = ("bare",)
 
 
 def write(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -42,15 +45,19 @@ def pinned(name: str) -> dict:
     content = {}
     for spec in specs:
         class_set = load_class_set(spec)
+        language = class_set.language
+        # templates of another language are refused, and so are not pinned
+        names = [n for n in TEMPLATES if load_templates(n).language == language or n in WORDLESS]
+        photo = f"photo_{language}" if language else "photo"
         asked = {
             words: {t: prompts_for(class_set, load_templates(words), t) for t in class_set.tasks}
-            for words in TEMPLATES
+            for words in names
         }
         hashes = {
             words: hashlib.sha256(json.dumps(prompts, ensure_ascii=False).encode()).hexdigest()
             for words, prompts in asked.items()
         }
-        content[spec] = {"photo": asked["photo"], "sha256": hashes}
+        content[spec] = {photo: asked[photo], "sha256": hashes}
     return content
 
 
@@ -365,3 +372,43 @@ def test_templates_are_known_by_name_and_path(tmp_path):
         ClassSetError, match='template set "photos" is not known; name one of article'
     ):
         load_templates("photos")
+
+
+@pytest.mark.parametrize("language", ["es", "fr", "de", "zh"])
+@pytest.mark.parametrize("name", ["fairface", "denigration"])
+def test_a_class_set_in_another_language_has_every_text_in_it(name, language):
+    plain, found = load_class_set(name), load_class_set(f"{name}:{language}")
+    assert found.language == language and "the translation is ours" in found.note
+    for task, classes in plain.tasks.items():
+        assert list(found.tasks[task]) == list(classes)
+        assert not set(found.tasks[task].values()) & set(classes.values())
+    assert found.categories == plain.categories
+    words = load_templates(f"photo_{language}")
+    assert words.language == language and prompts_for(found, words, next(iter(found.tasks)))
+
+
+def test_classes_and_templates_are_of_one_language(tmp_path):
+    spanish, german = load_class_set("fairface:es"), load_templates("photo_de")
+    assert prompts_for(spanish, load_templates("photo_es"), "gender") == {
+        "Male": ["una foto de un hombre."],
+        "Female": ["una foto de una mujer."],
+    }
+    assert prompts_for(spanish, load_templates("bare"), "gender")["Male"] == ["un hombre"]
+    with pytest.raises(
+        ClassSetError, match="fairface:es is in es and its templates photo are in Eng"
+    ):
+        prompts_for(spanish, load_templates("photo"), "gender")
+    with pytest.raises(
+        ClassSetError, match="fairface is in English .* templates photo_de are in de"
+    ):
+        prompts_for(load_class_set("fairface"), german, "gender")
+    own = tmp_path / "berufe.yaml"
+    own.write_text("language: de\nclasses: {Arzt: ein Arzt, Dieb: ein Dieb}\n", "utf-8")
+    found = prompts_for(load_class_set(str(own)), german)
+    assert found["Dieb"] == ["Auf diesem Foto ist ein Dieb zu sehen."]
+
+
+def test_published_numbers_do_not_stand_beside_another_language():
+    for study in (fairface.study, denigration.study):
+        assert study.comparable({"class_set": study.id})
+        assert not study.comparable({"class_set": f"{study.id}:es"})

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 from test_models import CONFIG, TEXTS, WEIGHTS, in_hub_cache, noise
 
+from clipeval.errors import ClassSetError
 from clipeval.models import load_model
 from clipeval.models.registry import plan
+from clipeval.models.tokens import build_tokenizer, check_texts, unknown_tokens
 
 #: family -> built-in configuration, changes of its image tower, changes of its text tower
 THIN = {"width": 64, "heads": 2, "layers": 1, "vocab_size": 49408}
@@ -160,3 +162,19 @@ def test_a_family_gives_the_numbers_of_plain_open_clip(family, tmp_path, monkeyp
     assert model.info.logit_scale == pytest.approx(network.logit_scale.exp().item(), rel=1e-6)
     assert model.info.score == ("softmax" if bias is None else "sigmoid")
     assert model.info.logit_bias == (None if bias is None else pytest.approx(bias.item()))
+
+
+def test_a_text_that_the_tokenizer_does_not_know_is_refused(tmp_path):
+    """A vocabulary without a word gives its token for unknown ones: two such labels would be one text."""
+    word_tokenizer(tmp_path)
+    tokenizer = build_tokenizer({"hf_tokenizer_name": "some/name"}, tmp_path)
+    known = [w for w in tokenizer.tokenizer.get_vocab() if not w.startswith("<")][0]
+    assert unknown_tokens(tokenizer, known) == 0
+    assert unknown_tokens(tokenizer, f"{known} 白人 мужчина") == 2
+    check_texts(tokenizer, [known], 77)
+    with pytest.raises(
+        ClassSetError, match="holds words that this model's tokenizer does not know"
+    ):
+        check_texts(tokenizer, [known, "мужчина"], 77)
+    # CLIP's own vocabulary is made of bytes
+    assert unknown_tokens(build_tokenizer({}), "白人") == 0
