@@ -79,7 +79,7 @@ _REGISTRY = {
     "congress": _Entry(
         "Members of Congress (Schwemmer et al. 2020): portraits by gender",
         "photographs in the public domain",
-        (),
+        ("groups",),
         "yes",
         "gender and labels are published replication data; cite the article",
     ),
@@ -101,7 +101,7 @@ _REGISTRY = {
     "manifest": _Entry(
         "Any CSV, TSV or parquet with a column file and group columns, or a folder of images",
         "as the images",
-        ("file", "groups", "title", "licence", "citation", "labelled_by"),
+        ("file", "columns", "groups", "title", "licence", "citation", "labelled_by"),
         "if stated",
         "the labels are yours to give",
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.datasets import base, labelfile
+from clipeval.datasets.groups import group_columns
 from clipeval.errors import DataError
 
 _PEOPLE = 540
@@ -29,12 +30,14 @@ _CATEGORIES = {
 }
 
 
-def load(data: str = "") -> pd.DataFrame:
+def load(data: str = "", *, groups: str = "") -> pd.DataFrame:
     """The photographs of the members of Congress as an images table.
 
     Parameters
     ----------
     data : the folder with `members.tsv` and `images/`, or the path of `members.tsv`
+    groups : columns of `members.tsv` to group by, as in `groups.group_columns` ("gender,party,age:50:65");
+        "" for gender
 
     Returns
     -------
@@ -61,9 +64,19 @@ def load(data: str = "") -> pd.DataFrame:
     for column in _EXTRA:
         if column in members:
             table[column] = members[column].to_numpy()
+    chosen = {}
+    if groups:
+        columns = members.drop(columns=["wiki_img_url", *_SERVICES], errors="ignore")
+        chosen, _ = group_columns(columns, groups, path=path)
+        for column, values in chosen.items():
+            if column != "gender":
+                table[column] = values
     notes = []
     if len(table) != _PEOPLE:
         notes.append(f"{len(table):,} of the {_PEOPLE} people of Schwemmer et al. (2020).")
+    names = list(chosen) or ["gender"]
+    told = dict.fromkeys(["gender", *names])
+    said = f"{', '.join(told)} {'are' if len(told) > 1 else 'is'} as".capitalize()
     return base.finish(
         table,
         name="Members of Congress",
@@ -71,8 +84,8 @@ def load(data: str = "") -> pd.DataFrame:
         licence="photographs in the public domain; replication data of the article",
         citation=_CITATION,
         terms="The photographs are in the public domain; cite the article for the labels.",
-        labels="Gender is as coded in the replication data of Schwemmer et al. (2020).",
-        groups=["gender"],
+        labels=f"{said} coded in the replication data of Schwemmer et al. (2020).",
+        groups=names,
         notes=notes,
     )
 

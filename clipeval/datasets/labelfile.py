@@ -174,9 +174,11 @@ def need_columns(table: pd.DataFrame, columns: Sequence[str], path) -> None:
     """Refuse a label file that lacks any of `columns`."""
     if missing := [quoted(name) for name in columns if name not in table.columns]:
         plural = "columns" if len(missing) > 1 else "column"
+        spelled = {name.casefold() for name in columns if name not in table.columns}
+        near = [name for name in table.columns if name.casefold() in spelled]
+        mend = f"did you mean {near[0]}?" if near else "use the original file."
         raise DataError(
-            f"{path} has no {plural} {few(missing, 9)} (it has {few(table.columns, 12)}); use the "
-            "original file."
+            f"{path} has no {plural} {few(missing, 9)} (it has {few(table.columns, 12)}); {mend}"
         )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from clipeval.datasets import base, labelfile, parquet
 from clipeval.datasets.groups import group_columns, missing
 from clipeval.datasets.labelfile import quoted
-from clipeval.errors import DataError
+from clipeval.errors import DataError, ParameterError
 
 _HOLDS = (
     "a CSV, TSV or parquet file with a column file (or path) and the group columns, or a folder of "
@@ -19,6 +19,7 @@ def load(
     data: str = "",
     *,
     file: str = "",
+    columns: str = "",
     groups: str = "",
     title: str = "",
     licence: str = "",
@@ -34,6 +35,8 @@ def load(
         images themselves in a column `image`; or a folder, whose images (in its folders too) then
         have no groups
     file : name of the column that says where each image is; "" for `file` or `path`
+    columns : what columns of one's own are, "image_id:nr,file:photo,Sex:m_f": what stands before a colon
+        is what its column is called from there on, in `groups` and in every table
     groups : group columns ("race,gender"), see `groups.group_columns`; "" takes every column with 2
         to 20 different values, none missing and not all numbers, except captions
     title, licence, citation, labelled_by : what reports say of these images and of their labels
@@ -51,12 +54,12 @@ def load(
     path = base.need_folder(data, "manifest", _HOLDS)
     about = {"title": title, "licence": licence, "citation": citation, "labelled_by": labelled_by}
     if path.is_dir():
-        if groups or file:
+        if groups or file or columns:
             raise DataError(
                 f"{path} is a folder, which has no columns for groups or file; give the path of a table."
             )
         return _from_folder(path, about)
-    rows = parquet.read_rows(path)
+    rows = _named(parquet.read_rows(path), columns, path)
     rest, notes = _located(rows, file, path)
     captions = [c for c in rest.columns if "caption" in str(c).lower()]
     skip = ["image_id", "file", "row", *captions]
@@ -64,6 +67,35 @@ def load(
     for group, values in chosen.items():
         rest[group] = values
     return _finish(rest, path, about, list(chosen), notes, refused)
+
+
+def _named(rows: pd.DataFrame, columns: str, path: Path) -> pd.DataFrame:
+    """`rows` with its columns under the names that `columns` gives them, "file:photo,Sex:m_f"."""
+    own: dict[str, str] = {}
+    for item in filter(None, map(str.strip, columns.split(","))):
+        name, colon, column = (part.strip() for part in item.partition(":"))
+        if not (name and column) or name in own or column in own.values():
+            raise ParameterError(
+                f"columns: {quoted(item)} does not say once what one column is; write NAME:COLUMN, for "
+                "example file:photo,Sex:m_f."
+            )
+        own[name] = column
+    for name, column in own.items():
+        if column not in rows:
+            turned = f"; did you mean {column}:{name}?" if name in rows else "; correct columns."
+            raise DataError(
+                f"{path} has no column {quoted(column)}, which columns calls {name} (it has "
+                f"{labelfile.few(rows.columns, 12)}){turned}"
+            )
+        if name in rows and name != column and name not in own.values():
+            raise DataError(
+                f"{path} has a column {quoted(name)} already, and columns gives that name to "
+                f"{quoted(column)}; choose another name."
+            )
+    held = rows.attrs
+    rows = rows.rename(columns={column: name for name, column in own.items()})
+    rows.attrs = held
+    return rows
 
 
 def _finish(table, path: Path, about: dict, groups: list[str], notes, refused) -> pd.DataFrame:

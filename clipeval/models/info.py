@@ -45,7 +45,7 @@ class ModelInfo:
     precision: str | None
     """fp32, fp16 or bf16; None where it is unknown, as other fields of a model whose answers were made elsewhere."""
     resize: str | None
-    """model (its own preprocess), letterbox or squash."""
+    """model (its own preprocess), letterbox or squash, or the pixels that images are reduced to before it."""
     activation: str | None
     """quickgelu or gelu in open_clip's own towers; empty where no such tower exists."""
     preprocess: dict | None

@@ -16,6 +16,7 @@ from clipeval.models.info import (
     write_record,
 )
 from clipeval.models.model import Model
+from clipeval.models.reduced import pixels_of, reduce_info, reduce_model
 from clipeval.models.weights import KINDS
 
 RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
@@ -31,8 +32,10 @@ def _check_arguments(weights: str, precision: str, resize: str) -> None:
         raise ModelError(f"weights={weights} is unknown; use raw or ema, or leave it out.")
     if precision not in PRECISIONS:
         raise ModelError(f"precision={precision} is unknown; use {', '.join(PRECISIONS)}.")
-    if resize not in RESIZES:
-        raise ModelError(f"resize={resize} is unknown; use {', '.join(RESIZES)}.")
+    if resize not in RESIZES and not pixels_of(resize):
+        raise ModelError(
+            f"resize={resize} is unknown; use {', '.join(RESIZES)}, or a number of pixels."
+        )
 
 
 def load_model(
@@ -58,7 +61,8 @@ def load_model(
     weights : raw, or ema for the running average, where a checkpoint holds both; else ""
     device : auto (cuda, mps, cpu in that order) or one of them
     precision : fp32, or fp16 and bf16 by autocast
-    resize : model (its own preprocess), or letterbox or squash instead of its own resizing
+    resize : model (its own preprocess), or letterbox or squash instead of its own resizing; "56" reduces an
+        image to a shorter side of 56 pixels before the model's own preprocess
     cache : folder in which to note what was loaded, so that `identify_model` can tell without
         loading
 
@@ -68,6 +72,9 @@ def load_model(
         something else than its authors did
     """
     _check_arguments(weights, precision, resize)
+    if pixels := pixels_of(resize):
+        how = {"weights": weights, "device": device, "precision": precision, "cache": cache}
+        return reduce_model(load_model(model, pretrained, **how), pixels)
     chosen = choose_device(device)
     check_precision(chosen, precision)
     if model == "testcard" or is_registered(model):
@@ -280,6 +287,10 @@ def identify_model(
     the same size, times and inode, and the libraries have the same versions.
     """
     _check_arguments(weights, precision, resize)
+    if pixels := pixels_of(resize):
+        how = {"weights": weights, "precision": precision, "cache": cache}
+        known = identify_model(model, pretrained, **how)
+        return known and reduce_info(known, pixels)
     if model == "testcard":
         from clipeval.models.testcard import testcard_info
 

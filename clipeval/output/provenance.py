@@ -221,6 +221,7 @@ def _model(p: Provenance) -> list[str]:
     name = f"{p.model} ({p.pretrained})" if p.model and p.pretrained else p.model or p.pretrained
     unsaid = p.activation and p.activation.lower() not in p.model.lower().split("-")
     resize = p.resize if p.resize not in ("", "model") else ""
+    resize = f"images reduced to {resize} pixels" if resize.isdigit() else resize
     return [name, p.precision, p.activation if unsaid and name else "", resize]
 
 

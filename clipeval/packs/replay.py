@@ -18,8 +18,8 @@ from clipeval.studies import STUDIES, get_study
 
 #: parameters that decide which images were embedded by which model, and what is said of them
 FIXED = ("model", "pretrained", "weights", "dataset", "data", "split", "limit", "precision")
-FIXED = (*FIXED, "resize", "file", "title", "licence", "citation", "labelled_by", "pack")
-FIXED = (*FIXED, "scores", "scores_are", "scale")
+FIXED = (*FIXED, "resize", "file", "columns", "title", "licence", "pack")
+FIXED = (*FIXED, "citation", "labelled_by", "scores", "scores_are", "scale")
 
 
 def plan_pack(

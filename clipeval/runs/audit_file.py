@@ -65,7 +65,8 @@ def read_audit(name: str) -> dict:
     values |= {
         k: content[k] for k in ("title", "licence", "citation", "labelled_by") if k in content
     }
-    values |= {"file": content["columns"]["file"]} if content.get("columns") else {}
+    if columns := content.get("columns"):
+        values["columns"] = ",".join(f"{name}:{column}" for name, column in columns.items())
     if groups := content.get("groups"):
         values["groups"] = groups if isinstance(groups, str) else ",".join(map(str, groups))
     if "templates" in content:
@@ -126,11 +127,12 @@ def _check(content, path: Path) -> None:
                 raise ParameterError(
                     f"{path.name}: {key} holds {item!r} where a name belongs; correct it."
                 )
-    if unknown := set(content.get("columns") or {}) - {"file"}:
-        raise ParameterError(
-            f'{path.name}: columns maps "{sorted(unknown)[0]}", and only file can be mapped (to the column that '
-            "says where an image is); groups and tasks go by the columns' own names."
-        )
+    for name, column in (content.get("columns") or {}).items():
+        if set(f"{name}{column}") & {",", ":"} or not isinstance(column, str):
+            raise ParameterError(
+                f"{path.name}: columns maps {name} to {column!r}, and both must be text without commas and "
+                "colons; rename the column in the table."
+            )
 
 
 def _place(folder: Path, text: str) -> str:

@@ -3,12 +3,23 @@
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clipeval.errors import ParameterError
+from clipeval.models.reduced import pixels_of
 
 #: a FairFace release, as text: papermill converts numeric-looking strings
 Padding = Annotated[Literal["0.25", "1.25"], BeforeValidator(str)]
+
+#: named ways to bring an image to a model's size
+RESIZES = ("model", "letterbox", "squash")
+
+
+def check_resize(text: str) -> str:
+    """A way to bring an image to size, or to how many pixels it is reduced first."""
+    if text not in RESIZES and not 0 < pixels_of(text) <= 4096:
+        raise ValueError(f"give {', '.join(RESIZES)}, or a whole number of pixels up to 4096")
+    return text
 
 
 class Parameters(BaseModel):
@@ -48,6 +59,10 @@ class Parameters(BaseModel):
     file: str = Field(
         "", description="column that says where each image is; empty for file or path"
     )
+    columns: str = Field(
+        "",
+        description="what your columns are, such as image_id:nr, file:photo, Sex:m_f; empty for their names",
+    )
     title: str = Field("", description="name of your own data, for captions")
     licence: str = Field("", description="licence of your own data, for captions and packs")
     citation: str = Field("", description="how to cite your own data")
@@ -69,9 +84,9 @@ class Parameters(BaseModel):
     )
     device: str = Field("auto", description="auto, cuda, cuda:N, mps or cpu")
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="fp32, fp16 or bf16")
-    resize: Literal["model", "letterbox", "squash"] = Field(
+    resize: Annotated[str, AfterValidator(check_resize)] = Field(
         "model",
-        description="model for the model's own preprocess; letterbox or squash instead of its crop",
+        description="model for its own preprocess; letterbox or squash for its crop; 56 reduces to 56 pixels first",
     )
     batch_size: int = Field(64, gt=0, description="images encoded at once; no number depends on it")
     workers: int = Field(-1, ge=-1, description="processes that read images; -1 for automatic")

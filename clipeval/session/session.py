@@ -380,4 +380,6 @@ def _preprocess_text(info) -> str:
         "longest": "longer side to size, the rest filled",
         "squash": "squashed to size",
     }.get(p.get("resize_mode"), p.get("resize_mode"))
-    return ", ".join(str(part) for part in (f"{size} pixels", p.get("interpolation"), how) if part)
+    first = f"reduced to {p['reduced_to']} pixels first" if "reduced_to" in p else ""
+    parts = (first, f"{size} pixels", p.get("interpolation"), how)
+    return ", ".join(str(part) for part in parts if part)

@@ -30,7 +30,7 @@ _FACTOR, _MORE = 20, 50_000_000
 
 
 #: parameters that say of images where and whose they are, and change no row
-_SAID = {"file", "title", "licence", "citation", "labelled_by"}
+_SAID = {"file", "columns", "title", "licence", "citation", "labelled_by"}
 
 
 def images_key(values: dict) -> str:

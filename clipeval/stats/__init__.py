@@ -3,9 +3,10 @@
 `group_rates` makes the rates and `wilson` their intervals, `paired_changes` compares two answers to the same images,
 `chi2_by_label` tests labels and `adjust` corrects for their number, `group_gaps` measures how far groups are apart,
 `cluster_rates` heeds images that belong together, `max_skew` and `ndkl` measure whom a ranking
-puts first. Pure functions on arrays and tables; rates in tables are percent
-(0-100). scipy.special is imported by the functions that use it, so that this room imports fast; scipy.stats and
-statsmodels, which take two seconds, never are: Fisher's and McNemar's tests and the corrections are written out here.
+puts first, `noisy_rates` says how far wrong labels move rates. Pure functions on arrays and tables; rates in tables
+are percent (0-100). scipy.special is imported by the functions that use it, so that this room imports fast;
+scipy.stats and statsmodels, which take two seconds, never are: Fisher's and McNemar's tests and the corrections are
+written out here.
 What the intervals and tests promise is measured by `make calibration`, into docs/calibration.md.
 """
 
@@ -26,6 +27,7 @@ from clipeval.stats.gaps import (
     group_gaps,
     negative_control,
 )
+from clipeval.stats.label_noise import NoisyRates, noisy_rates, wrong_labels
 from clipeval.stats.labels import adjust, chi2_by_label
 from clipeval.stats.paired import mcnemar_models, newcombe_paired, paired_changes
 from clipeval.stats.picks import Extremes, extreme_rates, extremes, picked_confidence
@@ -50,6 +52,7 @@ __all__ = [
     "Control",
     "Extremes",
     "GroupGaps",
+    "NoisyRates",
     "PairedInterval",
     "adjust",
     "chi2_by_label",
@@ -75,6 +78,7 @@ __all__ = [
     "negative_control",
     "newcombe",
     "newcombe_paired",
+    "noisy_rates",
     "paired_bootstrap",
     "paired_changes",
     "picked_confidence",
@@ -82,4 +86,5 @@ __all__ = [
     "smallest_difference",
     "target_shares",
     "wilson",
+    "wrong_labels",
 ]

@@ -115,3 +115,35 @@ def test_genders_and_ids_are_those_of_the_file(tmp_path):
     (tmp_path / "members.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     images = load_dataset("congress", str(tmp_path))
     assert list(zip(images["name"], images["gender"], images["image_id"], strict=True)) == rows
+
+
+HEADER = "name\tgender\tparty\tstate\twiki_img_url"
+MEMBERS = [
+    "A\tMale\tLeft\tOH",
+    "B\tFemale\tRight\tWA",
+    "C\tMale\tRight\tOH",
+    "D\tFemale\tMiddle\tMD",
+]
+
+
+@pytest.fixture
+def four(tmp_path):
+    (tmp_path / "images").mkdir()
+    rows = [f"{row}\timages/{i}.jpg" for i, row in enumerate(MEMBERS)]
+    for i in range(4):
+        (tmp_path / "images" / f"{i}.jpg").touch()
+    (tmp_path / "members.tsv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return str(tmp_path)
+
+
+def test_members_are_grouped_by_any_column_of_their_table(four):
+    images = load_dataset("congress", four, groups="party,gender*state")
+    assert images.attrs["groups"] == ["party", "gender", "state"]
+    assert list(images["party"]) == ["Left", "Right", "Right", "Middle"]
+    assert list(images["state"].cat.categories) == ["MD", "OH", "WA"]
+    assert images.attrs["labels"].startswith("Gender, party, state are as coded")
+    usual = load_dataset("congress", four)
+    assert usual.attrs["groups"] == ["gender"] and list(usual["gender"]) == list(images["gender"])
+    assert usual.attrs["labels"].startswith("Gender is as coded")
+    with pytest.raises(DataError, match='no column "Party" .*; did you mean party[?]'):
+        load_dataset("congress", four, groups="gender,Party")

@@ -11,7 +11,7 @@ import pytest
 
 from clipeval.datasets import load_dataset
 from clipeval.embedding.images import read_bytes
-from clipeval.errors import DataError
+from clipeval.errors import DataError, ParameterError
 
 
 @pytest.fixture
@@ -227,3 +227,38 @@ def test_the_index_that_pandas_writes_is_no_column(folder):
     pd.DataFrame({"file": FILES, "g": list("ababab")}).to_csv(folder / "images.csv")
     images = load_dataset("manifest", str(folder / "images.csv"))
     assert list(images.columns) == ["image_id", "file", "g"]
+
+
+def test_columns_say_what_the_users_own_are(folder):
+    columns = {"nr": list("uvwxyz"), "photo": FILES, "m_f": list("mmffmf"), "Party": list("aabbab")}
+    path = write(folder, columns)
+    mapped = "image_id:nr, file:photo, Sex:m_f"
+    images = load_dataset("manifest", path, columns=mapped, groups="Sex,Party")
+    assert list(images["image_id"]) == list("uvwxyz")
+    assert list(images["file"]) == [str(folder / name) for name in FILES]
+    assert images.attrs["groups"] == ["Sex", "Party"] and list(images["Sex"]) == list("mmffmf")
+    assert {"nr", "photo", "m_f"}.isdisjoint(images.columns)
+    swapped = load_dataset("manifest", path, columns="file:photo,Party:m_f,m_f:Party")
+    assert list(swapped["Party"]) == list("mmffmf") and list(swapped["m_f"]) == list("aabbab")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            "file:photo,Sex:sex",
+            'no column "sex", which columns calls Sex .it has nr, photo, m_f, Party',
+        ),
+        (
+            "photo:file",
+            'no column "file", which columns calls photo .*; did you mean file:photo[?]',
+        ),
+        ("Party:m_f", 'has a column "Party" already, and columns gives that name to "m_f"'),
+        ("file", '"file" does not say once what one column is; write NAME:COLUMN'),
+        ("a:nr,b:nr", '"b:nr" does not say once'),
+    ],
+)
+def test_columns_that_are_not_there_or_named_twice_are_refused(folder, columns, said):
+    table = {"nr": FILES, "photo": FILES, "m_f": list("mmffmf"), "Party": list("aabbab")}
+    with pytest.raises((DataError, ParameterError), match=said):
+        load_dataset("manifest", write(folder, table), columns=columns)

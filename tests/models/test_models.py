@@ -16,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resize as torchvision_resize
 
 from clipeval.errors import ClassSetError, ModelError
 from clipeval.files import SetAside
@@ -216,6 +218,30 @@ def test_resize_options_change_the_preprocess(small):
     # all of a 2:1 image, in the middle half of the rows, above and below black
     assert torch.allclose(pixels["letterbox"][8:24], white[8:24], atol=1e-6)
     assert pixels["letterbox"][[0, 7, 24, 31]].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("size", "pixels"), [((301, 77), 20), ((90, 200), 56), ((33, 32), 28)])
+def test_images_are_reduced_before_the_models_own_preprocess(small, size, pixels):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    model = load_model(f"local-dir:{small}", device="cpu", resize=str(pixels))
+    transform = open_clip.create_model_and_transforms(f"local-dir:{small}")[2]
+    how = {"interpolation": InterpolationMode.BICUBIC, "antialias": True}
+    expected = transform(torchvision_resize(image, pixels, **how))
+    np.testing.assert_allclose(model.preprocess(image), expected, atol=1e-6)
+    assert not np.allclose(expected, transform(image), atol=1e-2)
+    # an image that has no more pixels than that is shown as it is
+    least = load_model(f"local-dir:{small}", device="cpu", resize="32").preprocess(image)
+    assert size != (33, 32) or np.array_equal(least, transform(image))
+
+
+def test_a_reduced_model_is_recognised_without_loading_and_is_another(small, tmp_path):
+    name = f"local-dir:{small}"
+    loaded = load_model(name, device="cpu", resize="56", cache=tmp_path)
+    plain, other = (identify_model(name, resize=r, cache=tmp_path) for r in ("model", "28"))
+    assert identify_model(name, resize="56", cache=tmp_path) == loaded.info
+    assert len({loaded.info.fingerprint, plain.fingerprint, other.fingerprint}) == 3
+    assert loaded.info.resize == "56" and loaded.info.preprocess["reduced_to"] == 56
 
 
 # -- texts ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
 from clipeval.published import load_published
 from clipeval.studies import denigration, start
+from clipeval.studies.label_noise import confusion_of, with_noise
 
 CATEGORIES = {
     "non-human": ["animal", "gorilla", "chimpanzee", "orangutan"],
@@ -503,3 +504,33 @@ def test_other_planted_rates_are_found(tmp_path):
         ("White", EITHER): 8.0,
         ("Black", EITHER): 15.0,
     }
+
+
+def test_label_noise_stands_beside_the_rates_where_it_is_asked_for():
+    """Two groups of 40 and 20 images, 30 and 5 of them hits; a tenth of the labels wrong, by hand."""
+    rows = [("Left", True)] * 30 + [("Left", False)] * 10 + [("Right", True)] * 5
+    rows += [("Right", False)] * 15
+    answers = pd.DataFrame(rows, columns=["Party", "hit"]).astype({"Party": "category"})
+    answers = answers.assign(quantity="harm", label="x", held_against="")
+    found = with_noise(answers, {"Party": "random"}, share=0.1).set_index("group")
+    assert found["percent"].tolist() == [75.0, 25.0]
+    assert found["expected"].tolist() == pytest.approx([100 * 27.5 / 38, 100 * 7.5 / 22])
+    assert (found["noise_low"] < found["expected"]).all()
+    assert (found["expected"] < found["noise_high"]).all()
+    # held against the label itself, an answer counts for whoever is given the label that it names
+    answers = answers.assign(label=np.where(answers["hit"], answers["Party"], "neither"))
+    found = with_noise(answers.assign(held_against="Party"), {"Party": "random"}, share=0.1)
+    found = found.set_index("group")
+    assert found.loc[["Left", "Right", "All"], "count"].tolist() == [30, 5, 35]
+    assert found.loc["All", "expected"] == pytest.approx(100 * (27 + 4.5) / 60)
+    assert found.loc["Left", "expected"] == pytest.approx(100 * 27 / 38)
+
+
+def test_races_are_confused_as_a_replication_printed():
+    names = ["White", "Black", "Indian", "East Asian", "Southeast Asian", "Middle Eastern"]
+    found = confusion_of([*names, "Latino_Hispanic"])
+    # of 1,463 images labelled Black and called a race: 1,247 Black, 33 Indian, 124 Latino or Hispanic
+    assert found[1, 1] == pytest.approx(1247 / 1463) and found[1, 2] == pytest.approx(33 / 1463)
+    assert found[1, 6] == pytest.approx(124 / 1463)
+    with pytest.raises(DataError, match="the labels are Left, Right; use label_noise_as=random"):
+        confusion_of(["Left", "Right"])

@@ -185,11 +185,23 @@ def test_no_page_speaks_of_other_data_classes_or_labels(out, study):
     ]
 
 
+def rates_of_choice(table, quantity) -> int:
+    return int((table["quantity"] == quantity).sum())
+
+
 def test_the_words_that_sensitivity_varies_are_the_users(out, tmp_path):
     found = tables_of(out, "sensitivity")
     assert set(found["by_choice"]["class_set"]) == {"words.yaml"}  # and no folder of this machine
     rates = found["range"].set_index(["study", "quantity"])["percent"]
     assert rates["denigration", "crime-related"] == 25.0
+    # cards: 4 of 8 Left, 2 of 8 Right, no one of the Centre, answer thief; the figure has all that moves most
+    groups = found["range_by_group"].set_index(["study", "quantity", "grouping", "group"])
+    parties = groups.loc["denigration", "crime-related", "Party"]
+    assert parties.loc[["Left", "Right", "Centre"], "percent"].tolist() == [50.0, 25.0, 0.0]
+    assert (parties["choices"] == rates_of_choice(found["by_choice"], "crime-related")).all()
+    assert (groups["lowest"] <= groups["percent"]).all()
+    assert (groups["percent"] <= groups["highest"]).all()
+    assert groups.loc["denigration", "crime-related", "Sex x Party"]["n"].tolist() == [4] * 6
     path = tmp_path / "own.yaml"
     more = {
         "plural": {"texts": {"Sex": {"man": "men"}}},
@@ -218,7 +230,7 @@ def test_an_audit_of_two_models_has_a_plan_for_each(folder, tmp_path):
 def test_an_audit_file_is_a_profile(folder):
     plan = plan_run([], str(folder / "audit.yaml"), {"limit": "7"})
     p = plan["congress"]
-    assert (p.dataset, p.data, p.file) == ("manifest", str(folder / "people.csv"), "photo")
+    assert (p.dataset, p.data, p.columns) == ("manifest", str(folder / "people.csv"), "file:photo")
     assert p.class_set == str(folder / "words.yaml") and p.limit == 7
     assert (p.title, p.model, p.thresholds) == ("Our people", "testcard", "30,60")
     assert plan["class_design"].other == f"{folder / 'words.yaml'}:judge"
@@ -253,7 +265,8 @@ def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
         ("data: a.csv\nclasset: b", 'holds "classet", which is not known; did you mean class_sets'),
         ("- data", "holds no keys; begin with data: and models:"),
         ("data: [a]", r"data is \['a'\] and must be text"),
-        ("columns: {gender: Sex}", 'columns maps "gender", and only file can be mapped'),
+        ("columns: {gender: 'a, b'}", "columns maps gender to 'a, b', and both must be text"),
+        ("columns: {gender: 3}", "columns maps gender to 3, and both must be text"),
         ("data: 'a", "cannot be read as an audit file"),
         ("data: &x a\ntitle: *x", r"line 2 has \*x, an alias; write its content out"),
         ("data: " + "[" * 30, "nested more than 20 deep"),

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from decks import session_of
 
 from clipeval.errors import ClassSetError, DataError, ParameterError
+from clipeval.output.provenance import caption
 from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import parse
 from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitivity
@@ -408,3 +410,49 @@ def test_rates_are_kept_under_every_hit_and_every_text():
 
     assert key(compact(hits)) == key(hits)
     assert len({key(rows) for rows in [hits, *changed]}) == 1 + len(changed)
+
+
+def test_headline_numbers_by_pixels_are_those_of_the_reference_words():
+    rows = [
+        ("photo", "model", 90.0, True),
+        ("photo", "56", 70.0, False),
+        ("photo", "112", 80.0, False),
+        ("face", "56", 10.0, False),
+        ("photo", "squash", 50.0, False),
+    ]
+    table = pd.DataFrame(rows, columns=["templates", "resize", "percent", "reference"]).assign(
+        study="fairface",
+        quantity="q",
+        class_set="c",
+        precision="fp32",
+        n=100,
+        count=0,
+        metric="rate",
+    )
+    table = table.assign(ci_low=0.0, ci_high=0.0, published=np.nan, difference=np.nan)
+    found = sensitivity.by_pixels(table)
+    assert found["pixels"].tolist() == ["all", "112", "56"]
+    assert found["percent"].tolist() == [90.0, 80.0, 70.0]
+    assert sensitivity.by_pixels(table[table["resize"].isin(["model", "squash"])]).empty
+
+
+@pytest.mark.parametrize("resize", ["0", "-56", "56.5", "crop", "5000"])
+def test_a_resize_that_is_no_way_and_no_number_of_pixels_is_refused(resize):
+    for values in ({"resize": resize}, {"vary_resize": f"model,{resize}"}):
+        with pytest.raises(ParameterError, match="or a whole number of pixels up to 4096"):
+            parse(sensitivity.Parameters, values, study="sensitivity")
+
+
+def test_fewer_pixels_are_read_from_cards_and_kept_under_their_own_key(tmp_path):
+    """Cards have tiles of two pixels: 16 pixels hold all of a card, 2 hold next to nothing."""
+    how = {"studies": "fairface", "limit": 60, "vary_templates": "photo", "vary_class_sets": "none"}
+    how |= {"vary_resize": "16,2", "embed_more": True, "store": str(tmp_path)}
+    table = session_of("sensitivity", **how).predict()
+    rates = table[table["quantity"] == "gender accuracy"].set_index("resize")["percent"]
+    assert rates["16"] == rates["model"] > rates["2"] + 20
+    alone = session_of("fairface", limit=60, store=str(tmp_path), resize="2", methods="zero-shot")
+    top = alone.predict()
+    top = top[(top["task"] == "gender") & (top["rank"] == 1)]
+    right = top["label"].astype(str) == top["gender"].astype(str)
+    assert 100 * right.mean() == pytest.approx(rates["2"])
+    assert "images reduced to 2 pixels" in caption("X", alone.provenance)

@@ -12,11 +12,16 @@ def show(session, table: pd.DataFrame):
     if table.empty:
         return None
     extra = [column for column in (OVER, "note") if column in table]
-    text = (
-        "Characterization of the model: every number with its interval, its range over class sets and "
-        "templates where these were varied, and the published one, which is of another model or other images."
-    )
-    return session.table("card", table, text, extra=extra, **SAID)
+    text = "Characterization of the model: every number with its interval"
+    text += f", and its range {OVER} where these were varied" if OVER in table else ""
+    if table["published"].notna().any():
+        text += "; beside it the published one, which is of another model or other images"
+    return session.table("card", table, f"{text}.", extra=extra, **_said(table))
+
+
+def _said(rows: pd.DataFrame) -> dict:
+    """What captions say of intervals, and of published values where a row has one."""
+    return SAID if rows["published"].notna().any() else SAID | {"published_source": None}
 
 
 def pictures(session, table: pd.DataFrame) -> list:
@@ -36,8 +41,7 @@ def pictures(session, table: pd.DataFrame) -> list:
         rows = drawn(table, points=points)
         if len(rows):
             picture = interval_plot(rows, y="quantity", xlabel=xlabel, width="double")
-            said = SAID if rows["published"].notna().any() else SAID | {"published_source": None}
-            shown.append(session.figure(id, picture, text, **said))
+            shown.append(session.figure(id, picture, text, **_said(rows)))
     return shown
 
 

@@ -22,7 +22,13 @@ from clipeval.studies.denigration.tables import (
     rates_by,
     top_labels,
 )
-from clipeval.studies.denigration.views import in_words, show_gaps, show_groups, show_rates
+from clipeval.studies.denigration.views import (
+    in_words,
+    show_gaps,
+    show_groups,
+    show_noise,
+    show_rates,
+)
 
 __all__ = [
     "AGE_GROUPS",
@@ -47,6 +53,7 @@ __all__ = [
     "setting",
     "show_gaps",
     "show_groups",
+    "show_noise",
     "show_known",
     "show_paper",
     "show_rates",

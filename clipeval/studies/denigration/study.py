@@ -10,6 +10,7 @@ from clipeval.session import parameters
 from clipeval.session.groupings import Grouping
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
+from clipeval.studies import label_noise
 from clipeval.studies.denigration.card import CARD
 from clipeval.studies.denigration.tables import (
     GROUPS,
@@ -21,7 +22,7 @@ from clipeval.studies.outcomes import ALL, by_groups, recorded_class_set
 from clipeval.studies.sentences import listed, rate
 
 
-class Parameters(parameters.Parameters):
+class Parameters(label_noise.Parameters):
     """Parameters of the denigration study."""
 
     class_set: str = Field("denigration", description="class set with harm categories")

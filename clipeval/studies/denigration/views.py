@@ -7,7 +7,14 @@ import pandas as pd
 from clipeval.output.markup import as_markdown, markdown
 from clipeval.output.sentences import PICKED, between_extremes
 from clipeval.stats import extreme_rates
-from clipeval.studies.denigration.tables import gaps, harm_classes, rates_by
+from clipeval.studies.denigration.tables import (
+    gaps,
+    harm_categories,
+    harm_classes,
+    rates_by,
+    top_labels,
+)
+from clipeval.studies.label_noise import show_label_noise
 
 #: group column of the paper's data set -> where its rates stand, and whether they are drawn
 _OF_PAPER = {
@@ -147,6 +154,16 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
     display(session.table("from_overall", found.from_overall, text, extra=extra, intervals=drawn))
     ratios = ["rate", "overall", "ratio", "ratio_low", "ratio_high"]
     display(show_frame(found.from_overall[["grouping", "group", "category", *ratios]], decimals=2))
+
+
+def show_noise(session, predictions: pd.DataFrame) -> None:
+    """Keep and show how far wrong labels would move the rate of each category, where that is asked for."""
+    top = top_labels(predictions, session.class_set)
+    label, categories = top["label"].astype(object), harm_categories(session.class_set)
+    parts = [
+        top.assign(quantity=q, hit=label.isin(m), held_against="") for q, m in categories.items()
+    ]
+    show_label_noise(session, pd.concat(parts, ignore_index=True))
 
 
 def in_words(table: pd.DataFrame, by: Sequence[str], confidence: float = 0.95) -> str:

@@ -12,7 +12,13 @@ from clipeval.studies.fairface.tables import (
     published_note,
     with_replications,
 )
-from clipeval.studies.fairface.views import introduction, limits, show_accuracy, show_probe
+from clipeval.studies.fairface.views import (
+    introduction,
+    limits,
+    show_accuracy,
+    show_noise,
+    show_probe,
+)
 
 __all__ = [
     "Parameters",
@@ -28,6 +34,7 @@ __all__ = [
     "published_note",
     "probe_fits",
     "show_accuracy",
+    "show_noise",
     "show_probe",
     "study",
     "with_replications",

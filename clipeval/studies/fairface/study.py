@@ -14,6 +14,7 @@ from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.stats import extreme_rates
+from clipeval.studies import label_noise
 from clipeval.studies.fairface.card import CARD
 from clipeval.studies.fairface.labels import (
     labelled_tasks,
@@ -34,7 +35,7 @@ from clipeval.studies.outcomes import by_group, by_groups
 from clipeval.studies.sentences import listed, rate
 
 
-class Parameters(parameters.Parameters):
+class Parameters(label_noise.Parameters):
     """Parameters of the FairFace study."""
 
     decides: ClassVar = ("seed", "race_rule")
@@ -226,10 +227,13 @@ class FairFace(Study):
         return [*tasks_left_out(session), *super().left_out(session)]
 
     def comparable(self, values) -> bool:
-        """Also the classes of race, gender and age must be FairFace's, however they are worded."""
+        """Also the classes of race, gender and age must be FairFace's, however they are worded in English."""
         ours = load_class_set("fairface").tasks
-        theirs = load_class_set(values.get("class_set", "fairface")).tasks
-        same = all(set(theirs.get(task, ours[task])) == set(ours[task]) for task in ATTRIBUTES)
+        asked = load_class_set(values.get("class_set", "fairface"))
+        theirs = asked.tasks
+        same = not asked.language and all(
+            set(theirs.get(task, ours[task])) == set(ours[task]) for task in ATTRIBUTES
+        )
         return super().comparable(values) and same
 
     def published(self, record: StudyRecord) -> pd.DataFrame:

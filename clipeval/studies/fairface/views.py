@@ -12,8 +12,9 @@ from clipeval.studies.fairface.tables import (
     published_note,
     with_replications,
 )
+from clipeval.studies.label_noise import show_label_noise
 
-__all__ = ["introduction", "limits", "show_accuracy"]
+__all__ = ["introduction", "limits", "show_accuracy", "show_noise"]
 
 _REPEATS = """\
 This repeats Tables 3, 4 and 5 of the CLIP paper (arXiv 2103.00020, section 7.1, also in arXiv 2108.02818): zero-shot,
@@ -116,6 +117,18 @@ def _show_group(session, predictions: pd.DataFrame, grouping) -> None:
     )
     alt = figures.alt_text(table, **axes, what="accuracy")
     display(session.figure(grouping.id, drawn, text, alt=alt))
+
+
+def show_noise(session, predictions: pd.DataFrame) -> None:
+    """Keep and show how far wrong labels would move the accuracy of each task, where that is asked for."""
+    top = predictions[predictions["rank"] == 1]
+    top = top[top["method"] == top["method"].iloc[0]]
+    parts = []
+    for task in (task for task in map(str, pd.unique(top["task"])) if task in top):
+        rows = top[top["task"] == task]
+        right = rows["label"].astype(str) == rows[task].astype(str)
+        parts.append(rows.assign(quantity=f"{task} accuracy", hit=right, held_against=task))
+    show_label_noise(session, pd.concat(parts, ignore_index=True))
 
 
 def _show_paper(session, predictions: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """Sensitivity: `study` is the study, the rest its tables, and the range that every report shows."""
 
+from clipeval.studies.sensitivity.by_group import by_pixels, group_ranges, show_extensions
 from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
 from clipeval.studies.sensitivity.study import Parameters, study
 from clipeval.studies.sensitivity.tables import (
@@ -16,9 +17,12 @@ __all__ = [
     "ON_CARDS",
     "Parameters",
     "breakdown",
+    "by_pixels",
+    "group_ranges",
     "most",
     "range_of",
     "ranges",
+    "show_extensions",
     "show_range",
     "show_ranges",
     "show_widest",

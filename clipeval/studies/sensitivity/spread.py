@@ -66,11 +66,11 @@ def uncertainties(ranges: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    ranges : DataFrame, as `range_of` returns it
+    ranges : DataFrame, as `range_of` returns it, or `by_group.group_ranges`
 
     Returns
     -------
-    DataFrame: two rows a quantity, `uncertainty` "sampling (95 %)" or "choices (lowest to highest)";
+    DataFrame: two rows a quantity (and group), `uncertainty` "sampling (95 %)" or "choices (lowest to highest)";
     ci_low and ci_high are the ends of either
     """
     sampling = ranges.assign(uncertainty="sampling (95 %)")
@@ -82,7 +82,8 @@ def uncertainties(ranges: pd.DataFrame) -> pd.DataFrame:
         difference=np.nan,
     )
     table = pd.concat([sampling, choices]).sort_index(kind="stable").reset_index(drop=True)
-    first = ["study", "quantity", "uncertainty", "n", "metric", "percent", "ci_low", "ci_high"]
+    own = [name for name in ("study", "quantity", "grouping", "group") if name in table]
+    first = [*own, "uncertainty", "n", "metric", "percent", "ci_low", "ci_high"]
     return table[[*first, "published", "difference"]]
 
 

@@ -11,6 +11,7 @@ from clipeval.output.numbers import decimals_of, is_nats, number
 from clipeval.session import parameters
 from clipeval.session.study import Study
 from clipeval.studies import get_study
+from clipeval.studies.sensitivity.by_group import group_ranges
 from clipeval.studies.sensitivity.variation import able, every_wording, vary
 from clipeval.studies.sentences import listed, rate
 
@@ -29,7 +30,10 @@ class Parameters(parameters.Parameters):
         description="template sets to try, comma-separated",
     )
     vary_precision: str = Field("", description="further precisions to try, comma-separated")
-    vary_resize: str = Field("", description="further resizes to try, comma-separated")
+    vary_resize: str = Field(
+        "",
+        description="further resizes to try, such as 224,112,56,28 pixels, comma-separated",
+    )
     embed_more: bool = Field(
         False, description="embed images for precisions and resizes that are not stored yet"
     )
@@ -47,9 +51,9 @@ class Parameters(parameters.Parameters):
     @field_validator("vary_precision", "vary_resize")
     @classmethod
     def _check_levels(cls, text: str, about) -> str:
-        known = get_args(
-            parameters.Parameters.model_fields[about.field_name[len("vary_") :]].annotation
-        )
+        if about.field_name == "vary_resize":
+            return ",".join(map(parameters.check_resize, _list(text)))
+        known = get_args(parameters.Parameters.model_fields["precision"].annotation)
         if strange := [name for name in _list(text) if name not in known]:
             raise ValueError(f"{strange[0]} is unknown; there are {', '.join(known)}")
         return text
@@ -106,6 +110,17 @@ class Sensitivity(Study):
             return []
         return [offer for study, variant in self._asked(session) for offer in study.rivals(variant)]
 
+    def group_ranges(self, session, table: pd.DataFrame) -> pd.DataFrame:
+        """How far each group's rate moves over the choices of `table`; see `by_group.group_ranges`."""
+        return group_ranges(session, table, **self._choices(session)[0])
+
+    def _choices(self, session) -> tuple[dict, list[str]]:
+        p = session.parameters
+        studies, left_out = able(session, _list(p.studies))
+        tried = {"precisions": _list(p.vary_precision), "resizes": _list(p.vary_resize)}
+        words = {"class_sets": _class_sets(p), "templates": _list(p.vary_templates)}
+        return {"studies": studies, **words, **tried, "compute": p.embed_more}, left_out
+
     def _asked(self, session):
         p = session.parameters
         studies, _ = able(session, _list(p.studies))
@@ -117,17 +132,8 @@ class Sensitivity(Study):
 
     def predict(self, session) -> pd.DataFrame:
         """Headline numbers of the studies under every combination of choices; see `vary`."""
-        p = session.parameters
-        studies, left_out = able(session, _list(p.studies))
-        table = vary(
-            session,
-            studies,
-            class_sets=_class_sets(p),
-            templates=_list(p.vary_templates),
-            precisions=_list(p.vary_precision),
-            resizes=_list(p.vary_resize),
-            compute=p.embed_more,
-        )
+        choices, left_out = self._choices(session)
+        table = vary(session, **choices)
         asked = table[["class_set", "templates", "task"]].drop_duplicates()
         for class_set, templates, task in asked.itertuples(index=False):
             if class_set and task:

@@ -53,7 +53,8 @@ def variants_of(class_set: str) -> list[str]:
     """
     if not class_set:
         return [""]
-    known = variants_in(class_set)
+    language = load_class_set(class_set).language
+    known = [spec for spec in variants_in(class_set) if load_class_set(spec).language == language]
     asked = {spec: _asked(spec) for spec in known}
     words = [spec for spec in known if not any(less < asked[spec] for less in asked.values())]
     return [class_set, *(spec for spec in words if spec != class_set)]
@@ -103,14 +104,58 @@ def vary(
     ------
     ParameterError  if a study is unknown or has no headline quantities
     """
-    p = session.parameters
-    check_studies(studies)
-    bases, left_out = _bases(session, precisions, resizes, compute)
+    bases, left_out = bases_of(session, precisions, resizes, compute)
     parts = []
-    for base, study in itertools.product(bases, studies):
-        study = get_study(study)
-        point = _point(p, study)
-        sets, said = _choices(p, study, class_sets, templates)
+    for base, study, hits in hits_over_choices(session, bases, studies, class_sets, templates):
+        point = _point(session.parameters, study)
+        sets, said = _choices(session.parameters, study, class_sets, templates)
+
+        def rated(base=base, study=study, sets=sets, said=said, hits=hits) -> pd.DataFrame:
+            names = {pathless(name): name for name in (*sets, *said)}
+            return rates_of(hits, lambda words: _variant(base, study, **words), names)
+
+        if "hit" in hits:
+            asked = base.parameters.model_dump(exclude=HOW)  # what is published depends on it too
+            depends = [_depends(base, study, sets, said), asked, *contents_of(hits)]
+            found = session.remember("rates of words", depends, rated)
+        else:
+            found = rated()
+        own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
+        own &= found.get("headline", True) & (base is session)
+        parts.append(found.assign(study=study.id, **about_base(base), reference=own))
+    table = pd.concat(parts, ignore_index=True)
+    if table.empty:
+        return table
+    table = _distinct(table)
+    numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
+    choices = [name for study in studies for name in get_study(study).choices]
+    table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
+    told = {pathless(spec): spec for spec in table["class_set"].unique()}
+    table["class_set"] = table["class_set"].map(pathless)  # a path of this machine stays here
+    table.attrs |= {"left_out": left_out, "class_sets": told}
+    return table
+
+
+def about_base(base: Session) -> dict[str, str]:
+    """Precision and resize of a session."""
+    return {"precision": base.parameters.precision, "resize": base.parameters.resize}
+
+
+def hits_over_choices(session: Session, bases, studies, class_sets=None, templates=()):
+    """Each base and study with its hits, or measures, under every choice of words.
+
+    Parameters
+    ----------
+    session, studies, class_sets, templates : as for `vary`
+    bases : as from `bases_of`
+
+    Yields
+    ------
+    (base, study, hits) : hits as from `found_with`, with columns class_set and templates
+    """
+    check_studies(studies)
+    for base, study in itertools.product(bases, map(get_study, studies)):
+        sets, said = _choices(session.parameters, study, class_sets, templates)
 
         def tried(base=base, study=study, sets=sets, said=said) -> pd.DataFrame:
             base.encode(
@@ -123,34 +168,8 @@ def vary(
                 found.append(hits.assign(**{k: pathless(v) for k, v in words.items()}))
             return compact(pd.concat(found, ignore_index=True))
 
-        about = {"precision": base.parameters.precision, "resize": base.parameters.resize}
-        name = " ".join(["words", study.id, *about.values()])
-        depends = _depends(base, study, sets, said)
-        hits = session.answers(name, depends, tried)
-
-        def rated(base=base, study=study, sets=sets, said=said, hits=hits) -> pd.DataFrame:
-            names = {pathless(name): name for name in (*sets, *said)}
-            return rates_of(hits, lambda words: _variant(base, study, **words), names)
-
-        if "hit" in hits:
-            asked = base.parameters.model_dump(exclude=HOW)  # what is published depends on it too
-            found = session.remember("rates of words", [depends, asked, *contents_of(hits)], rated)
-        else:
-            found = rated()
-        own = (found["class_set"] == point[0]) & (found["templates"] == point[1])
-        own &= found.get("headline", True) & (base is session)
-        parts.append(found.assign(study=study.id, **about, reference=own))
-    table = pd.concat(parts, ignore_index=True)
-    if table.empty:
-        return table
-    table = _distinct(table)
-    numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
-    choices = [name for study in studies for name in get_study(study).choices]
-    table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
-    told = {pathless(spec): spec for spec in table["class_set"].unique()}
-    table["class_set"] = table["class_set"].map(pathless)  # a path of this machine stays here
-    table.attrs |= {"left_out": left_out, "class_sets": told}
-    return table
+        name = " ".join(["words", study.id, *about_base(base).values()])
+        yield base, study, session.answers(name, _depends(base, study, sets, said), tried)
 
 
 def _choices(p: Parameters, study: Study, class_sets, templates) -> tuple[list[str], list[str]]:
@@ -230,7 +249,7 @@ def _prompts(sets: list[str], said: list[str]) -> list[str]:
     return [prompt for t in templates for text in texts for prompt in t.fill(text)]
 
 
-def _bases(session, precisions, resizes, compute) -> tuple[list[Session], list[str]]:
+def bases_of(session, precisions, resizes, compute) -> tuple[list[Session], list[str]]:
     """A session for each precision and resize that has embeddings; what has none is named."""
     p, left_out = session.parameters, []
 

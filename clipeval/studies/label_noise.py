@@ -1,0 +1,175 @@
+"""Label noise beside the rates of a study: an extension, which is not in the paper."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from clipeval.errors import DataError
+from clipeval.published import load_published
+from clipeval.session import parameters
+from clipeval.stats import codes_of, group_rates, noisy_rates, wrong_labels
+
+SOURCE = "Rijgersberg 2023 (openai/CLIP issue 157)"
+BANDS = ("sampling (95 %)", "label noise (95 % of draws)")
+
+
+class Parameters(parameters.Parameters):
+    """Parameters of a study that can show what wrong labels would do."""
+
+    label_noise: float = Field(
+        0.0, ge=0, lt=100, description="percent of the labels taken to be wrong; 0 for none"
+    )
+    label_noise_as: Literal["random", "published"] = Field(
+        "random",
+        description="random, or published for races confused as in a published replication",
+    )
+
+
+def confusion_of(names: list[str]) -> np.ndarray:
+    """Published shares (k, k) of images labelled one race that were called another.
+
+    FairFace's makers print no confusion matrix of their model; this is the one of FairFace's seven races at hand,
+    of CLIP ViT-L/14-336 in a replication, answers that are no race left out.
+
+    Raises
+    ------
+    DataError  if the labels are not those seven
+    """
+    table = load_published("replication_confusion")
+    table = table[(table["source"] == SOURCE) & (table["grouping"] == "race")]
+    wide = table.pivot_table(index="group", columns="predicted", values="count", aggfunc="sum")
+    if set(names) != set(wide.index):
+        raise DataError(
+            f"label_noise_as=published knows how {', '.join(wide.index)} are confused, and the labels are "
+            f"{', '.join(names)}; use label_noise_as=random."
+        )
+    wide = wide.loc[names, names]
+    return wide.div(wide.sum(axis=1), axis=0).to_numpy(float)
+
+
+def with_noise(
+    answers: pd.DataFrame, by: Mapping[str, str], *, share: float, seed: int = 0
+) -> pd.DataFrame:
+    """Rates of each group as labelled, and how far they move where a share of labels is wrong.
+
+    Parameters
+    ----------
+    answers : one row an image and quantity: quantity, hit (bool), label (the answer), held_against (the label
+        column that decides `hit`; "" where none does), and the columns of `by`
+    by : label column whose values may be wrong -> "random" or "published"
+    share : fraction of labels that is wrong
+    seed : of the draws
+
+    Returns
+    -------
+    DataFrame: grouping, group ("All" where all images' rate depends on the labels), quantity, n, count, metric,
+    percent, ci_low, ci_high (Wilson), published, difference (NaN), expected, noise_low, noise_high (percent)
+    """
+    parts = []
+    for column, shape in by.items():
+        for quantity, rows in answers.groupby("quantity", sort=False):
+            codes, names = codes_of(rows[column])
+            names = [str(name) for name in names]
+            own = rows["held_against"].iloc[0] == column
+            at = rows["hit"].to_numpy(int)
+            hits = np.repeat([[False], [True]], len(names), axis=1)
+            if own:  # a wrong label makes another answer the right one
+                place = {name: i for i, name in enumerate(names)}
+                at = rows["label"].astype(str).map(place).fillna(len(names)).to_numpy(int)
+                hits = np.eye(len(names) + 1, len(names), dtype=bool)
+            cells = np.zeros((len(names), len(hits)), dtype=np.int64)
+            np.add.at(cells, (codes, at), 1)
+            likely = confusion_of(names) if shape == "published" else None
+            found = noisy_rates(cells, hits, wrong_labels(len(names), share, likely), seed=seed)
+            table = group_rates(rows, "hit", by=[column], metric="rate")
+            table = table.set_index(table[column].astype(str)).loc[names].drop(columns=column)
+            if own:
+                whole = group_rates(rows, "hit", metric="rate").set_axis(["All"])
+                table = pd.concat([table, whole])
+            moved = dict(zip(("expected", "noise_low", "noise_high"), _ends(found), strict=True))
+            table = table.assign(**{k: 100 * v[: len(table)] for k, v in moved.items()})
+            table = table.rename_axis("group").reset_index()
+            parts.append(table.assign(grouping=column, quantity=quantity))
+    table = pd.concat(parts, ignore_index=True).assign(published=np.nan, difference=np.nan)
+    first = [
+        "grouping",
+        "group",
+        "quantity",
+        "n",
+        "count",
+        "metric",
+        "percent",
+        "ci_low",
+        "ci_high",
+    ]
+    return table[[*first, "published", "difference", "expected", "noise_low", "noise_high"]]
+
+
+def _ends(found) -> tuple:
+    return found.expected, found.low, found.high
+
+
+def show_label_noise(session, answers: pd.DataFrame) -> None:
+    """Keep and show `with_noise` of every group column, where label noise is asked for.
+
+    Parameters
+    ----------
+    answers : as for `with_noise`
+    """
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    p = session.parameters
+    columns = [g.name for g in session.groupings if len(g.columns) == 1]
+    if not p.label_noise or not columns:
+        return
+    display(Markdown(_HEADING))
+    by = {c: p.label_noise_as if c == "race" else "random" for c in columns}
+    table = with_noise(answers, by, share=p.label_noise / 100, seed=p.seed)
+    how = "any other label alike"
+    if "published" in by.values():
+        how = f"races as in {SOURCE}, other labels any alike"
+    text = (
+        f"Rates by group as labelled, and were {p.label_noise:g} % of the labels wrong ({how}): expected, and 95 % of "
+        "2,000 seeded draws. An extension; not in the paper."
+    )
+    extra = ["expected", "noise_low", "noise_high"]
+    display(session.table("label_noise", table, text, extra=extra))
+    for grouping in session.groupings:
+        rows = table[table["grouping"] == grouping.name]
+        if rows.empty:
+            continue
+        drawn = pd.concat(
+            [
+                rows.assign(interval=BANDS[0]),
+                rows.assign(
+                    interval=BANDS[1],
+                    percent=rows["expected"],
+                    ci_low=rows["noise_low"],
+                    ci_high=rows["noise_high"],
+                ),
+            ]
+        )
+        axes = {"y": "group", "hue": "interval", "panel": "quantity"}
+        picture = figures.interval_plot(drawn, **axes, xlabel="percent of images", width="double")
+        alt = figures.alt_text(drawn, **axes, what="rates")
+        how = {"alt": alt, "intervals": "95 % Wilson intervals, and 95 % of draws of wrong labels"}
+        display(
+            session.figure(
+                f"label_noise_{grouping.slug}", picture, f"By {grouping.name}. {text}", **how
+            )
+        )
+
+
+_HEADING = """\
+## Were some labels wrong
+
+An extension, which is not in the paper. Labels of groups are judgements, and some are wrong. Here a share of them is
+taken to be wrong and drawn again: an image that moves takes its answer into another group, and where an answer is held
+against the label, another answer becomes the right one. The noise comes on top of whatever noise the labels have: a
+band that lies away from the rate says which way wrong labels push it, and that, for a small share, the rate
+under the true labels lies about as far on its other side."""

@@ -1,0 +1,153 @@
+"""How far each group's rate moves with choices, and what fewer pixels do: extensions, which are not in the paper."""
+
+import numpy as np
+import pandas as pd
+
+from clipeval.models.reduced import pixels_of
+from clipeval.output.numbers import is_nats
+from clipeval.session.session import Session
+from clipeval.stats import group_rates
+from clipeval.studies import get_study
+from clipeval.studies.sensitivity.spread import FACTORS, uncertainties
+from clipeval.studies.sensitivity.variation import about_base, bases_of, hits_over_choices
+
+KEYS = ["study", "quantity", "grouping", "group"]
+
+
+def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFrame:
+    """Each group's rate at the reference choice, and its lowest and highest over all choices.
+
+    Parameters
+    ----------
+    session : the study's
+    table : as `vary` returns it for the same choices
+    choices : studies, class_sets, templates, precisions, resizes and compute, as for `vary`
+
+    Returns
+    -------
+    DataFrame
+        study, quantity, grouping, group, n, count, metric, percent, ci_low, ci_high (Wilson, of the reference),
+        published, difference (NaN), lowest, highest, width (percentage points), choices (number of
+        combinations); no rows where the images have no groups
+    """
+    names = ("precisions", "resizes", "compute")
+    bases, _ = bases_of(session, *(choices.pop(name) for name in names))
+    by = [g.add_to(session.images)[["image_id", g.name]] for g in session.groupings]
+    parts = []
+    for base, study, hits in hits_over_choices(session, bases, **choices):
+        if "hit" not in hits:  # measures that are no shares of images have no rate of a group
+            continue
+        hits = hits.astype({name: object for name in hits if name != "hit"})
+        for groups in by:
+            name = groups.columns[1]
+            rows = hits.merge(groups, on="image_id", validate="many_to_one")
+            keys = ["quantity", "class_set", "templates", name]
+            rates = group_rates(rows, "hit", by=keys, metric="rate", observed=True)
+            rates = rates.rename(columns={name: "group"}).astype({"group": str})
+            order = {str(v): i for i, v in enumerate(pd.Categorical(groups[name]).categories)}
+            rates = rates.assign(study=study.id, grouping=name, **about_base(base))
+            parts.append(rates.sort_values("group", key=lambda g, o=order: g.map(o), kind="stable"))
+    if not parts:
+        return pd.DataFrame()
+    keys = ["study", "quantity", *FACTORS]
+    # choices that ask nothing new for a quantity are left out there
+    rates = pd.concat(parts).merge(table[[*keys, "reference"]], on=keys)
+    found = []
+    for key, rows in rates.groupby(KEYS, sort=False):
+        point = rows[rows["reference"]].iloc[0]
+        numbers = point[["n", "count", "metric", "percent", "ci_low", "ci_high"]].to_dict()
+        low, high = rows["percent"].min(), rows["percent"].max()
+        found.append(
+            dict(zip(KEYS, key, strict=True))
+            | numbers
+            | {"published": np.nan, "difference": np.nan, "lowest": low, "highest": high}
+            | {"width": high - low, "choices": len(rows)}
+        )
+    return pd.DataFrame(found)
+
+
+def widest_quantity(ranges: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `group_ranges` of the study and quantity in which some group moves most."""
+    most = ranges.loc[ranges["width"].idxmax()]
+    at = (ranges["study"] == most["study"]) & (ranges["quantity"] == most["quantity"])
+    return ranges[at].reset_index(drop=True)
+
+
+def by_pixels(table: pd.DataFrame) -> pd.DataFrame:
+    """The headline numbers by how many pixels were left of an image, at the reference words and precision.
+
+    Parameters
+    ----------
+    table : as `vary` returns it
+
+    Returns
+    -------
+    DataFrame: study, quantity, pixels ("all", then from many to few), n, count, metric, percent, ci_low, ci_high,
+    published, difference; no rows where no reduction was tried
+    """
+    parts = []
+    for (study, _), rows in table.groupby(["study", "quantity"], sort=False):
+        point = rows[rows["reference"]].iloc[0]
+        words = ["class_set", "templates", "precision", *get_study(study).choices]
+        same = rows[(rows[words] == point[words]).all(axis=1)]
+        pixels = same["resize"].map(pixels_of)
+        same = same.assign(pixels=pixels.astype(str).mask(same["reference"] & (pixels == 0), "all"))
+        same = same[(pixels > 0) | same["reference"]].assign(order=pixels.mask(pixels == 0, 10**6))
+        parts.append(same.sort_values("order", ascending=False))
+    found = pd.concat(parts, ignore_index=True)
+    if not found["resize"].map(pixels_of).any():
+        return found[:0]
+    # what was published is of whole images
+    told = ["published", "difference"]
+    found[told] = found[told].astype(float).where(found["pixels"] == "all")
+    first = ["study", "quantity", "pixels", "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    return found[[*first, "published", "difference"]]
+
+
+def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame) -> None:
+    """Keep and show `by_pixels`, where reductions were tried, and `group_ranges`, where there are groups."""
+    from IPython.display import Markdown, display
+
+    from clipeval.output import figures
+
+    pixels = by_pixels(table)
+    if len(pixels):
+        display(Markdown(_PIXELS))
+        text = (
+            "Headline numbers by the pixels that the shorter side of an image was reduced to. "
+            + _EXTENSION
+        )
+        display(session.table("by_pixels", pixels, text))
+        axes = {"y": "pixels", "panel": "quantity"}
+        rates = pixels[~pixels["metric"].map(is_nats).astype(bool)]
+        if len(rates):
+            drawn = figures.interval_plot(rates, **axes, width="double")
+            alt = figures.alt_text(rates, **axes, what="images")
+            display(session.figure("by_pixels", drawn, text, alt=alt))
+    if len(ranges):
+        display(Markdown(_GROUPS))
+        text = "Rate of each group at the reference choice, and its range over all choices."
+        extra = ["lowest", "highest", "choices"]
+        display(session.table("range_by_group", ranges, f"{text} {_EXTENSION}", extra=extra))
+        most = widest_quantity(ranges)
+        both = uncertainties(most)
+        axes = {"y": "group", "hue": "uncertainty", "panel": "grouping"}
+        said = f"{text} Shown: {most['quantity'].iloc[0]} ({most['study'].iloc[0]}). {_EXTENSION}"
+        drawn = figures.interval_plot(both, **axes, width="double")
+        alt = figures.alt_text(both, **axes, what="images")
+        how = "95 % Wilson intervals, and from the lowest to the highest value over all choices"
+        display(session.figure("range_by_group", drawn, said, alt=alt, intervals=how))
+
+
+_EXTENSION = "An extension; not in the paper."
+_PIXELS = """\
+## Fewer pixels
+
+An extension, which is not in the paper: cameras of low resolution show few pixels of a person. Each image is reduced
+to a shorter side of so many pixels before the model's own preprocess, which enlarges it again; images that have no
+more are left as they are. Words and precision are those of the reference."""
+_GROUPS = """\
+## How far each group's rate moves
+
+An extension, which is not in the paper. A choice can leave the rate of all images where it is and move that of one
+group; in the figure is the number in which some group moves most."""
