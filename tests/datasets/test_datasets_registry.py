@@ -24,7 +24,7 @@ def test_a_wrong_name_is_answered_with_close_ones():
 
 def test_an_unknown_option_is_refused():
     with pytest.raises(
-        ParameterError, match='congress has no option "pading"; its options are: none'
+        ParameterError, match='congress has no option "pading"; its options are: groups'
     ):
         load_dataset("congress", pading="0.25")
 
