@@ -199,8 +199,8 @@ def test_the_words_that_sensitivity_varies_are_the_users(out, tmp_path):
     parties = groups.loc["denigration", "crime-related", "Party"]
     assert parties.loc[["Left", "Right", "Centre"], "percent"].tolist() == [50.0, 25.0, 0.0]
     assert (parties["choices"] == rates_of_choice(found["by_choice"], "crime-related")).all()
-    assert (groups["lowest"] <= groups["percent"]).all()
-    assert (groups["percent"] <= groups["highest"]).all()
+    assert (groups["lowest"] <= groups["percent"] + 1e-6).all()
+    assert (groups["percent"] <= groups["highest"] + 1e-6).all()
     assert groups.loc["denigration", "crime-related", "Sex x Party"]["n"].tolist() == [4] * 6
     path = tmp_path / "own.yaml"
     more = {
@@ -266,7 +266,6 @@ def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
         ("- data", "holds no keys; begin with data: and models:"),
         ("data: [a]", r"data is \['a'\] and must be text"),
         ("columns: {gender: 'a, b'}", "columns maps gender to 'a, b', and both must be text"),
-        ("columns: {gender: 3}", "columns maps gender to 3, and both must be text"),
         ("data: 'a", "cannot be read as an audit file"),
         ("data: &x a\ntitle: *x", r"line 2 has \*x, an alias; write its content out"),
         ("data: " + "[" * 30, "nested more than 20 deep"),
