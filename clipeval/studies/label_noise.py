@@ -168,7 +168,7 @@ def show_label_noise(session, answers: pd.DataFrame) -> None:
 _HEADING = """\
 ## Were some labels wrong
 
-An extension, which is not in arXiv 2108.02818. Labels of groups are judgements, and some are wrong. Here a share of them is
+An extension, not in arXiv 2108.02818. Labels of groups are judgements, and some are wrong. Here a share of them is
 taken to be wrong and drawn again: an image that moves takes its answer into another group, and where an answer is held
 against the label, another answer becomes the right one. The noise comes on top of whatever noise the labels have: a
 band that lies away from the rate says which way wrong labels push it, and that, for a small share, the rate

@@ -143,11 +143,11 @@ _EXTENSION = "An extension; not in arXiv 2108.02818."
 _PIXELS = """\
 ## Fewer pixels
 
-An extension, which is not in arXiv 2108.02818: cameras of low resolution show few pixels of a person. Each image is reduced
+An extension, not in arXiv 2108.02818: cameras of low resolution show few pixels of a person. Each image is reduced
 to a shorter side of so many pixels before the model's own preprocess, which enlarges it again; images that have no
 more are left as they are. Words and precision are those of the reference."""
 _GROUPS = """\
 ## How far each group's rate moves
 
-An extension, which is not in arXiv 2108.02818. A choice can leave the rate of all images where it is and move that of one
+An extension, not in arXiv 2108.02818. A choice can leave the rate of all images where it is and move that of one
 group; in the figure is the number in which some group moves most."""
