@@ -9,6 +9,7 @@ aside as ``*.damaged``. ``ROOT/contents`` notes which content lies in which file
 """
 
 import errno
+import functools
 import json
 import time
 import uuid
@@ -23,7 +24,7 @@ import pandas as pd
 from clipeval.embedding import addresses
 from clipeval.embedding.contents import Contents
 from clipeval.errors import StoreError, one_line
-from clipeval.files import keep, kept, remove_abandoned, set_aside, sha256, whole_file
+from clipeval.files import file_state, keep, kept, remove_abandoned, set_aside, sha256, whole_file
 
 __all__ = ["COLUMNS", "Shelf", "Store", "written"]
 
@@ -281,6 +282,20 @@ class Shelf:
 
 def _read_keys(path: Path, fingerprint: str, by: str) -> list[str]:
     """Keys alone, with a checksum of their own: whether a shard is wanted must be certain."""
+    if (
+        by == "key"
+    ):  # prompts, of which every study and every task asks anew; a shard of images has many
+        return _keys_of_texts(path, file_state(path), fingerprint)
+    return _keys_in(path, fingerprint, by)
+
+
+@functools.lru_cache(maxsize=512)
+def _keys_of_texts(path: Path, state: tuple, fingerprint: str) -> list[str]:
+    """As `_read_keys`; read once as long as the file is what it was."""
+    return _keys_in(path, fingerprint, "key")
+
+
+def _keys_in(path: Path, fingerprint: str, by: str) -> list[str]:
     table, about = _read_columns(path, fingerprint, sorted({"key", by}))
     keys = table.column("key").to_pylist()
     if _hash_keys(keys) != about.get("keys"):

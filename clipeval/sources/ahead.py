@@ -47,8 +47,13 @@ def check_model(parameters, known, study) -> str:
     return _previewed(p)[2]
 
 
-def check_texts(parameters, known, store, prompts) -> str | None:
+def check_texts(parameters, known, new) -> str | None:
     """No prompt would be truncated, as far as the tokenizer is at hand; stored ones were not.
+
+    Parameters
+    ----------
+    parameters, known : as in `check_model`
+    new : prompts of which the store has no vector, sorted
 
     Returns
     -------
@@ -62,7 +67,6 @@ def check_texts(parameters, known, store, prompts) -> str | None:
 
     if known and not known.has_text:
         return None
-    new = not_stored(known, store, prompts)
     if not new or (tokenizer := _tokenizer(parameters)) is None:
         return None
     check_texts(tokenizer, new, tokenizer.context_length)
@@ -75,16 +79,6 @@ def token_signs(parameters, prompts) -> list[str] | None:
 
     tokenizer = _tokenizer(parameters)
     return None if tokenizer is None else token_keys(tokenizer, prompts)
-
-
-def not_stored(known, store, prompts) -> list[str]:
-    """Those of the prompts, sorted and each once, of which the store has no vector."""
-    flat = sorted(set(prompts))
-    if not known:
-        return flat
-    shelf = store.shelf(known, "texts-float32")
-    stored = {flat[i] for positions, *_ in shelf.read(flat) for i in positions}
-    return [prompt for prompt in flat if prompt not in stored]
 
 
 def _tokenizer(p):

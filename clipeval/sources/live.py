@@ -148,6 +148,17 @@ class Live(Source):
     def not_encoded(self, prompts):
         return [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
 
+    def _not_stored(self, prompts) -> list[str]:
+        """Those of the prompts, each once, of which the store has no vector; it is read once for the others."""
+        new, known = self.not_encoded(prompts), self.known
+        if new and known:
+            shelf = self.store.shelf(known, "texts-float32")
+            for positions, rows, matrix in shelf.read(new):
+                found = [new[i] for i in positions]
+                self._texts.update(zip(found, matrix, strict=True))
+                self._tokens.update(zip(found, rows["sha256"], strict=True))
+        return self.not_encoded(new)
+
     def other(self, *, stored_only=False, **changes):
         other = Live(
             self.parameters.model_copy(update=changes),
@@ -170,11 +181,11 @@ class Live(Source):
         return ahead.check_model(self.parameters, self.known, study)
 
     def check_texts(self, prompts):
-        return ahead.check_texts(self.parameters, self.known, self.store, prompts)
+        return ahead.check_texts(self.parameters, self.known, sorted(self._not_stored(prompts)))
 
     def signs_ahead(self, prompts):
         known = self.known
-        if known and not (known.has_text and ahead.not_stored(known, self.store, prompts)):
+        if known and not (known.has_text and self._not_stored(prompts)):
             return self.signs(prompts)
         return ahead.token_signs(self.parameters, prompts)
 

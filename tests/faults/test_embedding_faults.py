@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from stubs import Info, NumpyModel, OpenClipModel
 
-from clipeval.embedding.embed import embed_images
+from clipeval.embedding.embed import embed_images, embed_texts
 from clipeval.embedding.store import Store
 from clipeval.errors import StoreError
 
@@ -158,6 +158,16 @@ def test_a_damaged_shard_is_reported_and_embedded_again(cards, tmp_path):
     assert again.encoded == 8
     np.testing.assert_array_equal(again.matrix, first.matrix)
     assert embed(cards, store=store).encoded == 0
+
+
+def test_a_shard_of_prompts_damaged_since_it_was_read_is_reported(tmp_path):
+    how = {"info": INFO, "get_model": NumpyModel, "store": Store(tmp_path)}
+    first = embed_texts(["a cat", "a dog"], **how)
+    np.testing.assert_array_equal(embed_texts(["a dog"], **how | {"get_model": None}), first[1:])
+    (shard,) = tmp_path.rglob("*.parquet")
+    shard.write_bytes(shard.read_bytes().replace(b"a dog", b"a fog"))
+    with pytest.warns(UserWarning, match=f"{shard.name}.* is damaged"):
+        np.testing.assert_array_equal(embed_texts(["a dog"], **how), first[1:])
 
 
 # -- photos ----------------------------------------------------------------------------------------
