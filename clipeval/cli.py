@@ -151,7 +151,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
-    from clipeval.runs.runner import process_context
+    from clipeval.runs.processes import process_context
 
     process_context(jobs)  # loads the libraries while the check looks at the data
     if expect and not pack:

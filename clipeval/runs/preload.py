@@ -5,9 +5,11 @@ No thread is started: a fork would not take it along.
 """
 
 import importlib
+import pkgutil
 import sys
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 
 MODULES = (
     "clipeval.datasets",
@@ -38,7 +40,11 @@ def load() -> None:
     absent = _SLOW not in sys.modules
     if absent:
         sys.modules[_SLOW] = None
-    for name in MODULES:
+    from clipeval import studies
+
+    # the package's own studies, as one of the user's may change between two runs
+    own = [found.name for found in pkgutil.iter_modules(studies.__path__, f"{studies.__name__}.")]
+    for name in (*MODULES, *own):
         with suppress(ImportError):
             importlib.import_module(name)
     if absent:
@@ -60,8 +66,9 @@ def use() -> None:
     with tempfile.TemporaryDirectory() as folder:
         about = provenance.Provenance(test_cards=True)
         drawn = figures.interval_plot(table, y="group", width="double")
-        figures.save_figure(drawn, folder, "warm", "", about)
+        figures.save_figure(drawn, folder, "warm", "", about, known=Path(folder))
     provenance.package_versions()
+    provenance.code_hash()
     list_class_sets()
     models.identify_model("testcard", "", cache=paths.cache_dir() / "store")
     shown = tables.show_frame(table)._repr_mimebundle_()

@@ -23,7 +23,8 @@ from clipeval.files import Folder, SetAside, as_json, keep, kept, listen, sha256
 from clipeval.output.provenance import HOW, code_hash, deciding
 from clipeval.runs import changes
 from clipeval.runs.places import own
-from clipeval.runs.signals import lead_group, without_interrupts
+from clipeval.runs.processes import process_context
+from clipeval.runs.signals import lead_group
 from clipeval.session.local_paths import hider, told, write_local
 from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import Parameters
@@ -238,28 +239,6 @@ def _is_warm(mark: Path) -> bool:
     return shards is not None and all(
         (mark.parents[2] / name).is_file() for name in json.loads(shards)
     )
-
-
-def process_context(jobs: int = 0):
-    """How processes are started; where they are forked, the one they are forked from starts now, if it has not."""
-    jobs = jobs or os.cpu_count() or 1
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["clipeval.runs.preload"])
-    threads = "OMP_NUM_THREADS"
-    given = os.environ.get(threads)
-    # read once, when numpy is loaded there; this process keeps all its threads for embedding
-    os.environ[threads] = given or str(max(1, (os.cpu_count() or 1) // jobs))
-    try:
-        with without_interrupts():  # Ctrl-C is for this process, which ends the other
-            forkserver.ensure_running()
-    finally:
-        if given is None:
-            del os.environ[threads]
-    return context
 
 
 def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
