@@ -240,6 +240,24 @@ def all_cells() -> list[Cell]:
         add(
             "coverage", "share of the labels given", f"{n} images", sim.label_shares(n), known=known
         )
+    paired = ((0.08, 0.01, 0.05, 0.86), (0.08, 0.01, 0.01, 0.90))
+    for said, n in {
+        "genders, val, 13 and 9 % before, 9 % after": GENDERS,
+        "20-29 and over 70, val, 13 and 9 % before, 9 % after": AGES[[3, 8]],
+    }.items():
+        add("coverage", "change of a gap (MOVER)", said, sim.gap_change(n, paired))
+    for said, n, rates in (
+        ("genders, val, all 5 %", GENDERS, np.full(2, 0.05)),
+        ("races, val, all 5 %", RACES, np.full(7, 0.05)),
+        ("races, val, one of 10 %", RACES, sim.with_one(RACES, 1, 0.05, 0.10)),
+        ("ages, val, all 5 %", AGES, np.full(9, 0.05)),
+        ("ages, val, 3-9 of 2 %, others 1 %", AGES, sim.with_one(AGES, 1, 0.01, 0.02)),
+    ):
+        simulate = sim.skew_of_hits(n, rates)
+        add("coverage", "MaxSkew of a category", said, simulate, known=CONSERVATIVE)
+    for metric, what in enumerate(("MaxSkew@100 of a search", "NDKL@100 of a search")):
+        simulate = sim.skew_of_search(RACES, 100, metric)
+        add("coverage", what, "races, val, two prompts", simulate, 500)
     for shape in ((2, 4), (4, 4), (5, 4, 2)):
         said = f"{' x '.join(map(str, shape))} choices"
         add("rejection", "a choice is said to matter", f"{said}, none does", sim.choices(shape))

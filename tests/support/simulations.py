@@ -9,9 +9,11 @@ import numpy as np
 
 from clipeval import stats
 from clipeval.classify.multilabel import Scores, category_shares
-from clipeval.stats.gaps import against_all, largest_gap, permutation_p
+from clipeval.stats.differences import difference_ends
+from clipeval.stats.gaps import against_all, largest_gap, largest_skew, permutation_p
 from clipeval.stats.paired import _mcnemar, newcombe_paired
 from clipeval.stats.picks import picked_confidence
+from clipeval.stats.skew_draws import around, measures, redrawn
 
 #: images of FairFace's validation split, and of a run with limit 1500
 RACES = np.array([2085, 1556, 1516, 1550, 1415, 1623, 1209])
@@ -240,3 +242,56 @@ def choices(shape, effects=(), coverage: bool = False) -> Simulate:
         return stats.leading_factor(table) is not None
 
     return each(one)
+
+
+def gap_change(n, chances) -> Simulate:
+    """Change of a gap between two groups (MOVER of their paired changes); chances as in `change_picks`, by group."""
+    truth = np.subtract(*[c[1] - c[2] for c in chances])
+
+    def one(rng):
+        moved, ends = [], []
+        for size, chance in zip(n, chances, strict=True):
+            both, won, lost, _ = rng.multinomial(size, chance)
+            moved.append((won - lost) / size)
+            ends.append(newcombe_paired(both, won, lost, size, 0.95))
+        return holds(difference_ends(moved[0], ends[0], moved[1], ends[1]), truth)
+
+    return each(one)
+
+
+def skew_of_hits(n, rates) -> Simulate:
+    truth = max(np.log(rates / ((n * rates).sum() / n.sum())).max(), 0)
+    return each(lambda rng: holds(largest_skew(rng.binomial(n, rates), n), truth))
+
+
+def skew_of_search(n, k: int, metric: int, control: bool = False) -> Simulate:
+    """MaxSkew@k (0) or NDKL@k (1) of two prompts, whose truth is what samples of as many images have on average.
+
+    The control is the percentile interval of the same draws, which lies too high.
+    """
+    share, effect = n / n.sum(), np.linspace(-0.5, 0.5, len(n))
+
+    def sample(rng):
+        codes = rng.choice(len(n), n.sum(), p=share)
+        own, common = rng.standard_normal((2, len(codes))), rng.standard_normal(len(codes))
+        return codes, np.argsort(-(own + common + np.stack([effect, -effect])[:, codes]), axis=1)
+
+    def value(codes, positions, often):
+        target = np.bincount(codes, often, len(n))[None]
+        return measures(codes[positions], target / target.sum(), [k]).mean(axis=2)[metric, 0, 0]
+
+    def simulate(rng, seeds):
+        samples = (sample(np.random.default_rng([7, i])) for i in range(400))
+        truth = np.mean([value(codes, order[:, :k], None) for codes, order in samples])
+
+        def one(rng):
+            codes, order = sample(rng)
+            drawn = redrawn(order, k, draws=60, seed=int(rng.integers(2**31)))
+            draws = np.array([value(codes, *pair) for pair in drawn])
+            if control:
+                return holds(np.percentile(draws, [2.5, 97.5]), truth)
+            return holds(around(value(codes, order[:, :k], None), draws), truth)
+
+        return each(one)(rng, seeds)
+
+    return simulate
