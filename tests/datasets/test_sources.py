@@ -67,7 +67,9 @@ def test_unknown_names_and_options(tmp_path, real):
         sources.get("imagenet")
     with pytest.raises(ParameterError, match="padding 0.25 and 1.25"):
         sources.get("fairface", padding="2")
-    with pytest.raises(ParameterError, match='congress has no option "padding"; it has none'):
+    with pytest.raises(
+        ParameterError, match='data set congress has no option "padding"; it has groups'
+    ):
         sources.check("congress", str(real / "congress_2017"), padding="0.25")
 
 

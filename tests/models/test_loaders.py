@@ -116,6 +116,7 @@ def test_the_command_line_finds_a_file_and_its_notebook_does(loader, real, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_an_entry_point_of_an_installed_package(loader, real, tmp_path):
     about = tmp_path / "mine-1.0.dist-info"
     about.mkdir()

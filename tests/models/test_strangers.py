@@ -273,7 +273,7 @@ def test_any_mean_and_std_leave_numbers_or_are_refused(values, std, tmp_path_fac
     path.write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": {name: values}}))
     fine = all(math.isfinite(float(v)) and (v > 0 or not std) for v in values)
     if fine:
-        assert read_config(path)[1][name] == values
+        assert read_config(path)[1][name] == [float(v) for v in values]
     else:
         with pytest.raises(ModelError, match=f"{name} (is|must be)"):
             read_config(path)

@@ -316,7 +316,7 @@ def another_version_of(package, monkeypatch):
 
     plain = provenance.package_versions()
     monkeypatch.setattr(
-        provenance, "_version", lambda name: "99.0" if name == package else plain[name]
+        provenance, "version_of", lambda name: "99.0" if name == package else plain[name]
     )
 
 

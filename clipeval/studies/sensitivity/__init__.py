@@ -2,7 +2,7 @@
 
 from clipeval.studies.sensitivity.by_group import by_pixels, group_ranges, show_extensions
 from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
-from clipeval.studies.sensitivity.study import Parameters, study
+from clipeval.studies.sensitivity.study import Parameters, ranges_by_group, study
 from clipeval.studies.sensitivity.tables import (
     ON_CARDS,
     most,
@@ -22,6 +22,7 @@ __all__ = [
     "most",
     "range_of",
     "ranges",
+    "ranges_by_group",
     "show_extensions",
     "show_range",
     "show_ranges",

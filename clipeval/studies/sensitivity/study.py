@@ -110,10 +110,6 @@ class Sensitivity(Study):
             return []
         return [offer for study, variant in self._asked(session) for offer in study.rivals(variant)]
 
-    def group_ranges(self, session, table: pd.DataFrame) -> pd.DataFrame:
-        """How far each group's rate moves over the choices of `table`; see `by_group.group_ranges`."""
-        return group_ranges(session, table, **self._choices(session)[0])
-
     def _choices(self, session) -> tuple[dict, list[str]]:
         p = session.parameters
         studies, left_out = able(session, _list(p.studies))
@@ -153,3 +149,8 @@ def _list(text: str) -> list[str]:
 
 
 study = Sensitivity()
+
+
+def ranges_by_group(session, table: pd.DataFrame) -> pd.DataFrame:
+    """How far each group's rate moves over the choices of the run's table; see `by_group.group_ranges`."""
+    return group_ranges(session, table, **study._choices(session)[0])
