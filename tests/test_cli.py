@@ -251,6 +251,7 @@ def test_embed_fills_the_store_once(clipeval, demo_cache, tmp_path):
     assert code == 0 and "50 images, 0 of them new" in out
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_weights_that_cannot_be_opened_are_refused_before_the_run(demo_cache, tmp_path):
     """The check reads the weights that are on disk; nothing is written."""

@@ -131,6 +131,7 @@ def keep_picture(page, name: str) -> None:
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
+@pytest.mark.thorough
 def test_exploring_in_jupyterlab(page, lab):
     problems = []
     page.on("pageerror", lambda error: problems.append(str(error)))

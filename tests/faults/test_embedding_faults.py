@@ -49,6 +49,7 @@ def cards(tmp_path):
 # -- kills -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_ten_kills_and_a_rerun_give_the_same_matrix_bit_for_bit(real, tiny_face_clip, tmp_path):
     files = [str(real / "fairface" / "val" / f"{i}.jpg") for i in range(1, 301)]

@@ -747,6 +747,7 @@ def test_the_command_line_packs_and_refuses(deck, tmp_path):
     assert done.returncode == 2 and "--expect is the sha256 of a pack's manifest" in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_file_of_a_report_comes_out_of_a_pack_again(tmp_path):
     run, again = tmp_path / "run", tmp_path / "again"

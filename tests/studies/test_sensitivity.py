@@ -278,6 +278,7 @@ def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monke
         vary(open_session(tiny_face_clip, real, store, limit=199), ["fairface"], templates=["bare"])
 
 
+@pytest.mark.thorough
 def test_precision_and_resize_are_varied_where_embeddings_are_stored(
     real, tiny_face_clip, tmp_path
 ):
