@@ -58,6 +58,8 @@ class Comparison:
     notes: list[str]
     labels: list[str]
     test_cards: bool
+    runs: dict[str, Run] = field(default_factory=dict)
+    """Label -> the run."""
 
 
 class Unfinished(DataError):
@@ -149,7 +151,8 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
     tables = [t[["study", *(c for c in t.columns if c != "study")]] for t in tables]
     tables[1] = _adjusted(tables[1])
     seen = [label for label in labels if label in set(tables[0]["model"])]
-    return Comparison(*tables, list(dict.fromkeys(notes)), seen, test_cards)
+    beside = dict(zip(labels, runs, strict=True))
+    return Comparison(*tables, list(dict.fromkeys(notes)), seen, test_cards, beside)
 
 
 def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -> list[Entry]:

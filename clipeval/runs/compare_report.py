@@ -10,7 +10,9 @@ from clipeval.files import Folder, as_json
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, legend
 from clipeval.runs.compare import Comparison, compare_runs, overview
 from clipeval.runs.compare_wide import SHADED, wide
+from clipeval.runs.pages import data_of, page
 from clipeval.session.local_paths import hider
+from clipeval.session.record import StudyRecord
 from clipeval.session.run_folder import refuse_foreign
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
@@ -33,7 +35,7 @@ MAY = (
     "does not say that one of them is better, or fit for any use on people: a model that is right "
     "more often may harm more. Published values are of other images or other prompts, and are no "
     "part of any test. Where images come in few clusters (sequences, people), an interval over them "
-    "is not to be relied on, and no p value can be smaller than `smallest p`, whatever the models do. What is in nats "
+    "is not to be relied on, and no p value can be smaller than smallest p, whatever the models do. What is in nats "
     "or percentage points has the interval of each run's own report, and no test between models."
 )
 
@@ -74,26 +76,63 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     said = {"models": found.labels, "notes": found.notes}
     Folder(out).write("compare.json", as_json(said))  # first: it says what the folder is
     about = Provenance(
-        model=", ".join(found.labels), notes=tuple(found.notes), test_cards=found.test_cards
+        model=", ".join(f"{label}{_of(found, label)}" for label in found.labels),
+        notes=tuple(found.notes),
+        test_cards=found.test_cards,
     )
-    how = "95 % Wilson intervals, over clusters (sequences, people) a bootstrap"
-    said = {"compare": (RATES, how), "paired": (PAIRED, PAIRED_INTERVALS)}
+    said = {"compare": (RATES, _intervals(found.rates)), "paired": (PAIRED, PAIRED_INTERVALS)}
     texts = {
-        id: _entry(id, text, about, kind="table", intervals=intervals)
+        id: _entry(id, text, _on(about, found), kind="table", intervals=intervals)
         for id, (text, intervals) in said.items()
     }
     tables = {"compare": found.rates, "paired": found.paired}
     for id, table in tables.items():
         write_table(table, out / "tables", id, texts[id]["file"], extra=_shown(id, table))
-    pictures = _figures(found, out, about, how)
-    page = Folder(out).write("index.html", _page(found, out, texts, pictures, folders))
+    pictures = _figures(found, out, about)
+    page = Folder(out).write("index.html", _page(found, out, texts, pictures))
     Folder(out).tidy()
     return page
 
 
+def _records(found: Comparison, table: pd.DataFrame) -> dict[str, list[StudyRecord]]:
+    """Of each model, the records of the studies in a table."""
+    studies = dict.fromkeys(table["study"])
+    return {
+        label: [kept for study in studies if (kept := found.runs[label].record.studies.get(study))]
+        for label in found.labels
+        if label in found.runs
+    }
+
+
+def _of(found: Comparison, label: str) -> str:
+    """Model and weights of a label, in brackets; "" where they are not known."""
+    known = [r for r in _records(found, found.rates).get(label, []) if r.model]
+    texts = dict.fromkeys(f"{r.model.name}, {r.model.weights_text}" for r in known)
+    return f" ({'; '.join(texts)})" if texts else ""
+
+
+def _data(found: Comparison, table: pd.DataFrame) -> list[str]:
+    """The data sets that the models of a table were asked about."""
+    records = [r for kept in _records(found, table).values() for r in kept if r.dataset]
+    return list(dict.fromkeys(map(data_of, records)))
+
+
+def _on(about: Provenance, found: Comparison, table: pd.DataFrame | None = None) -> Provenance:
+    return replace(about, dataset="; ".join(_data(found, found.rates if table is None else table)))
+
+
+def _intervals(table: pd.DataFrame) -> str:
+    over = ", over clusters (sequences, people) a bootstrap" if _clustered(table) else ""
+    return f"95 % Wilson intervals{over}"
+
+
+def _clustered(table: pd.DataFrame) -> bool:
+    return table["interval"].astype(str).str.contains("clusters").any()
+
+
 def _shown(id: str, table: pd.DataFrame) -> list[str]:
     """Columns beside the usual; those on clusters only where some images come in clusters."""
-    clustered = table["interval"].astype(str).str.contains("clusters").any()
+    clustered = _clustered(table)
     if id == "compare":
         return ["interval", "clusters"] if clustered else []
     over = ["interval", "clusters", "few", "smallest_p"] if clustered else []
@@ -112,7 +151,7 @@ def _entry(id: str, text: str, about: Provenance, *, kind: str = "figure", **how
     }
 
 
-def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[dict]:
+def _figures(found: Comparison, out: Path, about: Provenance) -> list[dict]:
     """What the page says of the overview and of each study's own figure."""
     from clipeval.output.figures import alt_text, interval_plot, save_figure
 
@@ -138,8 +177,10 @@ def _figures(found: Comparison, out: Path, about: Provenance, how: str) -> list[
         shown = interval_plot(table, **axes, width="double")
         axes["what"] = axes.pop("xlabel")
         alt = alt_text(table, **axes, names={"what": "quantity", "images_of": "group"})
-        said = _entry(id, text, about, intervals=how, published_source=_sources(found, table))
-        save_figure(shown, out / "figures", id, said["file"], about, alt=alt, column=out / "page")
+        made = _on(about, found, table)
+        marks = {"intervals": _intervals(table), "published_source": _sources(found, table)}
+        said = _entry(id, text, made, **marks)
+        save_figure(shown, out / "figures", id, said["file"], made, alt=alt, column=out / "page")
         written.append(said | {"alt": alt, "wide": True, "column": True})
     return written
 
@@ -160,20 +201,19 @@ def _link(run: Path, out: Path) -> str:
     return f"{os.path.relpath(run, out)}/index.html" if beside else ""
 
 
-def _page(found: Comparison, out: Path, texts: dict, pictures: list[dict], folders) -> str:
+def _page(found: Comparison, out: Path, texts: dict, pictures: list[dict]) -> str:
     from clipeval.output.tables import grid
-    from clipeval.runs.pages import page
 
-    places = [Path(folder).expanduser().resolve() for folder in folders]
+    beside = {label: _link(run.folder, out) for label, run in found.runs.items()}
     tables = {"compare": found.rates, "paired": found.paired}
     return page(
         "comparison",
         "Comparison of models",
         test_cards=found.test_cards,
-        labels=found.labels,
+        models=[(label, _of(found, label), beside.get(label, "")) for label in found.labels],
+        data=_data(found, found.rates),
         notes=found.notes,
         may=MAY,
-        runs=[(place.name, _link(place, out)) for place in places],
         headlines=wide(found),
         shaded=SHADED,
         figures=pictures,

@@ -116,7 +116,7 @@ def write_study(folder: Path, error: str = "") -> Path | None:
         study=study,
         error=error,
         record=record,
-        of=f"{_model(record)} on {_data(record)}" if record.dataset else "",
+        of=f"{model_of(record)} on {data_of(record)}" if record.dataset else "",
         first=first,
         body=notebook_page.body(notebook, failed=bool(error), **shown),
         article=_article(folder),
@@ -150,11 +150,13 @@ def _code(record: StudyRecord) -> str:
     return f"clipeval {code.version}{commit}" + (", with changes" if code.dirty else "")
 
 
-def _model(record: StudyRecord) -> str:
+def model_of(record: StudyRecord) -> str:
+    """A record's model and weights, in a few words."""
     return f"{record.model.name} ({record.model.weights_text})"
 
 
-def _data(record: StudyRecord) -> str:
+def data_of(record: StudyRecord) -> str:
+    """A record's data set and number of images, in a few words."""
     data = record.dataset
     name, n = ", ".join(filter(None, [data.name, data.version])), f"{data.read:,}"
     # a deck's version says how many cards it has
@@ -234,8 +236,8 @@ def write_index(out: Path) -> Path:
         ][:SENTENCES],
         missing=[s.title for s in STUDIES.values() if not (s.is_summary or s in done)],
         summary={
-            "Model": "; ".join(dict.fromkeys(_model(r) for r in records if r.model)),
-            "Data": "; ".join(dict.fromkeys(_data(r) for r in records if r.dataset)),
+            "Model": "; ".join(dict.fromkeys(model_of(r) for r in records if r.model)),
+            "Data": "; ".join(dict.fromkeys(data_of(r) for r in records if r.dataset)),
             "Profile": run.arguments.get("profile") or "",
             "Code": "; ".join(dict.fromkeys(filter(None, map(_code, records)))),
             "Finished": run.finished,

@@ -275,6 +275,13 @@ def test_written_tables_figures_and_page(runs, tmp_path):
     ]:
         here = (tmp_path / "out" / link).is_file() or (link[0] == "#" and soup.find(id=link[1:]))
         assert link.startswith("..") or here, link  # but to the runs
+    # which model and weights each name stands for, and on what they were asked
+    records = [json.loads((Path(run) / "fairface/study.json").read_text()) for run in folders]
+    caption = soup.select_one("#compare-figure-compare-cite p").get_text()
+    for label, record in zip(found.labels, records, strict=True):
+        known = f"{label} ({record['model']['name']}, weights sha256 {record['model']['weights_sha256'][:12]})"
+        assert known in soup.main.ul.get_text() and known in caption
+    assert f"{records[0]['dataset']['read']} photographs" in caption
     for link in soup.nav.find_all("a"):
         assert soup.find(id=link["href"].removeprefix("#"))
     assert all("by what" not in image["alt"] for image in soup.find_all("img"))

@@ -40,6 +40,9 @@ document.querySelectorAll("table").forEach((table) => {
   });
 });
 
+if (matchMedia("(max-width: 40rem)").matches)
+  document.querySelectorAll("details.few").forEach((part) => (part.open = false));
+
 const folded = () => document.querySelectorAll("details.more:not([open])");
 let opened = [];
 addEventListener("beforeprint", () => {

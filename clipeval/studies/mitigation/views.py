@@ -146,8 +146,9 @@ def show_changes(session, table: pd.DataFrame) -> None:
         rows = drawn(found, accuracy=id == "accuracy", harm=harm)
         if len(rows):
             how = {"y": "method", "panel": "metric"}
-            picture = figures.interval_plot(rows, xlabel="change, percentage points", **how)
             alt = figures.alt_text(rows, what="change in percentage points", **how)
+            how |= {"width": "double" if rows["metric"].nunique() > 1 else "single"}
+            picture = figures.interval_plot(rows, xlabel="change, percentage points", **how)
             display(session.figure(id, picture, text, alt=alt, **said))
 
 
