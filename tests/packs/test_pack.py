@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from decks import shared_cache
 
+from clipeval import cli
 from clipeval.classify.class_sets import load_class_set
 from clipeval.datasets import load_dataset, refusal_to_share
 from clipeval.datasets.congress import cloud_labels, label_categories, label_files
@@ -66,7 +67,7 @@ def photos(tmp_path_factory, real, tiny_face_clip):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPEVAL_CACHE", str(root / "cache"))
         sets = {
-            "fairface": {"data": str(real / "fairface"), "limit": 90, "train_limit": 500},
+            "fairface": {"data": str(real / "fairface"), "limit": 90, "train_limit": 120},
             "congress": {"data": str(real / "congress_2017"), "limit": 40},
             "cctv": {"data": str(real / "cctv"), "limit": 60, "licence": "CC BY 4.0"},
         }
@@ -731,20 +732,26 @@ def clipeval(*arguments, cache) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def test_the_command_line_packs_and_refuses(deck, tmp_path):
+def test_the_command_line_packs_and_refuses(deck, tmp_path, monkeypatch, capfd):
+    def called(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["clipeval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capfd.readouterr()
+
     root, packed = deck
-    done = clipeval("pack", root / "run", "--out", tmp_path / "p.zip", cache=shared_cache())
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("class_design: 60 images (age, gender, race), test cards, MIT\n")
-    assert done.stdout.splitlines()[-1] == packed.sha256
+    code, said, _ = called("pack", root / "run", "--out", tmp_path / "p.zip")
+    assert code == 0
+    assert said.startswith("class_design: 60 images (age, gender, race), test cards, MIT\n")
+    assert said.splitlines()[-1] == packed.sha256
     out = ("--out", tmp_path / "out")
-    done = clipeval("run", "--pack", tmp_path / "p.zip", "--expect", "ff", *out, cache=tmp_path)
-    assert done.returncode == 2 and "is not the pack expected" in done.stderr
-    members, said = _changed(contents(packed.path))
-    done = clipeval("run", "--pack", rewrite(tmp_path / "q.zip", members), *out, cache=tmp_path)
-    assert done.returncode == 2 and said in done.stderr and not (tmp_path / "out").exists()
-    done = clipeval("run", "cctv", "--expect", "ff", *out, cache=tmp_path)
-    assert done.returncode == 2 and "--expect is the sha256 of a pack's manifest" in done.stderr
+    code, _, error = called("run", "--pack", tmp_path / "p.zip", "--expect", "ff", *out)
+    assert code == 2 and "is not the pack expected" in error
+    members, reason = _changed(contents(packed.path))
+    code, _, error = called("run", "--pack", rewrite(tmp_path / "q.zip", members), *out)
+    assert code == 2 and reason in error and not (tmp_path / "out").exists()
+    code, _, error = called("run", "cctv", "--expect", "ff", *out)
+    assert code == 2 and "--expect is the sha256 of a pack's manifest" in error
 
 
 @pytest.mark.thorough

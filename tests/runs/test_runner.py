@@ -339,7 +339,12 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    "sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    "sent, code",
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_stopping_a_run_leaves_no_process_behind(tmp_path, manifest, sent, code):
     pids, out = tmp_path / "pids", tmp_path / "out"

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -301,15 +300,6 @@ def test_rare_labels_are_not_found_where_nothing_differs():
     assert found / rounds < 0.05 < 0.1 < by_chi2 / rounds
 
 
-def test_631_labels_at_7_thresholds_are_fast():
-    rng = np.random.default_rng(0)
-    prob, women = rng.random((540, 631)) ** 8, np.arange(540) < 110
-    start = time.process_time()
-    for threshold in (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.99):
-        stats.chi2_by_label(prob > threshold, women)
-    assert time.process_time() - start < 1  # 0.1 s alone on one core
-
-
 def test_chi2_by_label_corrects_for_the_number_of_labels():
     rng = np.random.default_rng(0)
     women = np.arange(540) < 110
@@ -485,14 +475,6 @@ def test_paired_bootstrap_covers():
         found = stats.paired_bootstrap(a, b, clusters=np.arange(150) // 10, n_boot=300, seed=seed)
         inside += found.ci_low <= 100 * (0.5 * 0.95 + 0.5 * 0.25 - 0.5) <= found.ci_high
     assert 0.92 <= inside / rounds <= 0.99
-
-
-def test_cluster_bootstrap_is_fast():
-    rng = np.random.default_rng(0)
-    values, clusters = rng.random(20_000), rng.integers(0, 2_000, 20_000)
-    start = time.process_time()
-    stats.cluster_bootstrap(values, clusters, n_boot=10_000)
-    assert time.process_time() - start < 3  # 0.6 s alone on one core
 
 
 def test_cluster_rates_are_each_groups_own_bootstrap():

@@ -17,7 +17,7 @@ from clipeval.session.session import Session
 from clipeval.studies import start
 from clipeval.testcards.planting import compose
 
-PHOTOS = 600
+PHOTOS = 300
 
 
 @functools.cache
