@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 pytestmark = pytest.mark.slow
 
-PHOTOS = int(os.environ.get("CLIPEVAL_TEST_PHOTOS", 800))
+PHOTOS = int(os.environ.get("CLIPEVAL_TEST_PHOTOS", 1500))
 LIMIT = {"limit": PHOTOS, "train_limit": PHOTOS}
 
 TASKS = {

@@ -67,7 +67,7 @@ def photos(tmp_path_factory, real, tiny_face_clip):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPEVAL_CACHE", str(root / "cache"))
         sets = {
-            "fairface": {"data": str(real / "fairface"), "limit": 90, "train_limit": 120},
+            "fairface": {"data": str(real / "fairface"), "limit": 90, "train_limit": 250},
             "congress": {"data": str(real / "congress_2017"), "limit": 40},
             "cctv": {"data": str(real / "cctv"), "limit": 60, "licence": "CC BY 4.0"},
         }

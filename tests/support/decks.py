@@ -17,7 +17,7 @@ from clipeval.session.session import Session
 from clipeval.studies import start
 from clipeval.testcards.planting import compose
 
-PHOTOS = 300
+PHOTOS = 600
 
 
 @functools.cache
