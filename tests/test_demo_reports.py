@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from decks import shared_cache
 from demo_reference import REFERENCE, numbers_of, predictions_of
 
 COMMITTED = Path(__file__).resolve().parents[1] / "reports" / "demo"
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 def run(tmp_path_factory) -> Path:
     """The folder of a demo run."""
     folder = tmp_path_factory.mktemp("demo")
-    environment = os.environ | {"CLIPEVAL_CACHE": str(folder / "cache")}
+    environment = os.environ | {"CLIPEVAL_CACHE": str(shared_cache())}
     command = [sys.executable, "-m", "clipeval", "run", "--profile", "demo", "--out", "demo"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -131,7 +131,10 @@ def test_what_one_refuses_the_other_refuses_in_the_same_words(demo_cache, tmp_pa
 ACCEPTED = {
     "other ages": ("denigration", lambda t: good(t, **OTHER_AGES)),
     "gender alone": ("fairface", lambda t: gender_alone(t) | {"class_set": write(t, NO_AGE)}),
-    "genders that are no class": ("congress", lambda t: good(t, gender=["M", "F"])),
+    "genders that are no class": (
+        "congress",
+        lambda t: good(t, gender=["M", "F"]) | {"thresholds": "10", "top_threshold": "10"},
+    ),
     "one harm category": (
         "class_design",
         lambda t: good(t) | {"class_set": write(t, JOBS), "other": f"{write(t, JOBS)}:plural"},

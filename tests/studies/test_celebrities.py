@@ -394,7 +394,7 @@ def test_shares_give_the_published_rates():
     assert survival(4, 100) == pytest.approx(np.prod([(1900 - i) / (1999 - i) for i in range(4)]))
 
 
-def test_planted_rates_are_recovered(tmp_path):
+def test_planted_rates_are_recovered(demo_cache, tmp_path):
     session = clipeval.start("celebrities", {"out": str(tmp_path), "workers": 0})
     assert len(session.images) == 8000 and session.images["person"].nunique() == 2000
     assert session.images["person"].str.match(r"Person [A-Z][a-z]{3}$").all()
@@ -414,7 +414,7 @@ def test_planted_rates_are_recovered(tmp_path):
     assert (found["true_rank_x"] == found["true_rank_y"]).all()
 
 
-def test_planted_is_computed_for_the_names_that_are_on_offer(tmp_path):
+def test_planted_is_computed_for_the_names_that_are_on_offer(demo_cache, tmp_path):
     how = {"n_names": "7,300", "seed": 9, "limit": 2000, "out": str(tmp_path), "workers": 0}
     session = clipeval.start("celebrities", how)
     predictions = celebrities.study.predict(session)
