@@ -13,6 +13,7 @@ from clipeval import cli
 from clipeval.errors import ParameterError
 from clipeval.files import LIST, Folder
 from clipeval.output.provenance import pathless
+from clipeval.runs import runner
 from clipeval.runs.check import check_plan
 from clipeval.runs.compare_report import compare, write_comparison
 from clipeval.runs.pages import write_index
@@ -36,6 +37,7 @@ def manifest(tmp_path_factory) -> Path:
 def notebooks(tmp_path_factory, monkeypatch):
     folder = tiny.write_notebooks(tmp_path_factory.mktemp("notebooks"), fairface=tiny.STUDY)
     monkeypatch.setattr(contract, "NOTEBOOKS", folder)
+    monkeypatch.setattr(runner, "ranges", lambda session: None)  # which they do not show
 
 
 def content(folder: Path) -> dict[str, bytes]:

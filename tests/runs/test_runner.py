@@ -38,9 +38,10 @@ def notebooks(tmp_path, monkeypatch):
     """Write notebooks for the runner to find."""
 
     def write(**studies):
-        monkeypatch.setattr(
-            contract, "NOTEBOOKS", tiny.write_notebooks(tmp_path / "notebooks", **studies)
-        )
+        written = tiny.write_notebooks(tmp_path / "notebooks", **studies)
+        monkeypatch.setattr(contract, "NOTEBOOKS", written)
+        # these show no ranges, which would take most of the time
+        monkeypatch.setattr(runner, "ranges", lambda session: None)
 
     return write
 
@@ -328,8 +329,10 @@ time.sleep(300)"""
 SCRIPT = """import sys
 from pathlib import Path
 from clipeval import cli
+from clipeval.runs import runner
 from clipeval.session import study
 if __name__ == "__main__":
+    runner.ranges = lambda session: None
     study.NOTEBOOKS = Path({notebooks!r})
     sys.argv = ["clipeval", "run", "fairface", "denigration", "-p", "dataset=manifest", "-p", "data=" + {data!r},
                 "-p", "fairface.methods=zero-shot", "--out", {out!r}, "--jobs", "2"]
