@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from clipeval import __version__
+from clipeval import __version__, listing
 from clipeval.errors import ClipevalError, ParameterError, sentence
 from clipeval.files import listen
 from clipeval.runs import telling
+from clipeval.runs.data_command import Names, data_app
 from clipeval.runs.signals import Terminated, sigterm_raises
 from clipeval.runs.store_command import store_app
 
@@ -20,12 +21,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Studies = Annotated[list[str] | None, typer.Argument(help="Studies, by id; none for all.")]
+Studies = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Studies, by id, or a folder that holds one of your own; none for all.",
+        autocompletion=listing.begins("studies"),
+    ),
+]
 Profile = Annotated[
     str,
     typer.Option(
         help="demo (offline), quick (a laptop), paper, another that `list profiles` names, or an audit "
-        "file of your own, such as audit.yaml; by default none, and a run is your own."
+        "file of your own, such as audit.yaml; by default none, and a run is your own.",
+        autocompletion=listing.begins("profiles"),
     ),
 ]
 Given = Annotated[
@@ -259,7 +267,12 @@ def verify(
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="Finished run folder; for croissant, a pack of it.")],
-    format: Annotated[str, typer.Option(help="paper, model-card or croissant.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            help="paper, model-card or croissant.", autocompletion=listing.begins("formats")
+        ),
+    ],
     out: Annotated[str, typer.Option(help="Folder to write into.")],
     quiet: Quiet = False,
 ) -> None:
@@ -339,57 +352,24 @@ def embed(
         )
 
 
-data_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
-
-
-@data_app.callback()
-def _data(context: typer.Context, as_json: AsJson = False) -> None:
-    """Say of every data set where it comes from, on what terms, and whether it is here."""
-    if context.invoked_subcommand is None:
-        from clipeval.datasets.sources import describe
-
-        print(describe(as_json=as_json))
-
-
-@data_app.command("get")
-def data_get(
-    name: Annotated[str, typer.Argument(help="Data set.")],
-    to: Annotated[str, typer.Option(help="Folder; by default one in the cache.")] = "",
-    parameter: Given = None,
-) -> None:
-    """Download a data set where its terms allow it, or say exactly what to fetch."""
-    from clipeval.datasets.sources import get
-
-    print(get(name, to, **telling.values_of(parameter)))
-
-
-@data_app.command("check")
-def data_check(
-    name: Annotated[str, typer.Argument(help="Data set.")],
-    folder: Annotated[
-        str, typer.Argument(help="Its folder, file or hub id; none for where `get` puts it.")
-    ] = "",
-    parameter: Given = None,
-) -> None:
-    """Verify what is there: labels, columns, counts, and a sample of the images."""
-    from clipeval.datasets.sources import check
-
-    print(check(name, folder, **telling.values_of(parameter)))
 
 
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, studies, datasets, class-sets, profiles or store.")
+        str,
+        typer.Argument(
+            help="models, studies, datasets, class-sets, profiles or store.",
+            autocompletion=listing.begins("lists"),
+        ),
     ],
     as_json: AsJson = False,
+    quiet: Names = False,
 ) -> None:
     """List what there is."""
-    from clipeval.listing import print_list
-
-    print_list(what, as_json=as_json)
+    listing.print_list(what, as_json=as_json, quiet=quiet)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,40 @@
 """What `clipeval list` prints."""
 
+from collections.abc import Callable
+
 from clipeval.errors import ParameterError
 from clipeval.runs.telling import print_table
 
+LISTS = ("models", "studies", "datasets", "class-sets", "profiles", "store")
 
-def print_list(what: str, *, as_json: bool = False) -> None:
+
+def begins(what: str) -> Callable[[str], list[str]]:
+    """What a shell completes a word with: those of "studies", "profiles", "formats" or "lists" that begin so."""
+
+    def found(incomplete: str) -> list[str]:
+        if what == "studies":
+            from clipeval.studies import STUDIES as known
+        elif what == "profiles":
+            from clipeval.runs.profiles import list_profiles
+
+            known = list_profiles()
+        elif what == "formats":
+            from clipeval.export.formats import FORMATS as known
+        else:
+            known = LISTS
+        return [word for word in known if word.startswith(incomplete)]
+
+    return found
+
+
+def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None:
     """Print models, studies, datasets, class-sets, profiles or what is in the store.
 
     Parameters
     ----------
     what : one of these
     as_json : print a list of JSON objects in place of a table
+    quiet : print names alone, one a line; of models as `--models` takes them
 
     Raises
     ------
@@ -50,6 +74,14 @@ def print_list(what: str, *, as_json: bool = False) -> None:
         table = Store(cache_dir() / "store").summary()
     else:
         raise ParameterError(
-            f"{what} cannot be listed; name models, studies, datasets, class-sets, profiles or store."
+            f"{what} cannot be listed; name {', '.join(LISTS[:-1])} or {LISTS[-1]}."
         )
+    if quiet:
+        names = table.iloc[:, 0].astype(str)
+        if "pretrained" in table:
+            names += ("@" + table["pretrained"].fillna("").astype(str)).where(
+                lambda tag: tag != "@", ""
+            )
+        print("\n".join(dict.fromkeys(names)))
+        return
     print_table(table, as_json=as_json)

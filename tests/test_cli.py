@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from clipeval import __version__, cli
+from clipeval import __version__, cli, listing
 from clipeval.studies import STUDIES
 
 HEAVY = ("torch", "pandas", "numpy", "open_clip", "matplotlib", "papermill", "scipy", "sklearn")
@@ -280,6 +280,9 @@ def test_weights_that_cannot_be_opened_are_refused_before_the_run(demo_cache, tm
 def test_json_and_quiet(clipeval, tmp_path):
     code, out, _ = clipeval("list", "studies", "--json")
     assert code == 0 and [row["study"] for row in json.loads(out)] == list(STUDIES)
+    assert clipeval("list", "studies", "-q")[1].split() == list(STUDIES)
+    assert "ViT-B-32-quickgelu@openai" in clipeval("list", "models", "-q")[1].split()
+    assert "fairface" in clipeval("data", "-q")[1].split()
     code, out, _ = clipeval("data", "--json")
     found = {row["name"]: row for row in json.loads(out)}
     assert code == 0 and "CC BY 4.0" in found["fairface"]["licence"]
@@ -299,6 +302,10 @@ def test_short_help_and_completion(clipeval):
     assert code == 0 and "--expect" in out and "--json" in out
     code, out, _ = clipeval("-h")
     assert code == 0 and "--install-completion" in out
+    assert listing.begins("studies")("cl") == ["class_design"]
+    assert listing.begins("lists")("pro") == ["profiles"]
+    assert listing.begins("formats")("") == ["paper", "model-card", "croissant"]
+    assert "known/rijgersberg2023" in listing.begins("profiles")("known/")
 
 
 @pytest.mark.thorough

@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 
+from clipeval.datasets import has_splits
 from clipeval.export.paper import in_order
 from clipeval.output.markup import as_markdown
 from clipeval.output.markup import markdown as prose
@@ -84,15 +85,16 @@ def results(card: pd.DataFrame, records: dict[str, StudyRecord]) -> list:
         if record.dataset is None:
             continue
         name, version = record.dataset.name, record.dataset.version
+        kind = str(record.parameters.get("dataset", name))
         for row in rows.to_dict("records"):
             found.append(
                 EvalResult(
                     task_type=TASK,
                     task_name=record.title,
-                    dataset_type=str(record.parameters.get("dataset", name)),
+                    dataset_type=kind,
                     dataset_name=", ".join(filter(None, [name, version])),
                     dataset_config=study,  # results of one task and data share a source and a name
-                    dataset_split=str(record.parameters.get("split") or "") or None,
+                    dataset_split=record.parameters["split"] if has_splits(kind) else None,
                     dataset_revision=record.dataset.hash,
                     metric_type=_slug(row["metric"]),
                     metric_name=row["quantity"],

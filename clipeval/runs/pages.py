@@ -1,6 +1,7 @@
 """Pages of a run folder: one a study from its executed notebook, and an index of all; nothing is fetched."""
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
@@ -118,6 +119,7 @@ def write_study(folder: Path, error: str = "") -> Path | None:
         record=record,
         of=f"{model_of(record)} on {data_of(record)}" if record.dataset else "",
         first=first,
+        legible=_legible(folder / "figures" / f"{first.id}.svg") if first else 0,
         body=notebook_page.body(notebook, failed=bool(error), **shown),
         article=_article(folder),
         provenance=_provenance(record),
@@ -130,6 +132,14 @@ def _first(study: Study, record: StudyRecord) -> KeptFigure | None:
     """The figure that a page opens with: the study's choice, else its first, None where it has none."""
     figures = {figure.id: figure for figure in record.figures}
     return figures.get(study.figure) or next(iter(figures.values()), None)
+
+
+def _legible(figure: Path) -> int:
+    """Pixels that a figure has to be high for its letters of 7 points to be 8 pixels high; 0 for none."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r'<svg[^>]* height="([0-9.]+)pt"', figure.read_text("utf-8")):
+            return round(float(found[1]) * 8 / 7)
+    return 0
 
 
 def _is_done(study: Study, run: RunRecord) -> bool:

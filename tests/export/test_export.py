@@ -16,6 +16,7 @@ from records import study_json, write_records
 from clipeval.errors import DataError, ParameterError
 from clipeval.export import export
 from clipeval.export.bibliography import references
+from clipeval.export.model_card import results
 from clipeval.export.wide import across, fitting, unsaid, wide_table
 from clipeval.output.figures import interval_plot
 from clipeval.output.provenance import Provenance
@@ -319,6 +320,16 @@ def test_the_model_card_survives_a_round_trip(run, tmp_path):
     assert len(again.data.eval_results) == sum(len(r["metrics"]) for r in index["results"])
     assert "| crime-related, all images | 10,954 | 20.0 [5.0, 45.5] |" in body
     assert "not evidence of safety" in body and "A sample of 5 %." in body
+
+
+def test_a_split_is_told_only_of_data_that_come_in_splits(run):
+    record = load_run(run).record.studies["denigration"]
+    row = {"study": "denigration", "metric": "rate", "quantity": "q", "part": "p", "percent": 1.0}
+    card = pd.DataFrame([row | {"n": 2}])
+    for name, split in (("fairface", "val"), ("congress", None), ("manifest", None)):
+        asked = {"dataset": name, "split": "val"}  # of which every study has the second
+        (found,) = results(card, {"denigration": record.model_copy(update={"parameters": asked})})
+        assert (found.dataset_type, found.dataset_split) == (name, split)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,12 @@ import tiny
 from clipeval import cli
 from clipeval.errors import DataError, ParameterError
 from clipeval.files import SetAside, write_json
-from clipeval.runs import runner
+from clipeval.runs import runner, telling
 from clipeval.runs.check import check_plan
 from clipeval.runs.runner import run_studies
 from clipeval.session import study as contract
 from clipeval.session.run_folder import only_writer
+from clipeval.studies import get_study
 
 MISTAKE = "clipeval.load_class_set('no-such-set')"
 TABLES = ["by_race.csv", "by_race.tex"]
@@ -405,3 +406,24 @@ def test_ctrl_c_while_libraries_load_prints_nothing():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1 True\n", "")
+
+
+def test_quiet_shows_no_bar(tmp_path, monkeypatch, capsys):
+    """Neither while images are embedded, nor of the studies that run."""
+    monkeypatch.setattr(runner, "ranges", lambda session: None)
+    asked = []
+    monkeypatch.setattr(
+        runner,
+        "run_studies",
+        lambda *_, tell, progress, **__: (
+            asked.append(progress) or tell("cctv", "running", 0.5) or []
+        ),
+    )
+    for quiet in (False, True):
+        values = {"limit": 8, "workers": 0, "store": str(tmp_path / str(quiet))}
+        parameters = get_study("cctv").Parameters(**values)
+        runner._embed("cctv", parameters, lambda *_: None, not quiet)
+        assert ("images/s" in capsys.readouterr().err) is not quiet
+        telling.tell_run({"cctv": parameters}, tmp_path, {}, 1, None, quiet)
+        out, err = capsys.readouterr()
+        assert asked.pop() is not quiet and bool(out + err) is not quiet
