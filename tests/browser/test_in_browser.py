@@ -222,15 +222,22 @@ def test_a_page_prints_with_its_folded_tables(visit, tmp_path):
 def test_more_than_a_few_rows_are_folded_on_a_phone_and_many_everywhere(visit, tmp_path):
     parts = markup.environment(pages._PAGE).get_template("shown.html.j2").module
     tables = [Grid(["a"], [[f"row {i}"] for i in range(n)]).about() for n in (8, 9, 40, 41)]
-    abouts = [{"id": f"t{i}", "caption": "x", "table": table} for i, table in enumerate(tables)]
-    main = "".join(parts.table(about, "x") for about in abouts)
+    abouts = [
+        {"id": f"{'long_' * 20}{i}", "caption": "x", "table": t} for i, t in enumerate(tables)
+    ]
+    entry = {"bibtex": "x" * 200, "caption": "x"}
+    main = "".join(parts.table(about, "x", entry=entry) for about in abouts)
     (tmp_path / "page.html").write_text(pages.page("page", "x", main=main))
     for width, seen in ((1280, [True, True, True, False]), (390, [True, False, False, False])):
         page = visit(width, 900).open(tmp_path / "page.html")
         shown = "all => all.map((table) => table.checkVisibility())"
         assert page.eval_on_selector_all("table", shown) == seen
-        page.locator("summary:visible").first.click()  # whoever wants to see them opens them
+        page.locator(
+            ".more > summary:visible"
+        ).first.click()  # whoever wants to see them opens them
         assert page.eval_on_selector_all("table", shown).count(True) == seen.count(True) + 1
+        page.evaluate("document.querySelectorAll('.cite').forEach((part) => (part.open = true))")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_links_between_the_pages_work(visit):
