@@ -279,7 +279,7 @@ def test_written_tables_figures_and_page(runs, tmp_path):
     records = [json.loads((Path(run) / "fairface/study.json").read_text()) for run in folders]
     caption = soup.select_one("#compare-figure-compare-cite p").get_text()
     for label, record in zip(found.labels, records, strict=True):
-        known = f"{label} ({record['model']['name']}, weights sha256 {record['model']['weights_sha256'][:12]})"
+        known = f"{label} ({record['model']['model']}, weights sha256 {record['model']['weights_sha256'][:12]})"
         assert known in soup.main.ul.get_text() and known in caption
     assert f"{records[0]['dataset']['read']} photographs" in caption
     for link in soup.nav.find_all("a"):
