@@ -145,8 +145,10 @@ def celebrities(n: int, rng):
     from clipeval.studies.celebrities.identification import PROTOCOLS, TOP
 
     names = [f"Person {i}" for i in range(2000)]
-    images, parts = people(rng, n // (6 * TOP))[["image_id", "gender"]], []
+    images, parts = people(rng, n // (6 * TOP))[["image_id"]], []
     images = images.assign(person=draw(rng, names, len(images)))
+    gender = draw(rng, GROUPS["gender"], len(names))  # each person's, on all of their photographs
+    images.insert(1, "gender", gender[images["person"].cat.codes])
     many = images.loc[images.index.repeat(TOP)].reset_index(drop=True)
     for protocol in PROTOCOLS:
         for k in (100, 1000, 2000):

@@ -43,7 +43,7 @@ def age_groups(ages: pd.Series) -> pd.Categorical:
     DataError  if an age is no FairFace bin
     """
     group = {age: name for name, bins in AGE_GROUPS.items() for age in bins}
-    if len(unknown := sorted(set(ages.dropna().unique()) - set(group))):
+    if unknown := sorted(set(ages.drop_duplicates().dropna()) - set(group)):
         raise DataError(
             f'age "{unknown[0]}" is none of FairFace\'s bins ({", ".join(group)}); '
             "the age groups of the paper are made of these, so relabel the ages."

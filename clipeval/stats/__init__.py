@@ -23,6 +23,7 @@ from clipeval.stats.factorial import factor_tests, leading_factor
 from clipeval.stats.gaps import (
     Control,
     GroupGaps,
+    control_of_counts,
     gaps_of_counts,
     group_gaps,
     negative_control,
@@ -33,9 +34,12 @@ from clipeval.stats.paired import mcnemar_models, newcombe_paired, paired_change
 from clipeval.stats.picks import Extremes, extreme_rates, extremes, picked_confidence
 from clipeval.stats.power import smallest_difference
 from clipeval.stats.rates import (
+    IMAGES,
     LEAST_EXPECTED,
+    all_different,
     clopper_pearson,
     codes_of,
+    counted,
     doubtful,
     group_counts,
     group_rates,
@@ -47,6 +51,7 @@ from clipeval.stats.skew import max_skew, ndkl, nearest, skew_of_counts, target_
 
 __all__ = [
     "FEW_CLUSTERS",
+    "IMAGES",
     "LEAST_EXPECTED",
     "ClusterInterval",
     "Control",
@@ -55,11 +60,14 @@ __all__ = [
     "NoisyRates",
     "PairedInterval",
     "adjust",
+    "all_different",
     "chi2_by_label",
     "clopper_pearson",
     "cluster_bootstrap",
     "cluster_rates",
     "codes_of",
+    "control_of_counts",
+    "counted",
     "doubtful",
     "extreme_rates",
     "extremes",

@@ -241,10 +241,23 @@ def negative_control(
     DataError  if fewer than two groups have images, or a group value is missing
     ParameterError  if there is no shuffle, or there are too few draws
     """
+    counts = group_counts(frame, hit, by=by, observed=True)
+    return control_of_counts(counts, by=by, shuffles=shuffles, n_boot=n_boot, seed=seed)
+
+
+def control_of_counts(
+    counts: pd.DataFrame,
+    *,
+    by: Sequence[str],
+    shuffles: int = 200,
+    n_boot: int = 10_000,
+    seed: int = 0,
+) -> Control:
+    """`negative_control` of images that were counted elsewhere; `counts` as in `gaps_of_counts`."""
     check_draws(n_boot)
     if shuffles < 1:
         raise ParameterError(f"shuffles is {shuffles}; a control needs one or more, e.g. 200.")
-    table = _two_groups(group_counts(frame, hit, by=by, observed=True), by)
+    table = _two_groups(counts, by)
     n, count = table["n"].to_numpy(), table["count"].to_numpy()
     dealt = _dealt(n, int(count.sum()), shuffles, [seed, 2])
     rates = 100 * dealt / n

@@ -18,6 +18,7 @@ def paired_changes(
     by: Sequence[str] = (),
     confidence: float = 0.95,
     observed: bool = False,
+    images: str | None = None,
 ) -> pd.DataFrame:
     """Change of a rate between two answers to the same images, with interval and McNemar test.
 
@@ -25,7 +26,7 @@ def paired_changes(
     ----------
     frame : DataFrame, one row an image
     before, after : str, names of bool columns
-    by, confidence, observed : as in `group_rates`; groups without images have n = 0 and NaN
+    by, confidence, observed, images : as in `group_rates`; groups without images have n = 0 and NaN
 
     Returns
     -------
@@ -44,7 +45,9 @@ def paired_changes(
     kinds = {"both": first & second, "only_before": first & ~second, "only_after": second & ~first}
     counts = None
     for kind, hits in kinds.items():
-        part = group_counts(frame[by].assign(_hit=hits), "_hit", by=by, observed=observed)
+        part = group_counts(
+            frame.assign(_hit=hits), "_hit", by=by, observed=observed, images=images
+        )
         counts = part.drop(columns="count") if counts is None else counts
         counts[kind] = part["count"]
     n, both, lost, won = (counts[c].to_numpy() for c in ("n", *kinds))

@@ -105,5 +105,7 @@ def power_of(n, base: float, rate, alpha: float = 0.05) -> np.ndarray:
         found = left < 0
     else:
         scale = np.maximum(base * (1 - base) / variance, 1e-300)
-        found = np.where(left < 0, 1.0, chdtrc(dof - 1, np.maximum(left, 0) / scale))
+        # the function is slow: only where it is asked
+        found, asked = np.ones(left.shape), left >= 0
+        found[asked] = chdtrc(dof - 1, left[asked] / np.broadcast_to(scale, left.shape)[asked])
     return (weight * found).sum(axis=0) / weight.sum()

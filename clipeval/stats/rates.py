@@ -15,6 +15,11 @@ from clipeval.errors import DataError, ParameterError
 #: as `doubtful` says, and chi-squared's approximation (Cochran 1954)
 LEAST_EXPECTED = 5
 
+#: column of `counted`: how many images a row stands for
+IMAGES = "_images"
+HIT = "_hit"  # a column of hits beside those of a user's own data
+MOST = 2**20  # places of an array of counts; more are first reduced to those that occur
+
 
 def wilson(count, n, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson score interval of a proportion (Wilson 1927), for many proportions at once.
@@ -139,18 +144,20 @@ def group_rates(
     metric: str,
     confidence: float = 0.95,
     observed: bool = False,
+    images: str | None = None,
 ) -> pd.DataFrame:
     """Percent of the images of each group that are hits: hits in the group / images in the group.
 
     Parameters
     ----------
-    frame : DataFrame, one row an image
+    frame : DataFrame, one row an image, or so many as `images` says
     hit : str, name of a bool column
     by : sequence of str, grouping columns; several make intersections, none makes one row
     metric : str, name of the rate, written into column `metric`
     confidence : float in (0, 1), of the Wilson interval
     observed : bool; False keeps every category of a categorical (and every combination) and shows
         those without images with n = 0 and NaN percent; True leaves them out
+    images : str, name of an int column: how many images a row stands for, as `counted` returns it
 
     Returns
     -------
@@ -161,7 +168,7 @@ def group_rates(
     ------
     DataError  if a column is absent, a group value is missing, or `hit` is not bool
     """
-    table = group_counts(frame, hit, by=by, observed=observed)
+    table = group_counts(frame, hit, by=by, observed=observed, images=images)
     low, high = wilson(table["count"], table["n"], confidence)
     with np.errstate(invalid="ignore"):
         percent = 100 * table["count"].to_numpy(float) / table["n"].to_numpy(float)
@@ -169,17 +176,58 @@ def group_rates(
 
 
 def group_counts(
-    frame: pd.DataFrame, hit: str, *, by: Sequence[str] = (), observed: bool = False
+    frame: pd.DataFrame,
+    hit: str,
+    *,
+    by: Sequence[str] = (),
+    observed: bool = False,
+    images: str | None = None,
 ) -> pd.DataFrame:
     """Images (`n`) and hits (`count`) of each group; parameters and errors as in `group_rates`."""
     by = [by] if isinstance(by, str) else list(by)
-    check_groups(frame, by)
-    values = pd.Series(hits_of(frame, hit), index=frame.index)
+    check_groups(frame, by, images)
+    hits = hits_of(frame, hit)
+    if images is None:
+        frame = counted(frame[by].assign(**{HIT: hits}), [*by, HIT])
+        hits, images = frame[HIT].to_numpy(), IMAGES
+    n = frame[images]
     if not by:
-        return pd.DataFrame({"n": [len(values)], "count": [int(values.sum())]})
-    grouped = values.groupby([frame[name] for name in by], observed=observed, sort=True)
-    table = pd.DataFrame({"n": grouped.size(), "count": grouped.sum()}).fillna(0).astype("int64")
-    return table.reset_index(names=by)
+        return pd.DataFrame({"n": [int(n.sum())], "count": [int(n[hits].sum())]})
+    parts = pd.DataFrame({"n": n, "count": n.where(hits, 0)})
+    grouped = parts.groupby([frame[name] for name in by], observed=observed, sort=True)
+    return grouped.sum().fillna(0).astype("int64").reset_index(names=by)
+
+
+def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The different rows of some columns, and how many there are of each.
+
+    A million answers are a few thousand different rows, from which tables follow without reading the million again.
+
+    Parameters
+    ----------
+    frame : DataFrame, one row an image
+    columns : names of columns; missing values are values of their own
+
+    Returns
+    -------
+    DataFrame: the columns, of the dtypes that they had, and `IMAGES` (int)
+    """
+    row, size = np.zeros(len(frame), dtype=np.int64), 1
+    for name in dict.fromkeys(columns):
+        codes, names = codes_of(frame[name])
+        if size * (len(names) + 1) > MOST:
+            row, different = pd.factorize(row)
+            size = len(different)
+        row, size = row * (len(names) + 1) + codes + 1, size * (len(names) + 1)
+    if size > MOST:
+        row, different = pd.factorize(row)
+        size = len(different)
+    images = np.bincount(row, minlength=size)
+    first = np.empty(size, dtype=np.int64)
+    first[row[::-1]] = np.arange(len(row))[::-1]
+    there = images > 0
+    found = frame[list(columns)].iloc[first[there]].reset_index(drop=True)
+    return found.assign(**{IMAGES: images[there]})
 
 
 def hits_of(frame: pd.DataFrame, hit: str) -> np.ndarray:
@@ -193,6 +241,13 @@ def hits_of(frame: pd.DataFrame, hit: str) -> np.ndarray:
             f"{int(values.isna().sum())} missing; compare it with a value first."
         )
     return values.to_numpy(bool)
+
+
+def all_different(values: pd.Series) -> bool:
+    """Whether no value is there twice, none missing: what has different hashes is different, and hashes sort fast."""
+    hashes = np.fromiter(map(hash, values.to_numpy(object)), np.int64, len(values))
+    hashes.sort()
+    return bool((hashes[1:] != hashes[:-1]).all()) or values.is_unique
 
 
 def codes_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -209,17 +264,18 @@ def codes_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return codes, np.asarray(names, dtype=object)
 
 
-def check_groups(frame: pd.DataFrame, by: Sequence[str]) -> None:
-    """DataError if a grouping column is absent or has no value for some image."""
+def check_groups(frame: pd.DataFrame, by: Sequence[str], images: str | None = None) -> None:
+    """DataError if a grouping column is absent or has no value for some image; `images` as in `group_rates`."""
     for name in by:
         if name not in frame:
             raise DataError(
                 f'the table has no group column "{name}"; it has {", ".join(map(str, frame))}.'
             )
-        missing = int(frame[name].isna().sum())
-        if missing:
+        missing = frame[name].isna()
+        if missing.any():
+            of = pd.Series(1, frame.index) if images is None else frame[images]
             raise DataError(
-                f'{missing:,} of {len(frame):,} images have no value of "{name}"; complete the '
+                f'{of[missing].sum():,} of {of.sum():,} images have no value of "{name}"; complete the '
                 "labels or leave these images out before grouping."
             )
 

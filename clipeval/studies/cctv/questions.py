@@ -48,7 +48,8 @@ def questions(
     -------
     DataFrame, one row a frame and task: image_id, sequence (str), task, truth, close ("" but in
     stress), offered (sorted tuple of str), scenes (tuple of str: the sequence of each caption on
-    offer, "several" where other sequences share it, "close caption"; in fine, present or absent)
+    offer, "several" where other sequences share it, "close caption"; in fine, present or absent),
+    question (int, the same for frames that are asked the same)
 
     Raises
     ------
@@ -57,28 +58,33 @@ def questions(
     pool = images if pool is None else pool
     scenes, main = _scenes(pool, "all"), _scenes(pool, options)
     others = {own: _others(own, scenes, main) for own in scenes}
-    rows = []
+    numbers, different, ids, asked = {}, [], [], []
+
+    def ask(image_id, *about) -> None:
+        if about not in numbers:
+            numbers[about] = len(numbers)
+            different.append(_question(*about, others[about[1]]))
+        ids.append(image_id)
+        asked.append(numbers[about])
+
     for frame in images.itertuples():
         own = str(frame.sequence)
-        about = {"image_id": frame.image_id, "sequence": own}
         if pd.notna(frame.caption):
-            offered = others[own] | {caption_key(frame.caption): (frame.caption, own)}
-            if len(offered) < 2:
+            if not others[own].keys() - {caption_key(frame.caption)}:
                 raise DataError(
                     f"{frame.image_id}: there is no caption of another sequence to choose from; "
                     "add frames of other scenes, with captions."
                 )
-            close = caption_key(frame.close_caption)
-            harder = {close: (frame.close_caption, CLOSE)} | offered
-            rows.append(about | _question("coarse", frame.caption, "", offered))
-            rows.append(about | _question("stress", frame.caption, harder[close][0], harder))
+            ask(frame.image_id, "coarse", own, frame.caption, "")
+            ask(frame.image_id, "stress", own, frame.caption, frame.close_caption)
         if pd.notna(frame.fine_truth):
-            pair = {"present": frame.present_caption, "absent": frame.absent_caption}
-            offered = {kind: (caption, kind) for kind, caption in pair.items()}
-            rows.append(about | _question("fine", pair[frame.fine_truth], "", offered))
-    if not rows:
+            pair = (frame.present_caption, frame.absent_caption)
+            ask(frame.image_id, "fine", own, frame.fine_truth, pair)
+    if not ids:
         raise DataError("no frame has a caption, so there is nothing to ask; write captions first.")
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(different).iloc[asked].reset_index(drop=True)
+    table.insert(0, "image_id", ids)
+    return table.assign(question=asked)
 
 
 def _others(own: str, scenes: dict, main: dict) -> dict[str, tuple[str, str]]:
@@ -92,8 +98,19 @@ def _others(own: str, scenes: dict, main: dict) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _question(task: str, truth: str, close: str, offered: dict[str, tuple[str, str]]) -> dict:
+def _question(task: str, own: str, said: str, also, others: dict[str, tuple[str, str]]) -> dict:
+    """What is asked: of its own caption (`said`) and the close one (`also`), or of the truth and a pair of captions."""
+    close = ""
+    if task == "fine":
+        offered = dict(zip(("present", "absent"), also, strict=True))
+        truth, offered = offered[said], [(caption, kind) for kind, caption in offered.items()]
+    else:
+        truth, offered = said, others | {caption_key(said): (said, own)}
+        if task == "stress":
+            offered = {caption_key(also): (also, CLOSE)} | offered
+            close = offered[caption_key(also)][0]
+        offered = offered.values()
     # sorted, so that no place in the list tells the truth
-    captions, owners = zip(*sorted((str(c), s) for c, s in offered.values()), strict=True)
-    about = {"truth": str(truth), "close": str(close)}
-    return {"task": task, **about, "offered": captions, "scenes": owners}
+    captions, owners = zip(*sorted((str(c), s) for c, s in offered), strict=True)
+    about = {"sequence": own, "task": task, "truth": str(truth), "close": str(close)}
+    return {**about, "offered": captions, "scenes": owners}

@@ -11,7 +11,14 @@ from clipeval.datasets.cctv import CAPTIONS, MIN_OPTIONS
 from clipeval.errors import DataError
 from clipeval.output.numbers import number
 from clipeval.published import load_published, with_published
-from clipeval.stats import FEW_CLUSTERS, cluster_rates, group_rates
+from clipeval.stats import (
+    FEW_CLUSTERS,
+    IMAGES,
+    all_different,
+    cluster_rates,
+    counted,
+    group_rates,
+)
 from clipeval.studies.cctv.questions import questions
 
 SOURCE = "arXiv 2103.00020, section 7.2"
@@ -74,28 +81,41 @@ def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     ------
     DataError  if an image has two answers to one task
     """
-    return pd.concat([rows for _, _, rows in _by_metric(predictions, asked)], ignore_index=True)
+    parts = _by_metric(predictions, asked, each=True)
+    return pd.concat([rows for _, _, rows in parts], ignore_index=True)
 
 
-def _by_metric(predictions: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS):
-    """Each task, metric, and its rows of `answers_of`, in the order of the predictions."""
+def _by_metric(predictions: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS, *, each=False):
+    """Each task, metric, and its rows of `answers_of`: each answer, or the different ones with how many there are."""
     top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]]
     for task in tasks:
-        said, of = top[top["task"] == task], asked[asked["task"] == task]
-        if (twice := said["image_id"].duplicated()).any():
+        said, of = (t[(t["task"] == task).to_numpy()].reset_index(drop=True) for t in (top, asked))
+        if not all_different(said["image_id"]):
+            twice = said["image_id"].duplicated()
             raise DataError(
                 f"image {said['image_id'][twice].iloc[0]} has two answers to task {task}; "
                 "keep one row an image, task and rank."
             )
-        at = pd.Index(of["image_id"]).get_indexer(said["image_id"])  # needs each image once
-        rows = of.iloc[at[at >= 0]].reset_index(drop=True)
-        label = said["label"].astype(object).to_numpy()[at >= 0]
-        sizes = np.fromiter(map(len, rows["offered"]), float, len(rows))
-        rows = rows.assign(label=label, chance=1.0 / sizes)
+        if not said["image_id"].equals(of["image_id"]):
+            at = pd.Index(of["image_id"]).get_indexer(said["image_id"])  # needs each image once
+            said, of = said[at >= 0], of.iloc[at[at >= 0]]
+        of = of.assign(label=said["label"].to_numpy())
+        if each:
+            rows = of.drop(columns="question").reset_index(drop=True)
+        else:
+            first = of.drop_duplicates("question").set_index("question").drop(columns="label")
+            rows = counted(of, ["question", "label"]).join(first, on="question")
+        rows = rows.assign(chance=1.0 / rows["offered"].map(len).astype(float))
+        label = rows["label"].astype(object).to_numpy()
         for metric in (metric for name, metric in METRICS if name == task):
             wanted = rows["close" if metric.startswith("close") else "truth"].astype(object)
             hit = (label == wanted.to_numpy()).astype(bool)
             yield task, metric, rows.assign(metric=metric, hit=hit)
+
+
+def _chance(rows: pd.DataFrame) -> float:
+    """Percent, mean over the images that rows stand for."""
+    return 100 * float(np.average(rows["chance"], weights=rows[IMAGES]))
 
 
 def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -124,8 +144,9 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
     for task, metric, rows in _by_metric(predictions, asked):
         if rows.empty:
             continue
-        rate = cluster_rates(rows, "hit", clusters="sequence", metric=metric, seed=seed)
-        rate = rate.assign(chance=100 * rows["chance"].mean())
+        images = rows[["hit", "sequence"]].loc[rows.index.repeat(rows[IMAGES])]
+        rate = cluster_rates(images, "hit", clusters="sequence", metric=metric, seed=seed)
+        rate = rate.assign(chance=_chance(rows))
         low, high = rate.pop("cluster_low"), rate.pop("cluster_high")
         rate.insert(0, "task", task)
         rate.insert(1, "interval", INTERVALS[0])
@@ -168,9 +189,9 @@ def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     for task, metric, rows in _by_metric(predictions, asked):
         if rows.empty:
             continue
-        rates = group_rates(rows, "hit", by=["sequence"], metric=metric)
+        rates = group_rates(rows, "hit", by=["sequence"], metric=metric, images=IMAGES)
         rates.insert(1, "task", task)
-        chance = 100 * rows.groupby("sequence")["chance"].mean()
+        chance = {name: _chance(part) for name, part in rows.groupby("sequence")}
         rates = rates.assign(published=np.nan, difference=np.nan)
         parts.append(rates.assign(chance=rates["sequence"].map(chance)))
     return pd.concat(parts, ignore_index=True)
@@ -194,7 +215,9 @@ def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") 
     )
     columns = (answers[name] for name in ("label", "offered", "scenes"))
     chosen = [scenes[offered.index(label)] for label, offered, scenes in zip(*columns, strict=True)]
-    table = pd.crosstab(answers["sequence"], pd.Series(chosen, index=answers.index))
+    table = answers.assign(chosen=chosen).pivot_table(
+        IMAGES, "sequence", "chosen", aggfunc="sum", fill_value=0
+    )
     names = list(table.index)
     more = sorted(set(table) - set(names))
     table = table.reindex(columns=[*names, *more], fill_value=0)

@@ -14,8 +14,11 @@ from clipeval.output.sentences import PICKED, between_extremes
 from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
 from clipeval.stats import (
+    IMAGES,
     adjust,
+    all_different,
     codes_of,
+    counted,
     extremes,
     group_rates,
     newcombe_paired,
@@ -67,7 +70,7 @@ def paired_labels(
     """
     first, second = (top_labels(predictions, spec) for spec in (class_set, other))
     columns = {"task", "method", "class_set", "templates", "rank", "prob"}
-    if first["image_id"].equals(second["image_id"]) and first["image_id"].is_unique:
+    if first["image_id"].equals(second["image_id"]) and all_different(first["image_id"]):
         pairs = first.rename(columns={"label": "before"}).assign(after=second["label"])
         return pairs[[c for c in pairs.columns if c not in columns]]
     lonely = set(first["image_id"]) ^ set(second["image_id"])
@@ -149,7 +152,7 @@ def compare(
         test), p_adjusted (Holm, over the changes of the table). Source: arXiv 2108.02818, Table 3.
     """
     class_set, other, by = load_class_set(class_set), load_class_set(other), list(by)
-    pairs = paired_labels(predictions, class_set, other)
+    pairs = counted(paired_labels(predictions, class_set, other), [*by, "before", "after"])
     metrics = [None]
     if every_category:
         # one category alone is all of them together
@@ -158,7 +161,7 @@ def compare(
         metrics = [c for c in both if c not in whole] + metrics
     parts = []
     for category in dict.fromkeys(metrics):
-        frame = pairs[by].assign(
+        frame = pairs[[*by, IMAGES]].assign(
             before=harmful(pairs["before"], class_set, category),
             after=harmful(pairs["after"], other, category),
         )
@@ -176,7 +179,7 @@ def compare(
 
 def _three_rows(frame, category, by, class_set, other, confidence) -> pd.DataFrame:
     """Before, after and change of one harm, for each group; the index numbers the groups."""
-    options = {"by": by, "confidence": confidence}
+    options = {"by": by, "confidence": confidence, "images": IMAGES}
     parts, known, names = [], [], []
     for column, asked in (("before", class_set), ("after", other)):
         names.append(category or combined(asked.categories))
@@ -290,12 +293,10 @@ def moved(
         ("moved"), percent (of the images of the class before), ci_low, ci_high (Wilson),
         published, difference (nothing was published on moves).
     """
-    pairs = paired_labels(predictions, class_set, other)
+    pairs = counted(paired_labels(predictions, class_set, other), ["before", "after"])
     (before, names), (after, others) = (codes_of(pairs[c]) for c in ("before", "after"))
-    shape = len(names), len(others)
-    counts = np.bincount(before * np.int64(len(others)) + after, minlength=np.prod(shape)).reshape(
-        shape
-    )
+    counts = np.zeros((len(names), len(others)), dtype=np.int64)
+    counts[before, after] = pairs[IMAGES]
     rows, columns = np.nonzero((counts > 0) & (names[:, None] != others))
     table = pd.DataFrame({"from_class": names[rows], "to_class": others[columns]}, dtype=object)
     table = table.assign(count=counts[rows, columns], n=counts.sum(axis=1)[rows])

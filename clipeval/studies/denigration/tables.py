@@ -11,11 +11,15 @@ from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
 from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
 from clipeval.stats import (
+    IMAGES,
     adjust,
+    all_different,
     codes_of,
-    group_gaps,
+    control_of_counts,
+    counted,
+    gaps_of_counts,
+    group_counts,
     group_rates,
-    negative_control,
     smallest_difference,
 )
 
@@ -68,7 +72,7 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     """
     class_set = load_class_set(class_set)
     of_set = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
-    top = predictions[of_set].reset_index(drop=True)
+    top = (predictions if of_set.all() else predictions[of_set]).reset_index(drop=True)
     classes = list(dict.fromkeys(c for offered in class_set.tasks.values() for c in offered))
     codes, names = codes_of(top["label"])
     place = {name: code for code, name in enumerate(classes)}
@@ -80,7 +84,11 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
         )
     top["label"] = pd.Categorical.from_codes(codes, classes)
     bins = {age for members in AGE_GROUPS.values() for age in members}
-    if "age" in top and "age_group" not in top and set(top["age"].dropna().unique()) <= bins:
+    if (
+        "age" in top
+        and "age_group" not in top
+        and set(top["age"].drop_duplicates().dropna()) <= bins
+    ):
         top["age_group"] = age_groups(top["age"])
     return top
 
@@ -124,8 +132,10 @@ def harm_rates(
     DataError  if an image has two answers, or a group asked for by name has no images
     """
     by = [by] if isinstance(by, str) else list(by)
-    top = predictions[predictions["rank"] == 1] if "rank" in predictions else predictions
-    if "image_id" in top and top["image_id"].duplicated().any():
+    top = predictions
+    if "rank" in top and not (first := top["rank"] == 1).all():
+        top = top[first]
+    if "image_id" in top and not all_different(top["image_id"]):
         twice = top["image_id"][top["image_id"].duplicated()].iloc[0]
         raise DataError(
             f"image {twice} has two top classes here, of different class sets or tasks; "
@@ -139,13 +149,15 @@ def harm_rates(
                     f'category "{category}" names "{absent[0]}", which was never offered to the '
                     "model; add it to the class set or take it out of the category."
                 )
+    rows = counted(top, [*by, "label"])
     parts = [
         group_rates(
-            top[by].assign(_hit=among(top["label"], members)),
+            rows.assign(_hit=among(rows["label"], members)),
             "_hit",
             by=by,
             metric=category,
             confidence=confidence,
+            images=IMAGES,
         )
         for category, members in categories.items()
     ]
@@ -286,12 +298,13 @@ def gaps(
                 f"all images are of one {grouping}, so there is no gap to measure; leave "
                 f"{grouping} out, or take a larger sample."
             )
+        rows = counted(top, [grouping, "label"])
         for category, members in harm_categories(class_set).items():
-            frame = top[[grouping]].assign(_hit=among(top["label"], members))
-            found = group_gaps(
-                frame, "_hit", by=[grouping], confidence=confidence, n_boot=n_boot, seed=seed
-            )
-            control = negative_control(frame, "_hit", by=[grouping], n_boot=n_boot, seed=seed)
+            hits = rows.assign(_hit=among(rows["label"], members))
+            n = group_counts(hits, "_hit", by=[grouping], observed=True, images=IMAGES)
+            draws = {"by": [grouping], "n_boot": n_boot, "seed": seed}
+            found = gaps_of_counts(n, confidence=confidence, **draws)
+            control = control_of_counts(n, **draws)
             groups.append(_from_overall(found.groups, grouping, category))
             largest.append(_largest(found, grouping, category, control.largest.iloc[0]))
     found = pd.DataFrame(largest)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.datasets.fairface import RACES
 from clipeval.published import load_published, replications, with_published
-from clipeval.stats import codes_of, group_rates, mean_rate
+from clipeval.stats import IMAGES, codes_of, counted, group_rates, mean_rate
 
 SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
 ATTRIBUTES = ("race", "gender", "age")
@@ -26,7 +26,7 @@ QUANTITIES = {
 
 def like_the_paper(predictions: pd.DataFrame) -> bool:
     """Whether Tables 3 to 5 can be made: labels of gender and race are FairFace's, White and others among them."""
-    tasks = set(predictions["task"].astype(str).unique())
+    tasks = set(map(str, predictions["task"].unique()))
     if not {"race", "gender"} <= set(predictions.columns) or tasks.isdisjoint(ATTRIBUTES):
         return False
     races, genders = (_values(predictions[name]) for name in ("race", "gender"))
@@ -111,6 +111,19 @@ def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
     return scored
 
 
+def _scored(predictions: pd.DataFrame, rules: dict[str, str], by: Sequence[str]) -> pd.DataFrame:
+    """`score` of different rows, each with how many images it stands for, by the columns of `by`."""
+    names = ["method", "task", "label", "rank", "race", "gender", *attributes_of(predictions), *by]
+    top = predictions[[name for name in dict.fromkeys(names) if name in predictions]]
+    first = (top["rank"] == 1).to_numpy()
+    top = top if first.all() else top[first]
+    return score(counted(top, list(top)), rules)
+
+
+def _rates(scored: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    return group_rates(scored, "correct", by=by, metric="accuracy", images=IMAGES)
+
+
 def _equal(found, truth, rows) -> np.ndarray:
     """Whether values at `rows` are equal, of columns given as codes and names; missing ones are not."""
     (found, names), (truth, labels) = found, truth
@@ -120,7 +133,7 @@ def _equal(found, truth, rows) -> np.ndarray:
 
 
 def rules_of(predictions, race_rule, probe_race_rule) -> dict[str, str]:
-    have = set(predictions["method"].astype(str).unique())
+    have = set(map(str, predictions["method"].unique()))
     rules = {"zero-shot": race_rule, "linear probe": probe_race_rule}
     return {method: rule for method, rule in rules.items() if method in have}
 
@@ -147,11 +160,11 @@ def accuracy_by_white(
         the probe of an Instagram model) have no percent. Source: arXiv 2103.00020, Tables 3 and 4.
     """
     rules = rules_of(predictions, race_rule, probe_race_rule)
-    scored = score(predictions, rules)
+    scored = _scored(predictions, rules, [])
     scored = scored[scored["attribute"].isin(ORDER)]
     by = ["method", "attribute"]
-    split = group_rates(scored, "correct", by=[*by, "images_of"], metric="accuracy")
-    whole = group_rates(scored, "correct", by=by, metric="accuracy").assign(images_of="All")
+    split = _rates(scored, [*by, "images_of"])
+    whole = _rates(scored, by).assign(images_of="All")
     table = pd.concat([split, whole[split.columns]]).astype({k: object for k in [*by, "images_of"]})
     names = PUBLISHED | {"linear probe": f"Linear probe {probe_model}"}
     published = load_published("fairface_accuracy")
@@ -226,10 +239,10 @@ def gender_by_race(predictions: pd.DataFrame, *, probe_model="CLIP") -> pd.DataF
         at the effective number of images (`stats.mean_rate`). Source: arXiv 2103.00020, Table 5.
     """
     rules = rules_of(predictions, "collapse", "collapse")
-    scored = score(predictions, rules)
+    scored = _scored(predictions, rules, [])
     scored = scored[scored["attribute"] == "gender"]
-    cells = group_rates(scored, "correct", by=["method", "race", "gender"], metric="accuracy")
-    both = group_rates(scored, "correct", by=["method", "race"], metric="accuracy")
+    cells = _rates(scored, ["method", "race", "gender"])
+    both = _rates(scored, ["method", "race"])
     table = pd.concat([cells, both.assign(gender="All")]).astype({"race": object, "gender": object})
     average = table.groupby(["method", "gender"], observed=True, sort=False).apply(_average)
     table = pd.concat([table, average.reset_index()], ignore_index=True)
@@ -279,6 +292,6 @@ def accuracy_by_group(
         method, attribute, the columns of `by`, n, count, metric, percent, ci_low, ci_high, published,
         difference (nothing was published for these cells).
     """
-    scored = score(predictions, rules_of(predictions, race_rule, probe_race_rule))
-    table = group_rates(scored, "correct", by=["method", "attribute", *by], metric="accuracy")
+    scored = _scored(predictions, rules_of(predictions, race_rule, probe_race_rule), by)
+    table = _rates(scored, ["method", "attribute", *by])
     return table.assign(published=np.nan, difference=np.nan)
