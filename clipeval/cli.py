@@ -156,6 +156,7 @@ def run(
     ] = "",
     pack: Annotated[str, typer.Option(help="A pack, in place of images and model.")] = "",
     expect: Annotated[str, typer.Option(help="sha256 that the pack's manifest must have.")] = "",
+    ray: Annotated[bool, typer.Option("--ray", help="Embed first as tasks of Ray.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run studies into a run folder: notebooks, tables, figures, predictions, one page to open."""
@@ -190,6 +191,10 @@ def run(
         plans = {into: with_card(plan) for into, plan in plans.items()}
     if any([telling.tell_check(plan, quiet=True) for plan in plans.values()]):
         raise typer.Exit(2)
+    if ray:
+        from clipeval.runs.cluster import embed_by_ray
+
+        embed_by_ray(list(plans.values()))
     from clipeval.output.provenance import pathless
 
     given = {"profile": pathless(profile), "parameters": telling.values_of(parameter)}
@@ -343,13 +348,8 @@ def embed(
         session = get_study(study).open(parameters, progress=not quiet)
         session.predict()
         found = session.embed()
-        if quiet:
-            continue
-        print(
-            f"{study}: {len(found):,} embeddings of {len(session.images):,} images, "
-            f"{found.encoded:,} of them new, {len(found.unreadable):,} unreadable; "
-            f"store {session.store.address or session.store.root}"
-        )
+        if not quiet:
+            print(f"{study}: {telling.of_embedded(session, found)}")
 
 
 app.add_typer(data_app, name="data")

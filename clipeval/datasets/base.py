@@ -177,6 +177,21 @@ def tidy(names: pd.Series) -> pd.Series:
     return names.astype(str).str.strip().map(lambda name: posixpath.normpath(nfc(name)))
 
 
+def copied(names: pd.Series) -> pd.Series:
+    """Names of images, that of its copy for each that is an address; the copies are made where images are needed.
+
+    A web address is left: a web server lists no folder, so nothing would tell when an image has changed.
+    """
+    far = names.astype(str).str.strip()
+    far = far[far.str.contains("://", regex=False) & ~far.str.startswith("http")]
+    far = far[far.map(addresses.is_address)]
+    here = far.map(addresses.copy_of)
+    for folder, files in here.groupby(here.map(lambda file: file.parent)):
+        if photographs_needed():
+            addresses.fetch_named(folder, [file.name for file in files])
+    return names.astype(object).where(~names.index.isin(here.index), here.astype(str))
+
+
 def relative(names: pd.Series, root: Path) -> pd.Series:
     """Paths of images as names that tell nothing of this machine; relative ones stay as they are.
 

@@ -17,7 +17,7 @@ from clipeval.errors import ClipevalError, DataError, ParameterError, one_line
 from clipeval.files import sha256, whole_file
 from clipeval.paths import cache_dir
 
-__all__ = ["copy_of", "fetch", "fetch_named", "is_address", "push"]
+__all__ = ["copy_of", "fetch", "fetch_named", "is_address", "push", "remove"]
 
 #: files that are asked for together, and renamed together
 BATCH = 128
@@ -137,6 +137,15 @@ def push(file: Path, address: str) -> None:
         system.put_file(str(file), path)
         system.invalidate_cache()
         _mark(file, system.info(path))
+
+
+def remove(address: str, names: Iterable[str | Path]) -> None:
+    """Delete files at an address, named relative to it; what is not there need not be deleted."""
+    with _said(address):
+        system, path = _opened(address)
+        for name in names:
+            with suppress(FileNotFoundError):
+                system.rm_file(f"{path}/{Path(name).as_posix()}")
 
 
 def _remote() -> Path:

@@ -11,6 +11,7 @@ aside as ``*.damaged``. ``ROOT/contents`` notes which content lies in which file
 import errno
 import functools
 import json
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -30,6 +31,8 @@ __all__ = ["COLUMNS", "Shelf", "Store", "written"]
 
 FORMAT = "1"
 COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
+_MODEL = re.compile(r"[0-9a-f]{32}")
+_KIND = re.compile(r"(images-\w+|texts)-float(16|32)")
 
 
 class Store:
@@ -63,18 +66,23 @@ class Store:
             addresses.fetch(address, keep=True, missing_ok=True)
         return Shelf(self.root / place, info, address)
 
-    def _refresh(self) -> None:
-        """Copy all shards that are at the address and not here."""
+    def folders(self):
+        """Every folder of embeddings, of one kind by one model, and what `model.kept` says of that model.
+
+        Of a store at an address, copies that are brought up to date first. Links are nobody's and left out.
+        """
         if self.address:
             addresses.fetch(self.address, keep=True)
+        for folder in sorted(self.root.glob("*/*/")):
+            named = _MODEL.fullmatch(folder.parent.name) and _KIND.fullmatch(folder.name)
+            if named and not (folder.is_symlink() or folder.parent.is_symlink()):
+                yield folder, json.loads(kept(folder.parent / "model.kept") or "{}")
 
     def shelves(self):
         """Every `Shelf` that holds something, with what is known of its model: model, pretrained, fingerprint."""
         import pyarrow.parquet as pq
 
-        self._refresh()
-        for folder in sorted(self.root.glob("*/*/")):
-            about = json.loads(kept(folder.parent / "model.kept") or "{}")
+        for folder, about in self.folders():
             for path in folder.glob("*.parquet") if "fingerprint" not in about else ():
                 with suppress(
                     Exception
@@ -95,10 +103,8 @@ class Store:
         """
         import pyarrow.parquet as pq
 
-        self._refresh()
         rows = []
-        for folder in sorted(self.root.glob("*/*/")):
-            about = json.loads(kept(folder.parent / "model.kept") or "{}")
+        for folder, about in self.folders():
             shards, count, size, last = sorted(folder.glob("*.parquet")), 0, 0, 0.0
             if not shards:
                 continue

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.embedding.store import Store, written
+from clipeval.embedding import addresses
+from clipeval.embedding.store import _MODEL, Store, written
 from clipeval.errors import ParameterError, StoreError
-from clipeval.files import is_kept, kept
+from clipeval.files import is_kept
 
 __all__ = ["check", "delete", "prunable"]
 
 COLUMNS = ["what", "model", "pretrained", "kind", "written", "megabytes", "file"]
-_MODEL = re.compile(r"[0-9a-f]{32}")
-_KIND = re.compile(r"(images-\w+|texts)-float(16|32)")
 _SHARD = re.compile(r"\d{20}-[0-9a-f]{12}\.parquet")
 _DERIVED = re.compile(r"[0-9a-f]{64}(\.[a-z.]+)?\.kept")
 _ASIDE = re.compile(r"\.damaged\d*$")
@@ -60,11 +59,6 @@ def prunable(
         raise ParameterError(
             "nothing is asked for, so nothing is pruned; name --model, --kind, --older-than, --damaged or --derived."
         )
-    if store.address:
-        raise ParameterError(
-            f"{store.address} is not on this machine, and only files of its own disks are pruned; delete there with "
-            "the tool of that storage."
-        )
     if older_than is not None and older_than < 0:
         raise ParameterError(f"older_than={older_than:g} is negative; give a number of days.")
     every = not (model or kind or damaged or derived)
@@ -86,12 +80,14 @@ def prunable(
 
 
 def delete(store: Store, files: pd.DataFrame) -> None:
-    """Delete what `prunable` found, and folders of models that hold nothing then.
+    """Delete what `prunable` found, at an address there as well, and folders of models that hold nothing then.
 
     Raises
     ------
     StoreError  if a file may not be deleted; those before it are gone
     """
+    if store.address:
+        addresses.remove(store.address, [Path(f).relative_to(store.root) for f in files["file"]])
     for file in files["file"]:
         try:
             Path(file).unlink(missing_ok=True)
@@ -130,8 +126,7 @@ def check(store: Store) -> pd.DataFrame:
 def _shards(store: Store) -> Iterator[dict]:
     import pyarrow.parquet as pq
 
-    for folder in _shelves(store):
-        about = json.loads(kept(folder.parent / "model.kept") or "{}")
+    for folder, about in store.folders():
         said = {name: about.get(name, "") for name in ("model", "pretrained")}
         for path in _files(folder, _SHARD):
             with suppress(Exception):  # what cannot be read says of no model that it is the store's
@@ -142,7 +137,10 @@ def _shards(store: Store) -> Iterator[dict]:
 
 
 def _aside(store: Store) -> Iterator[dict]:
-    for folder in [*_shelves(store), *_below(store.root, re.compile("derived|figures"))]:
+    for folder in [
+        *(folder for folder, _ in store.folders()),
+        *_below(store.root, re.compile("derived|figures")),
+    ]:
         shard = folder.parent != store.root
         for path in _files(folder, re.compile(r".+\.damaged\d*")):
             if (_SHARD if shard else _DERIVED).fullmatch(_ASIDE.sub("", path.name)):
@@ -157,10 +155,6 @@ def _derived(store: Store) -> Iterator[dict]:
 
 
 _NOBODY = {"model": "", "pretrained": ""}
-
-
-def _shelves(store: Store) -> list[Path]:
-    return [kind for model in _below(store.root, _MODEL) for kind in _below(model, _KIND)]
 
 
 def _below(folder: Path, name: re.Pattern) -> list[Path]:

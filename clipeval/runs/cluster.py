@@ -28,7 +28,9 @@ def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progr
     """Embed part I of N of the images that a study reads; returns how many were encoded."""
     session = start(study, parameters.model_dump(), progress=progress)
     if not session.source.may_embed:
-        raise ParameterError(f"{study} reads a pack, which holds its embeddings; leave out --part.")
+        raise ParameterError(
+            f"{study} reads a pack, which holds its embeddings; leave out --part or --ray."
+        )
     return sum(
         embed_part(images, part, **session.source.options(features))
         for images, features in session.study.embeds(session)

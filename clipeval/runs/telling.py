@@ -107,3 +107,11 @@ def print_table(table, *, as_json: bool = False) -> None:
     console = Console(markup=False, highlight=False)
     console.width = console.width if console.is_terminal else 160
     console.print(shown)
+
+
+def of_embedded(session, found) -> str:
+    """How many embeddings a session has, and where they are kept."""
+    return (
+        f"{len(found):,} embeddings of {len(session.images):,} images, {found.encoded:,} of them new, "
+        f"{len(found.unreadable):,} unreadable; store {session.store.address or session.store.root}"
+    )

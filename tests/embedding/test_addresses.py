@@ -14,7 +14,7 @@ from clipeval.datasets import load_dataset
 from clipeval.embedding import addresses
 from clipeval.embedding.embed import embed_images, embed_texts
 from clipeval.embedding.store import Store
-from clipeval.embedding.store_pruning import prunable
+from clipeval.embedding.store_pruning import delete, prunable
 from clipeval.errors import DataError, ParameterError
 
 INFO = Info("ad" * 32)
@@ -119,6 +119,21 @@ def test_of_a_csv_the_images_that_it_names_are_fetched(bucket):
         load_dataset("manifest", f"{bucket[0]}/faces.csv")
 
 
+def test_of_a_csv_on_this_disk_the_addresses_are_fetched(bucket, tmp_path):
+    fill(bucket, FILES | {"spare.bmp": photo(5)})
+    path = tmp_path / "own" / "faces.csv"
+    path.parent.mkdir()
+    path.with_name("here.bmp").write_bytes(photo(9))
+    path.write_text("".join(["file\nhere.bmp\n", *(f"{bucket[0]}/{name}\n" for name in FILES)]))
+    images = load_dataset("manifest", path)
+    assert images["image_id"].tolist() == ["here.bmp", *FILES]
+    assert [Path(file).read_bytes() for file in images["file"][1:]] == list(FILES.values())
+    assert not list((tmp_path / "cache").rglob("spare.bmp"))
+    path.write_text(f"file\n{bucket[0]}/none.bmp\n")
+    with pytest.raises(DataError, match="1 of 1 labelled images are not under"):
+        load_dataset("manifest", path)
+
+
 def test_a_parquet_file_of_images(bucket):
     held = io.BytesIO()
     images = [{"bytes": content, "path": None} for content in FILES.values()]
@@ -156,8 +171,13 @@ def test_a_store_at_an_address_is_shared_by_machines(bucket, tmp_path, monkeypat
     assert {p.name for p in Path(store.root).rglob("*.parquet")} == {
         Path(name).name for name in bucket[1].find(f"{bucket[0]}/store") if name.endswith("parquet")
     }
-    with pytest.raises(ParameterError, match="is not on this machine"):
-        prunable(store, model="stub")
+    asked = prunable(store, kind="texts-float32")
+    assert len(asked) == 1
+    delete(store, asked)
+    assert Store(f"{bucket[0]}/store").summary()["kind"].tolist() == ["images-projected-float32"]
+    assert not bucket[1].exists(
+        f"{bucket[0]}/store/{Path(asked['file'][0]).relative_to(store.root)}"
+    )
 
 
 def test_a_file_that_comes_short_is_refused(bucket, monkeypatch):

@@ -11,6 +11,7 @@ from clipeval.embedding.embed import _plan, embed_images, embed_part
 from clipeval.embedding.store import Store
 from clipeval.errors import ParameterError
 from clipeval.models import load_model
+from clipeval.runs import cluster, telling
 from clipeval.runs.cluster import embed_by_ray, embed_parts, parse_part
 from clipeval.studies import opened, start
 
@@ -79,6 +80,27 @@ def test_without_ray_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ParameterError, match="--ray needs ray, which is not installed; pip instal"):
         embed_by_ray([])
+
+
+def test_a_run_embeds_by_ray_what_all_its_models_need_and_before_it(monkeypatch, capfd):
+    """Once the check has passed, and before a notebook runs."""
+    asked = []
+
+    def embed(plans):
+        asked.extend((study, one.model) for plan in plans for study, one in plan.items())
+        raise ParameterError("the cluster is away.")
+
+    monkeypatch.setattr(cluster, "embed_by_ray", embed)
+    monkeypatch.setattr(telling, "tell_check", lambda plan, quiet: False)
+    given = ["run", "denigration", "--models", "testcard-clip,random-clip", "--ray"]
+    monkeypatch.setattr(sys, "argv", ["clipeval", *given])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2 and "the cluster is away" in capfd.readouterr().err
+    assert [pair for pair in asked if pair[0] == "denigration"] == [
+        ("denigration", "testcard-clip"),
+        ("denigration", "random-clip"),
+    ]
 
 
 @pytest.fixture(scope="module")
