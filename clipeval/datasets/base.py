@@ -177,7 +177,7 @@ def tidy(names: pd.Series) -> pd.Series:
     return names.astype(str).str.strip().map(lambda name: posixpath.normpath(nfc(name)))
 
 
-def copied(names: pd.Series) -> pd.Series:
+def copied(names: pd.Series, path) -> pd.Series:
     """Names of images, that of its copy for each that is an address; the copies are made where images are needed.
 
     A web address is left: a web server lists no folder, so nothing would tell when an image has changed.
@@ -186,9 +186,14 @@ def copied(names: pd.Series) -> pd.Series:
     far = far[far.str.contains("://", regex=False) & ~far.str.startswith("http")]
     far = far[far.map(addresses.is_address)]
     here = far.map(addresses.copy_of)
-    for folder, files in here.groupby(here.map(lambda file: file.parent)):
-        if photographs_needed():
+    if photographs_needed():
+        for folder, files in here.groupby(here.map(lambda file: file.parent)):
             addresses.fetch_named(folder, [file.name for file in files])
+        if len(absent := far[~here.map(Path.is_file).astype(bool)]):
+            raise DataError(
+                f"{path}: nothing is at {len(absent):,} of {len(far):,} addresses, such as "
+                f"{absent.iloc[0]} (row {absent.index[0]}); correct them, or leave their rows out."
+            )
     return names.astype(object).where(~names.index.isin(here.index), here.astype(str))
 
 

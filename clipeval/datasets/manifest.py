@@ -138,7 +138,7 @@ def _located(rows: pd.DataFrame, file: str, path: Path) -> tuple[pd.DataFrame, l
         ids = need_ids(rows["image_id"], path)
         return rows.drop(columns="image_id").assign(image_id=ids, file=ids), []
     column = image_column(rows, path, file)
-    names = base.tidy(base.copied(rows[column]))
+    names = base.tidy(base.copied(rows[column], path))
     files = pd.Series(base.need_images(path.parent, names, path), index=rows.index)
     rest = rows.drop(columns=[column, "image_id", "file"], errors="ignore")
     notes = []

@@ -130,7 +130,9 @@ def test_of_a_csv_on_this_disk_the_addresses_are_fetched(bucket, tmp_path):
     assert [Path(file).read_bytes() for file in images["file"][1:]] == list(FILES.values())
     assert not list((tmp_path / "cache").rglob("spare.bmp"))
     path.write_text(f"file\n{bucket[0]}/none.bmp\n")
-    with pytest.raises(DataError, match="1 of 1 labelled images are not under"):
+    with pytest.raises(
+        DataError, match=f"nothing is at 1 of 1 addresses, such as {bucket[0]}/none"
+    ):
         load_dataset("manifest", path)
 
 
