@@ -1,5 +1,6 @@
 """FairFace classification: race, gender and age, zero-shot and by linear probe (arXiv 2103.00020, Tables 3-5)."""
 
+import functools
 from typing import ClassVar, Literal
 
 import pandas as pd
@@ -71,6 +72,20 @@ _MODELS = {
     "Linear probe Instagram": ("Instagram ResNeXt-101", "linear probe"),
     "FairFace model": ("FairFace model", "its own classifier"),
 }
+
+
+@functools.cache
+def _published() -> pd.DataFrame:
+    table = load_published("fairface_accuracy").rename(columns={"accuracy_percent": "published"})
+    table["method"] = table["model"].map(lambda name: _MODELS[name][1])
+    table["model"] = table["model"].map(lambda name: _MODELS[name][0])
+    others = replications("fairface").rename(columns={"percent": "published"})
+    pattern = r"(?P<attribute>\w+) accuracy, images of (?P<images_of>.+)"
+    said = others["quantity"].str.extract(pattern)
+    others = others.assign(**said, method="zero-shot")
+    others["model"] += ", replication"
+    table = pd.concat([table, others], ignore_index=True)
+    return table.assign(quantity=table["attribute"].map(QUANTITIES))
 
 
 class FairFace(Study):
@@ -238,18 +253,7 @@ class FairFace(Study):
 
     def published(self, record: StudyRecord) -> pd.DataFrame:
         """Tables 3 and 4 of arXiv 2103.00020, and known replications."""
-        table = load_published("fairface_accuracy").rename(
-            columns={"accuracy_percent": "published"}
-        )
-        table["method"] = table["model"].map(lambda name: _MODELS[name][1])
-        table["model"] = table["model"].map(lambda name: _MODELS[name][0])
-        others = replications("fairface").rename(columns={"percent": "published"})
-        pattern = r"(?P<attribute>\w+) accuracy, images of (?P<images_of>.+)"
-        said = others["quantity"].str.extract(pattern)
-        others = others.assign(**said, method="zero-shot")
-        others["model"] += ", replication"
-        table = pd.concat([table, others], ignore_index=True)
-        return table.assign(quantity=table["attribute"].map(QUANTITIES))
+        return _published().copy()
 
     def counterpart(self, record: StudyRecord) -> str:
         """The Instagram model for a ResNeXt of its architecture, else CLIP."""
