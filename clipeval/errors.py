@@ -47,8 +47,13 @@ _MENDS = {
 }
 #: how libraries say that memory ran out, where they raise no MemoryError
 _NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|malloc of size|Cannot allocate memory"
+    r"out of memory|ALLOC_FAILED|can't allocate memory|malloc of size|Cannot allocate memory"
 )
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: the machine's, or a GPU's."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def sentence(error: BaseException) -> str:
@@ -59,7 +64,7 @@ def sentence(error: BaseException) -> str:
     """
     if isinstance(error, ClipevalError):
         return str(error)
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+    if is_lack_of_memory(error):
         return _as_line(
             f"memory ran out ({first_line(error)}); use a smaller batch_size, fewer workers or --jobs "
             "1, or a machine with more of it."

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from clipeval.embedding.contents import Contents, Snapshot, snapshot
-from clipeval.embedding.loading import Photos, hash_images, load_batches, split_preprocess
+from clipeval.embedding.loading import Photos, hash_images, load_batches
+from clipeval.embedding.pipeline import BATCH, Pipeline, to_numpy
 from clipeval.embedding.rows import Embeddings, Rows, unit_rows
 from clipeval.embedding.store import COLUMNS, Shelf
 from clipeval.errors import DataError, ParameterError, StoreError
@@ -36,7 +37,7 @@ def embed_images(
     store=None,
     files: Snapshot | None = None,
     features: str = "projected",
-    batch_size: int = 64,
+    batch_size: int = 0,
     workers: int | None = None,
     dtype: str = "float32",
     progress: bool = True,
@@ -57,7 +58,8 @@ def embed_images(
     files : `contents.snapshot` of the images, for several calls that must not read different contents;
         by default of now
     features : "projected" (the joint space) or what else the model's `encode_images` offers
-    batch_size : images per forward pass
+    batch_size : images per forward pass; 0 for 64, and on a GPU for as many up to 1,024 as its memory holds. A
+        pass that does not fit is done again in halves, and all that follow are kept as small
     workers : processes that decode images; None for a number that suits the machine
     dtype : "float32" or "float16", as stored; the returned matrix is float32
     progress : show a progress bar with images per second and time left
@@ -139,20 +141,20 @@ class _Job:
         get_model,
         *,
         features="projected",
-        batch_size=64,
+        batch_size=0,
         workers=None,
         progress=True,
         shard_size=1024,
         part=(1, 1),
     ) -> tuple[int, int]:
         """Fill the rows; returns how many images were opened and encoded."""
-        if batch_size < 1 or shard_size < 1 or (workers or 0) < 0:
+        if batch_size < 0 or shard_size < 1 or (workers or 0) < 0:
             raise ParameterError(
-                "batch_size and shard_size must be at least 1, workers at least 0."
+                "batch_size and workers must be at least 0, shard_size at least 1."
             )
 
         def shards():
-            return _plan(self.rows.missing(), batch_size, shard_size, part)
+            return _plan(self.rows.missing(), batch_size or BATCH, shard_size, part)
 
         self.rows.fill(self.shelf)
         stored, encoded = np.zeros(0, "S64"), 0
@@ -166,7 +168,8 @@ class _Job:
         # a second time what was taken for stored, but lies in a shard that is damaged
         for held in (stored, stored[:0]):
             if todo := shards():
-                encoded += self._encode(todo, held, get_model, features, workers, progress)
+                how = {"features": features, "gather": batch_size == 0}
+                encoded += self._encode(todo, held, get_model, workers, progress, **how)
                 self.rows.fill(self.shelf)
         return len(self.opened), encoded
 
@@ -189,30 +192,39 @@ class _Job:
                     break
                 bar.update(len(part))
 
-    def _encode(self, shards, stored, get_model, features, workers, progress) -> int:
+    def _encode(self, shards, stored, get_model, workers, progress, **how) -> int:
         """Read and encode shards; what is stored, or came before, is read alone."""
         from tqdm.auto import tqdm
 
         photos, model = Photos(self.images, stored=stored), get_model()
-        photos.preprocess, finish = split_preprocess(model.preprocess, model.device)
+        pipeline = Pipeline(model, **how)
+        photos.preprocess = pipeline.each
         batches = [batch for shard in shards for batch in shard]
         total, kept, encoded, done = sum(map(len, batches)), 0, 0, set()
         bar = tqdm(total=total, desc="embedding", unit=" images", disable=not progress)
         stream = load_batches(photos, batches, workers, str(model.device))
-        try:
+
+        def read():
             for shard in shards:
-                vectors, new, read = [], [], []
-                for _ in shard:
+                for left in range(len(shard) - 1, -1, -1):
                     pixels, batch = next(stream)
                     pixels, fresh = _not_done(pixels, batch, done)
-                    if pixels is not None:
-                        vectors.append(model.encode_images(finish(pixels), features=features))
-                    new += fresh
-                    read += batch
-                    bar.update(len(batch))
-                self._learn([photo.position for photo in read], [photo.sha256 for photo in read])
-                encoded += self._finish(new, vectors)
-                kept += len(read)
+                    yield pixels, batch, fresh, not left
+
+        vectors, new, seen = [], [], []
+        try:
+            for rows, batch, fresh, last in pipeline.run(read()):
+                vectors += [] if rows is None else [rows]
+                new += fresh
+                seen += batch
+                bar.update(len(batch))
+                if last:
+                    self._learn(
+                        [photo.position for photo in seen], [photo.sha256 for photo in seen]
+                    )
+                    encoded += self._finish(new, vectors)
+                    kept += len(seen)
+                    vectors, new, seen = [], [], []
         except KeyboardInterrupt:
             said = f"stopped after {kept:,} of {total:,} images"
             if self.shelf is None:
@@ -221,6 +233,7 @@ class _Job:
                 f"{said}, which are stored; the same call goes on there."
             ) from None
         finally:
+            self.rows.at_once = max(self.rows.at_once, pipeline.at_once)
             stream.close()
             bar.close()
         return encoded
@@ -235,7 +248,7 @@ class _Job:
         table["image_id"] = self.images["image_id"].to_numpy(object)[positions]
         matrix = np.zeros((0, 1), np.float32)
         if vectors:
-            matrix = unit_rows(np.concatenate([_to_numpy(part) for part in vectors]))
+            matrix = unit_rows(np.concatenate(vectors))
         encoded = len(matrix)
         readable = np.flatnonzero(table["reason"].isna())
         finite = np.isfinite(matrix).all(axis=1)
@@ -329,7 +342,7 @@ def embed_texts_and_tokens(prompts, *, info, get_model: Callable, store=None):
         tokens = model.check_texts([unique[i] for i in missing]) or [None] * len(missing)
         for start in range(0, len(missing), TEXTS_A_SHARD):
             part = missing[start : start + TEXTS_A_SHARD]
-            matrix = unit_rows(_to_numpy(model.encode_texts([unique[i] for i in part])))
+            matrix = unit_rows(to_numpy(model.encode_texts([unique[i] for i in part])))
             bad = ~np.isfinite(matrix).all(axis=1)
             if bad.any():
                 said = f"the model gives no usable vector for {unique[part[bad.argmax()]]!r} in"
@@ -385,7 +398,3 @@ def _plan(
         if len(todo):
             shards.append(np.split(todo, np.flatnonzero(np.diff(todo // batch_size)) + 1))
     return shards
-
-
-def _to_numpy(array) -> np.ndarray:
-    return np.asarray(array.detach().float().cpu() if hasattr(array, "detach") else array)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.embedding.images import UnreadableImage, decode_image, read_bytes
+from clipeval.embedding.transfers import is_gpu
 from clipeval.errors import DataError, one_line
 from clipeval.files import sha256
 
@@ -121,7 +122,7 @@ def load_batches(photos, batches, workers, device):
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_collate,
-        pin_memory=device.startswith("cuda"),
+        pin_memory=is_gpu(device),
         prefetch_factor=2,
         worker_init_fn=_start_worker,
     )
@@ -172,7 +173,7 @@ def split_preprocess(preprocess, device="cpu"):
         return preprocess, _unchanged
 
     def batch(pixels):
-        pixels = pixels.to(device, non_blocking=True)
+        pixels = pixels.to(device)
         pixels = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
         return normalize_(pixels, normalize.mean, normalize.std, inplace=True)
 
@@ -193,4 +194,4 @@ def _bytes_tensor(image):
 def default_workers(device: str) -> int:
     """Processes that decode images: many for a GPU, few beside a model on the CPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(16, cores) if device.startswith("cuda") else min(4, max(1, cores // 2))
+    return min(16, cores) if is_gpu(device) else min(4, max(1, cores // 2))

@@ -23,6 +23,7 @@ class Embeddings:
     unreadable : DataFrame image_id, file, reason, sha256 ("" where there were no bytes)
     opened : images opened in this call
     encoded : images the model encoded in this call
+    at_once : most images that went through the model at once; 0 where none did
     """
 
     image_id: np.ndarray
@@ -32,6 +33,7 @@ class Embeddings:
     unreadable: pd.DataFrame
     opened: int = 0
     encoded: int = 0
+    at_once: int = 0
 
     def __len__(self):
         return len(self.image_id)
@@ -78,6 +80,7 @@ class Rows:
         self.done = np.zeros(n, dtype=bool)
         self.about = {name: np.full(n + 1, None, object) for name in ("sha256", "notes", "reason")}
         self.matrix = None
+        self.at_once = 0  # most images that went through the model at once
 
     @property
     def contents(self) -> np.ndarray:
@@ -164,4 +167,5 @@ class Rows:
             unreadable=unreadable,
             opened=opened,
             encoded=encoded,
+            at_once=self.at_once,
         )

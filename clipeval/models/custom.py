@@ -151,10 +151,11 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
         "encode_image": _checked(get("encode_image"), "encode_image", name, 2),
         "encode_text": has_text and _checked(get("encode_text"), "encode_text", name, 2) or None,
         "tokenizer": get("tokenizer"),
+        "network": _network(get("encode_image")),
     }
     unknown = make_info(config=None, weights_sha256="", embed_dim=0, **fields)
     trial = Model(unknown, **functions)
-    image = trial.encode_images(torch.stack([pixels]))
+    image = trial.encode_images(torch.stack([pixels])).cpu()
     cause = "its weights probably hold NaN, as a diverged training leaves them"
     if precision != "fp32":
         cause = f"its weights hold NaN, or {precision} is too coarse for it: try precision=fp32"
@@ -171,6 +172,14 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
         **fields,
     )
     return Model(info, **functions)
+
+
+def _network(function):
+    """The torch module that a function is, or is a method of; None where it is neither."""
+    import torch
+
+    owner = getattr(function, "__self__", function)
+    return owner if isinstance(owner, torch.nn.Module) else None
 
 
 def _one_number(value, part: str, name: str) -> float:

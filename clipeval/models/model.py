@@ -28,6 +28,12 @@ class Model:
     tokenizer : function of a list of str to an integer tensor of tokens; None for image-only models
     before_projection : function of pixels to features before the projection; None where there are
         none to be had
+    network : torch module that the encoders run, for runtimes that export it; None where it is not known
+
+    Attributes
+    ----------
+    offers : function without arguments to the classes that will be asked, for each task a list of each
+        class's prompts; by default none. Another runtime is held against torch on them.
 
     Raises
     ------
@@ -44,6 +50,7 @@ class Model:
         encode_text: Callable | None = None,
         tokenizer: Callable | None = None,
         before_projection: Callable | None = None,
+        network=None,
     ):
         mend = "build it with the factor and bias that the model was trained with."
         check_scalars(info.logit_scale, info.logit_bias, info.model, mend)
@@ -54,6 +61,8 @@ class Model:
         self._encode_image = encode_image
         self._encode_text = encode_text
         self._before_projection = before_projection
+        self.network = network
+        self.offers: Callable[[], list[list[list[str]]]] = list
         self._keys: dict[str, str] = {}  # of texts that fit
 
     def __repr__(self) -> str:
@@ -75,7 +84,7 @@ class Model:
 
         Returns
         -------
-        float32 tensor (n, d) on the CPU, not normalised
+        float32 tensor (n, d) on the model's device, not normalised; a GPU may still be computing it
 
         Raises
         ------
@@ -93,7 +102,7 @@ class Model:
                 f"{self.info.model} has no features before the projection; use features=projected."
             )
         with computing(self.device, self.info.precision):
-            return encode(pixels.to(self.device, non_blocking=True)).float().cpu()
+            return encode(pixels.to(self.device)).float()
 
     def encode_texts(self, texts: list[str]) -> np.ndarray:
         """Return text features, float32 (n, d), not normalised; refuse to truncate a text.

@@ -150,6 +150,8 @@ class StudyRecord(_Record):
     """Images opened for this run; the others came from the store."""
     encoded: int = 0
     """Images encoded by the model for this run."""
+    at_once: int = 0
+    """Most images that went through the model at once, as memory allowed; 0 where none did."""
     seconds: dict[str, float] = {}
     """Seconds spent by step; "notebook" is the whole."""
     finding: list[str] = []
