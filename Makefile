@@ -8,7 +8,7 @@ READY  := $(VENV)/.installed
 LOCKED := $(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes
 PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help report released test thorough fuzz mutants lab bench remote calibration docs lint lock clean
+.PHONY: help report released test thorough fuzz mutants lab bench onnx remote calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,10 @@ fuzz: $(READY) ## Try more than 10,000 generated inputs and 100 kills
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb
 
+onnx: $(READY) ## Test the image tower run by ONNX Runtime
+	$(LOCKED) -r requirements-onnx.lock
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/models/test_runtimes.py
+
 bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loop and CLIP_benchmark
 	$(LOCKED) -r requirements-bench.lock
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
@@ -66,6 +70,7 @@ lock: $(READY) ## Resolve the exact pins again, keeping those that still fit
 	awk '/^[a-z]/ {kept = !/^python-dateutil/} kept' requirements.lock > requirements-but-dateutil.tmp
 	$(PINNED) --group remote --constraint requirements-but-dateutil.tmp -o requirements-remote.lock
 	rm requirements-but-dateutil.tmp
+	$(PINNED) --group onnx --constraint requirements.lock -o requirements-onnx.lock
 	$(PINNED) --group bench --no-deps --constraint requirements.lock -o requirements-bench.lock
 
 clean: ## Remove the environment and caches of this checkout

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-docs.lock", "requirements-bench.lock")
-LOCKS += ("requirements-remote.lock",)
+LOCKS += ("requirements-remote.lock", "requirements-onnx.lock")
 #: pins that differ from the first file's, as they go into a folder of their own
 APART = {"requirements-remote.lock": {"python-dateutil"}}
 
@@ -53,8 +53,8 @@ def test_every_dependency_is_pinned_within_its_bounds(wanted):
 
 #: needed without being imported: started by `make lab`
 UNSEEN = {"jupyterlab"}
-#: imported without being declared: pooch's, whose errors are told apart; huggingface_hub's own; an extra
-OTHERS = {"requests", "filelock", "fsspec", "ray"}
+#: imported without being declared: pooch's, whose errors are told apart; huggingface_hub's own; extras
+OTHERS = {"requests", "filelock", "fsspec", "onnxruntime", "ray"}
 
 
 def test_every_dependency_is_imported_and_every_import_declared():

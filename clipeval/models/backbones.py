@@ -70,6 +70,7 @@ def load_backbone(
         preprocess=transform,
         encode_image=network,
         before_projection=network,
+        network=network,
     ), states
 
 

@@ -68,7 +68,7 @@ class ModelInfo:
     weights: str | None
     """Hub id or file name of the weights; and raw or ema (averaged), where the file holds both."""
     versions: dict
-    """Installed versions of the libraries that compute embeddings."""
+    """Installed versions of the libraries that compute embeddings; of what else runs the image tower, its own."""
     fingerprint: str
     """sha256 over everything that can change an embedding; the device is not part of it."""
 
@@ -76,6 +76,13 @@ class ModelInfo:
     def is_known(self) -> bool:
         """Whether weights and preprocess are known, so that it can be asked anything else."""
         return self.weights_sha256 is not None
+
+    @property
+    def runtime(self) -> str:
+        """What runs the image tower: torch, torch.compile or onnxruntime with its version; see `models.runtimes`."""
+        if "onnxruntime" in self.versions:
+            return f"onnxruntime {self.versions['onnxruntime']}"
+        return "torch.compile" if "torch.compile" in self.versions else "torch"
 
     @property
     def has_top_alone(self) -> bool:

@@ -17,6 +17,7 @@ from clipeval.models.info import (
 )
 from clipeval.models.model import Model
 from clipeval.models.reduced import pixels_of, reduce_info, reduce_model
+from clipeval.models.runtimes import check_runtime, run_by, with_runtime
 from clipeval.models.weights import KINDS
 
 RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
@@ -46,6 +47,7 @@ def load_model(
     device: str = "auto",
     precision: str = "fp32",
     resize: str = "model",
+    runtime: str = "torch",
     cache: Path | None = None,
 ) -> Model:
     """Load a model, in evaluation mode and with its own preprocess, tokenizer and activation.
@@ -63,6 +65,8 @@ def load_model(
     precision : fp32, or fp16 and bf16 by autocast
     resize : model (its own preprocess), or letterbox or squash instead of its own resizing; "56" reduces an
         image to a shorter side of 56 pixels before the model's own preprocess
+    runtime : torch, or compile (torch.compile) or onnx (ONNX Runtime, on the CPU) for the image tower, which
+        are refused unless they agree with torch on the first images; see `clipeval.models.runtimes`
     cache : folder in which to note what was loaded, so that `identify_model` can tell without
         loading
 
@@ -72,6 +76,12 @@ def load_model(
         something else than its authors did
     """
     _check_arguments(weights, precision, resize)
+    check_runtime(runtime, precision, device)
+    if runtime != "torch":
+        how = {"weights": weights, "device": device, "resize": resize, "cache": cache}
+        loaded = load_model(model, pretrained, **how)
+        check_runtime(runtime, precision, str(loaded.device))  # auto may have been a GPU
+        return run_by(loaded, runtime)
     if pixels := pixels_of(resize):
         how = {"weights": weights, "device": device, "precision": precision, "cache": cache}
         return reduce_model(load_model(model, pretrained, **how), pixels)
@@ -147,6 +157,7 @@ def _load_open_clip(model, pretrained, weights, device, precision, resize) -> tu
         encode_text=lambda tokens: network.encode_text(tokens, normalize=False),
         tokenizer=tokenizer,
         before_projection=lambda pixels: features_before_projection(network, pixels),
+        network=network,
     )
     return loaded, before
 
@@ -278,6 +289,7 @@ def identify_model(
     weights: str = "",
     precision: str = "fp32",
     resize: str = "model",
+    runtime: str = "torch",
     cache: Path,
 ) -> ModelInfo | None:
     """Return what an earlier `load_model(..., cache=cache)` recorded, if that still holds.
@@ -287,6 +299,10 @@ def identify_model(
     the same size, times and inode, and the libraries have the same versions.
     """
     _check_arguments(weights, precision, resize)
+    if runtime != "torch":
+        how = {"weights": weights, "precision": precision, "resize": resize, "cache": cache}
+        known = identify_model(model, pretrained, **how)
+        return known and with_runtime(known, runtime)
     if pixels := pixels_of(resize):
         how = {"weights": weights, "precision": precision, "cache": cache}
         known = identify_model(model, pretrained, **how)

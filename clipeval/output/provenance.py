@@ -43,7 +43,7 @@ OTHERS = ("fonttools", "huggingface_hub", "matplotlib", "papermill", "seaborn")
 _DATA = ("class_sets", "templates", "published", "profiles")
 _CODE = ("clipeval", "notebooks", "pyproject.toml", *(f"data/{part}" for part in _DATA))
 #: parameters that say where and how fast, not what
-HOW = frozenset({"batch_size", "device", "out", "store", "workers"})
+HOW = frozenset({"batch_size", "compile", "device", "out", "runtime", "store", "workers"})
 #: parameters that never enter a file: those, and where the data are
 INCIDENTAL = HOW | {"data", "pack"}
 

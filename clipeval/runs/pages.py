@@ -213,6 +213,7 @@ def _about(model) -> dict[str, str]:
     return {
         "Weights": f"{model.weights}, sha256 {model.weights_sha256}",
         "Precision, activation": f"{model.precision}, {model.activation or 'own'}",
+        **({} if model.runtime == "torch" else {"Image tower run by": model.runtime}),
         "Logit scale, bias": f"{model.logit_scale:.6g}, {model.logit_bias}",
         "Preprocess": json.dumps(model.preprocess),
     }

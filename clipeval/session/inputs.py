@@ -71,9 +71,11 @@ class Inputs:
     @functools.cached_property
     def source(self) -> Source:
         """What answers this session: images and a model, or what stands in for them."""
-        return open_source(
+        found = open_source(
             self.parameters, study=self.study.id, deck=self.study.deck, progress=self.progress
         )
+        found.offers = lambda: self.study.rivals(self)
+        return found
 
     @functools.cached_property
     def images(self) -> pd.DataFrame:

@@ -88,7 +88,13 @@ class Parameters(BaseModel):
         "model",
         description="model for its own preprocess; letterbox or squash for its crop; 56 reduces to 56 pixels first",
     )
-    batch_size: int = Field(64, gt=0, description="images encoded at once; no number depends on it")
+    compile: bool = Field(False, description="run the image tower by torch.compile, in fp32")
+    runtime: Literal["torch", "onnx"] = Field(
+        "torch", description="torch, or onnx for ONNX Runtime on the CPU, in fp32"
+    )
+    batch_size: int = Field(
+        0, ge=0, description="images encoded at once; 0 for automatic; no number depends on it"
+    )
     workers: int = Field(-1, ge=-1, description="processes that read images; -1 for automatic")
     store: str = Field("", description="folder of stored embeddings; empty for the user's cache")
     pack: str = Field("", description="a pack to read in place of images and model")
@@ -102,6 +108,20 @@ class Parameters(BaseModel):
         100.0, gt=0, le=1000, description="what cosines are multiplied by before the softmax"
     )
     out: str = Field("", description="run folder; empty for clipeval-run in the working directory")
+
+    @property
+    def run_by(self) -> str:
+        """What runs the image tower: torch, compile or onnx.
+
+        Raises
+        ------
+        ParameterError  if both are asked for
+        """
+        if self.compile and self.runtime != "torch":
+            raise ParameterError(
+                f"compile=true and runtime={self.runtime} are two ways to run one image tower; leave one out."
+            )
+        return "compile" if self.compile else self.runtime
 
     @property
     def out_folder(self) -> Path:

@@ -312,13 +312,20 @@ class Session(Inputs):
     def work(self) -> dict:
         """What was done for this study so far, the runner's part included; see `Inputs.work`."""
         mine = super().work()
-        before = {"device": "", "opened": 0, "encoded": 0, "seconds": {}} | work_before
+        before = {
+            "device": "",
+            "opened": 0,
+            "encoded": 0,
+            "at_once": 0,
+            "seconds": {},
+        } | work_before
         steps = dict.fromkeys([*before["seconds"], *mine["seconds"]])
         seconds = {k: before["seconds"].get(k, 0) + mine["seconds"].get(k, 0) for k in steps}
         return {
             "device": mine["device"] or before["device"],
             "opened": mine["opened"] + before["opened"],
             "encoded": mine["encoded"] + before["encoded"],
+            "at_once": max(mine["at_once"], before["at_once"]),
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
 
@@ -355,6 +362,7 @@ class Session(Inputs):
             against_fp32=self._against_fp32,
             opened=work["opened"],
             encoded=work["encoded"],
+            at_once=work["at_once"],
             seconds=work["seconds"] | {"notebook": round(time.perf_counter() - self._began, 2)},
             **self._results(),
         )
@@ -365,8 +373,9 @@ def _model_text(info) -> str:
     if not info.is_known:
         scale = f", logit scale {info.logit_scale:.4g}" if info.score == "softmax" else ""
         return f"{info.name}, {info.weights_text}{scale}"
+    run_by = "" if info.runtime == "torch" else f", image tower run by {info.runtime}"
     return (
-        f"{info.name}, {info.precision}, {info.activation or 'its own'} activation, logit scale "
+        f"{info.name}, {info.precision}{run_by}, {info.activation or 'its own'} activation, logit scale "
         f"{info.logit_scale:.4g}, {info.score}. Preprocess: {_preprocess_text(info)}"
     )
 

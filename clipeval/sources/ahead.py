@@ -23,8 +23,10 @@ def check_model(parameters, known, study) -> str:
     ModelError  if it cannot be loaded, or has no text encoder where the study needs one
     """
     from clipeval.models.load import find_loader, is_registered
+    from clipeval.models.runtimes import check_runtime
 
     p = parameters
+    check_runtime(p.run_by, p.precision, p.device)
     if p.device not in ("auto", "cpu"):
         from clipeval.models.device import choose_device
 

@@ -42,6 +42,8 @@ class Source(ABC):
     def __init__(self, parameters, *, study: str, progress: bool = True):
         self.parameters, self.study, self.progress = parameters, study, progress
         self.times: dict[str, float] = {}
+        #: what the session's study will ask, as `Study.rivals` returns it
+        self.offers: Callable[[], list] = list
 
     @functools.cached_property
     def store(self):
@@ -182,8 +184,8 @@ class Source(ABC):
         return self.remember(name, key, compute)
 
     def work(self) -> dict:
-        """What was done so far: device ("" if no model was loaded), images opened and encoded, seconds by step."""
-        return {"device": "", "opened": 0, "encoded": 0, "seconds": dict(self.times)}
+        """What was done: device ("" if no model was loaded), images opened, encoded, at once, seconds by step."""
+        return {"device": "", "opened": 0, "encoded": 0, "at_once": 0, "seconds": dict(self.times)}
 
     @contextmanager
     def timed(self, what: str):

@@ -68,6 +68,7 @@ class Live(Source):
             "weights": p.weights,
             "precision": p.precision,
             "resize": p.resize,
+            "runtime": p.run_by,
         }
 
     @functools.cached_property
@@ -87,6 +88,7 @@ class Live(Source):
                 self._model = load_model(
                     **self._named(), device=self.parameters.device, cache=self.store.root
                 )
+            self._model.offers = lambda: [list(classes.values()) for _, classes in self.offers()]
         return self._model
 
     def options(self, features: str = "projected") -> dict:
@@ -167,7 +169,7 @@ class Live(Source):
             progress=self.progress,
             stored_only=stored_only,
         )
-        other._files = self._files
+        other._files, other.offers = self._files, self.offers
         return other
 
     def holds(self, images):
@@ -195,4 +197,5 @@ class Live(Source):
             "device": str(self._model.device) if self._model else "",
             "opened": sum(embeddings.opened for embeddings in found),
             "encoded": sum(embeddings.encoded for embeddings in found),
+            "at_once": max((embeddings.at_once for embeddings in found), default=0),
         }

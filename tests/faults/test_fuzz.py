@@ -115,7 +115,7 @@ def test_parameters(study, data):
     with one_sentence():
         found = parse(kind, values, study=study)
         assert set(values) <= set(kind.model_fields)
-        assert 0 <= found.seed < 2**32 and found.limit >= 0 and found.batch_size > 0
+        assert 0 <= found.seed < 2**32 and found.limit >= 0 and found.batch_size >= 0
         for name, value in values.items():
             assert str(getattr(found, name)) == str(value) or not isinstance(value, str)
 

@@ -77,7 +77,7 @@ def test_run_folder(tmp_path, monkeypatch):
         ({"seed": "-3"}, "fairface: seed='-3' is not accepted"),
         ({"limit": "many"}, "fairface: limit='many' is not accepted"),
         ({"limit": 2.5}, "limit=2.5 is not accepted"),
-        ({"batch_size": 0}, "batch_size=0 is not accepted"),
+        ({"batch_size": -1}, "batch_size=-1 is not accepted"),
         ({"workers": -2}, "workers=-2 is not accepted"),
         ({"precision": "fp8"}, "(Input should be 'fp32', 'fp16' or 'bf16'); change it"),
         ({"resize": "crop"}, "resize='crop' is not accepted"),
