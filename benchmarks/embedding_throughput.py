@@ -31,16 +31,16 @@ import pandas as pd
 NAME = "ViT-B-32-quickgelu"
 
 
-def random_model(folder: str) -> str:
+def random_model(folder: str, name: str = NAME) -> str:
     """Save a full-size model with random weights; returns its name for `load_model`."""
     import open_clip
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    network = open_clip.create_model(NAME)
+    network = open_clip.create_model(name)
     config = {
-        "model_cfg": open_clip.get_model_config(NAME),
+        "model_cfg": open_clip.get_model_config(name),
         "preprocess_cfg": open_clip.get_model_preprocess_cfg(network),
     }
     Path(folder, "open_clip_config.json").write_text(json.dumps(config))
