@@ -64,7 +64,7 @@ def embed_images(
     dtype : "float32" or "float16", as stored; the returned matrix is float32
     progress : show a progress bar with images per second and time left
     shard_size : images per shard, rounded down to a multiple of the batch size; a run that is
-        killed loses at most one shard
+        killed loses at most one shard, on a GPU two
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Batches of pixels through a model: one path for a CPU and a GPU.
 
 A GPU is never waited for after a batch: pixels go there from pinned memory while it computes, features come
-back into pinned memory, and they are read when some more batches have been started. Where memory runs
+back into pinned memory, and they are read when the next batch has been started. Where memory runs
 out, the batch is done again in halves, and all that follow are kept as small.
 """
 
@@ -16,9 +16,7 @@ from clipeval.errors import is_lack_of_memory
 
 BATCH = 64  # images that one process decodes for one batch, and that a CPU encodes at once
 GPU_BATCH = 1024  # that a GPU tries to encode at once
-AHEAD = (
-    4  # passes that a GPU is given before the first is read: it computes while a shard is written
-)
+AHEAD = 1  # passes that a GPU has before it while one is read: it computes as shards are written
 
 
 class Pipeline:
@@ -68,12 +66,13 @@ class Pipeline:
         """Begin to encode batches together; what is returned waits for them and yields each batch's features."""
         there = [send(pixels, self.model.device) for pixels, *_ in group if pixels is not None]
         parts = self._encode(_joined(there)) if there else []
+        # lengths, so that no pixels are held until then
+        about = [(0 if pixels is None else len(pixels), *more) for pixels, *more in group]
 
         def read():
             rows = _joined([to_numpy(part()) for part in parts]) if parts else None
             at = 0
-            for pixels, *more in group:
-                n = 0 if pixels is None else len(pixels)
+            for n, *more in about:
                 yield rows[at : at + n] if n else None, *more
                 at += n
 
