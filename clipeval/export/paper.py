@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipeval.export.bibliography import CLIP_KEY, SOFTWARE_KEY, key_of, references
-from clipeval.export.wide import COLUMN, HEIGHT, PAGE, fitting, unsaid, wide_table
+from clipeval.export.wide import COLUMN, HEIGHT, PAGE, fitting, sentences, unsaid, wide_table
 from clipeval.output.latex import escape
 from clipeval.output.provenance import PAPER_KEY, TEST_CARDS
 from clipeval.output.tables import notes_of
@@ -204,9 +204,12 @@ def _noted(floats: list[_Float]) -> list[str]:
     """What did not fit into the captions, each sentence once."""
     notes: dict[str, list[_Float]] = {}
     for float in floats:
-        if float.printed and float.note:
-            notes.setdefault(float.note, []).append(float)
-    return [f"On {_refs(of)}: {_prose(note)}" for note, of in notes.items()]
+        for sentence in sentences(float.note) if float.printed and float.note else ():
+            notes.setdefault(sentence, []).append(float)
+    said: dict[str, list[str]] = {}
+    for sentence, of in notes.items():
+        said.setdefault(_refs(of), []).append(sentence)
+    return [f"On {of}: {_prose(' '.join(note))}" for of, note in said.items()]
 
 
 def _figures(run: Run, record: StudyRecord) -> Iterator[_Float]:

@@ -145,6 +145,11 @@ def _cells(row: list[str], big: bool, keys: int, room: float) -> Iterator[str]:
         yield "$n$" if (i, text) == (0, "n") else cell
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a caption."""
+    return text.replace(". ", ".\0").split("\0")
+
+
 def fitting(text: str, across: float) -> tuple[str, str]:
     """A caption's sentences that fit into three lines, at least the first, and the rest.
 
@@ -153,10 +158,10 @@ def fitting(text: str, across: float) -> tuple[str, str]:
     text : plain text of a caption in \\footnotesize
     across : points that a line has
     """
-    sentences = text.replace(". ", ".\0").split("\0")
-    for kept in range(len(sentences), 1, -1):
-        said = " ".join(sentences[:kept])
+    parts = sentences(text)
+    for kept in range(len(parts), 1, -1):
+        said = " ".join(parts[:kept])
         # the number of the float stands before it, and no line is filled to its end
         if text_width("Figure 10: " + said) <= 0.95 * LINES * across:
-            return said, " ".join(sentences[kept:])
-    return sentences[0], " ".join(sentences[1:])
+            return said, " ".join(parts[kept:])
+    return parts[0], " ".join(parts[1:])

@@ -17,6 +17,7 @@ from clipeval.errors import DataError, ParameterError
 from clipeval.export import export
 from clipeval.export.bibliography import references
 from clipeval.export.model_card import results
+from clipeval.export.paper import _Float, _noted
 from clipeval.export.wide import across, fitting, unsaid, wide_table
 from clipeval.output.figures import interval_plot
 from clipeval.output.provenance import Provenance
@@ -320,6 +321,12 @@ def test_the_model_card_survives_a_round_trip(run, tmp_path):
     assert len(again.data.eval_results) == sum(len(r["metrics"]) for r in index["results"])
     assert "| crime-related, all images | 10,954 | 20.0 [5.0, 45.5] |" in body
     assert "not evidence of safety" in body and "A sample of 5 %." in body
+
+
+def test_what_several_captions_had_no_room_for_is_said_once():
+    one, two = _Float("fig:a", "", "", "", "One. Two. Both."), _Float("tab:b", "", "", "", "Both.")
+    said = [r"On Figure~\ref{fig:a}: One. Two.", r"On Figure~\ref{fig:a}, Table~\ref{tab:b}: Both."]
+    assert _noted([one, two]) == said
 
 
 def test_a_split_is_told_only_of_data_that_come_in_splits(run):
