@@ -1,7 +1,7 @@
 """How long every table of every study takes over 1,000,000 answers, beside a plain pandas pass over the same rows.
 
 Answers are generated; each study has a process of its own, as in a run. Its tables are those of its notebook, by
-race, gender and age, where it has groups; what reads embeddings besides (sweeps, mitigation, retrieval) is left out.
+race, gender and age, where it has groups; what reads embeddings besides (sweeps, retrieval, label noise) is left out.
 The plain pass is one `groupby(...)["hit"].agg(["size", "sum"])` for each table, over string columns of the same
 answers, without intervals, tests or published values.
 
@@ -186,9 +186,28 @@ def cctv(n: int, rng):
     yield "confusion", tables.confusion(frame, asked).reset_index()
 
 
-STUDIES = {
-    f.__name__: f for f in (fairface, denigration, class_design, congress, celebrities, cctv)
-}
+def mitigation(n: int, rng):
+    from clipeval.studies.mitigation import tables
+    from clipeval.studies.mitigation.methods import UNCHANGED
+
+    words = load_class_set("denigration")
+    methods = (UNCHANGED, "orthogonal: gender", "prior: stated", "prototypes: 16")
+    images, parts = people(rng, n // (2 * len(methods))), []
+    for method in methods:
+        asked = {"gender": GROUPS["gender"]}
+        asked |= {name: list(classes) for name, classes in words.tasks.items()}
+        parts += answers(images, rng, asked, method=method, class_set=words.label)
+    frame = together(parts)
+    yield frame, [["method", "task", *by] for by in ([], ["race"], ["gender"], ["age"])] * 2
+    for by in ([], ["race"], ["gender"], ["age"]):
+        yield f"changes_{'-'.join(by)}", tables.changes(frame, harms=words, by=by)
+    first = frame[frame["method"] == UNCHANGED]
+    pairs = tables.farthest(first, harms=words, by=list(GROUPS))
+    yield "gaps", tables.gaps(frame, harms=words, pairs=pairs)
+
+
+STUDIES = (fairface, denigration, class_design, congress, celebrities, cctv, mitigation)
+STUDIES = {f.__name__: f for f in STUDIES}
 
 
 def one(study: str, n: int, folder: str) -> dict:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
-from clipeval.stats.rates import group_counts, hits_of, wilson
+from clipeval.stats.rates import IMAGES, check_groups, counted, group_counts, hits_of, wilson
 
 
 def paired_changes(
@@ -42,6 +42,10 @@ def paired_changes(
     """
     first, second = hits_of(frame, before), hits_of(frame, after)
     by = [by] if isinstance(by, str) else list(by)
+    check_groups(frame, by, images)
+    if images is None:
+        frame, images = counted(frame, [*by, before, after]), IMAGES
+        first, second = frame[before].to_numpy(bool), frame[after].to_numpy(bool)
     kinds = {"both": first & second, "only_before": first & ~second, "only_after": second & ~first}
     counts = None
     for kind, hits in kinds.items():

@@ -212,8 +212,8 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     -------
     DataFrame: the columns, of the dtypes that they had, and `IMAGES` (int)
     """
-    row, size = np.zeros(len(frame), dtype=np.int64), 1
-    for name in dict.fromkeys(columns):
+    row, size, columns = np.zeros(len(frame), dtype=np.int64), 1, list(dict.fromkeys(columns))
+    for name in columns:
         codes, names = codes_of(frame[name])
         if size * (len(names) + 1) > MOST:
             row, different = pd.factorize(row)
@@ -226,7 +226,7 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     first = np.empty(size, dtype=np.int64)
     first[row[::-1]] = np.arange(len(row))[::-1]
     there = images > 0
-    found = frame[list(columns)].iloc[first[there]].reset_index(drop=True)
+    found = frame[columns].iloc[first[there]].reset_index(drop=True)
     return found.assign(**{IMAGES: images[there]})
 
 
