@@ -8,7 +8,15 @@ import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.errors import DataError
-from clipeval.stats import adjust, group_counts, newcombe, newcombe_paired, paired_changes, wilson
+from clipeval.stats import (
+    adjust,
+    codes_of,
+    group_counts,
+    newcombe,
+    newcombe_paired,
+    paired_changes,
+    wilson,
+)
 from clipeval.stats.differences import difference_ends
 from clipeval.stats.gaps import largest_skew
 from clipeval.stats.skew import skew_of_counts
@@ -43,36 +51,49 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
     harms, found = load_class_set(harms), []
     task = next(iter(harms.tasks))
     top = predictions[predictions["rank"] == 1].reset_index(drop=True)
-    tasks, named, label = (top[c].astype(object).to_numpy() for c in ("task", "method", "label"))
-    others = [name for name in pd.unique(tasks) if name != task]
-    for name in [*others, *([task] if task in tasks else [])]:
-        rows = np.flatnonzero(tasks == name)
-        methods = list(pd.unique(named[rows]))
-        places = {method: rows[named[rows] == method] for method in methods}
+    (task_of, tasks), (method_of, all_methods) = (codes_of(top[c]) for c in ("task", "method"))
+    codes, names = codes_of(top["label"])  # compared in place of names
+
+    def among(labels: pd.DataFrame, members) -> pd.DataFrame:
+        return labels.apply(np.append(np.isin(names, list(members)), False).take, raw=True)
+
+    asked = list(tasks[pd.unique(task_of)])
+    for name in sorted(asked, key=lambda name: name == task):
+        rows = np.flatnonzero(task_of == list(tasks).index(name))
+        of = method_of[rows]
+        places = {all_methods[code]: rows[of == code] for code in pd.unique(of)}
+        methods = list(places)
         people = top.iloc[places[methods[0]]].reset_index(drop=True)
         labels = pd.DataFrame(
-            {m: label[_aligned(top, at, people, name)] for m, at in places.items()}
+            {m: codes[_aligned(top, at, people, name)] for m, at in places.items()}
         )
         if name != task:
-            truth = people[name].astype(str).to_numpy()
+            truth = _places(people[name].astype(str), names)
             found.append(Counted(f"{name} accuracy", labels.eq(truth, axis=0), people))
             continue
         for category, members in harm_categories(harms).items():
-            found.append(Counted(category, labels.isin(members), people))
+            found.append(Counted(category, among(labels, members), people))
         if {"race", "gender"} <= set(people):
             expected = person_classes(people, harms.classes(task))
             if (expected != "").any():
-                found.append(Counted(AGREEMENT, labels.eq(expected, axis=0), people))
+                agrees = labels.eq(_places(expected, names), axis=0)
+                found.append(Counted(AGREEMENT, agrees, people))
         moved = [m for m in methods if m == UNCHANGED or kind_of(m) in ("classes", "abstain")]
         if len(moved) > 1:
-            outside = ~labels[moved].isin(list(harms.classes(task)))
+            outside = ~among(labels[moved], harms.classes(task))
             found.append(Counted(OUTSIDE, outside, people))
     return found
 
 
+def _places(values, names) -> np.ndarray:
+    """Place of each value among names; -2, which is no label's, of one that is not there."""
+    found = pd.Index(names).get_indexer(np.asarray(values, dtype=object))
+    return np.where(found < 0, -2, found)
+
+
 def _aligned(top: pd.DataFrame, places: np.ndarray, people: pd.DataFrame, task: str) -> np.ndarray:
     """Places of one method's answers in the order of the images of the first."""
-    ids = top["image_id"].to_numpy(object)[places]
+    ids = top["image_id"].iloc[places].to_numpy(object)
     wanted = people["image_id"].to_numpy(object)
     if np.array_equal(ids, wanted):
         return places
@@ -218,13 +239,16 @@ def gaps(
     categories, rows = harm_categories(harms), []
     for metric, hits, people in counted(predictions, harms):
         for (grouping, name), pair in pairs.items():
-            if name != metric or not set(pair) <= set(people[grouping].astype(str)):
+            if name != metric:
                 continue
-            groups = people[grouping].astype(str).to_numpy()
+            groups, names = pd.factorize(people[grouping].astype(str), sort=True)
+            if not set(pair) <= set(names):
+                continue
+            places = [list(names).index(group) for group in pair]
             for method in hits:
                 before, after = (hits[m].to_numpy(bool) for m in (UNCHANGED, method))
                 row = {"method": method, "grouping": grouping, "higher": pair[0], "lower": pair[1]}
-                row |= _pair(before, after, groups, pair, confidence, method == UNCHANGED)
+                row |= _pair(before, after, groups, places, confidence, method == UNCHANGED)
                 if metric in categories:
                     row |= _skew(before, after, groups, confidence, seed, method == UNCHANGED)
                 rows.append(row | {"metric": f"gap in {metric}"})
@@ -277,9 +301,8 @@ def _skew(before, after, groups, confidence, seed, same: bool) -> dict:
 
     The interval of the change spans from either end of one to the other end of the other, both at half the error.
     """
-    codes, names = pd.factorize(groups, sort=True)
-    size = np.bincount(codes, minlength=len(names))
-    was, now = (np.bincount(codes, hits, len(names)) for hits in (before, after))
+    size = np.bincount(groups)
+    was, now = (np.bincount(groups, hits, len(size)) for hits in (before, after))
     share, rng = size / size.sum(), np.random.default_rng([seed, 4])
     dealt = rng.multivariate_hypergeometric(size, int(after.sum()), size=200, method="marginals")
     chance = _max_skew(dealt, share)
