@@ -115,20 +115,23 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="folder of a checkpoint of open_clip")
     parser.add_argument("--photos", default="", help="folder of .jpg files for the checkpoint")
     parser.add_argument(
-        "--images", type=int, default=16, help="for ViT-B/32; 32 times as many for the checkpoint"
+        "--images", type=int, default=16, help="for ViT-B/32; 16 times as many for the checkpoint"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", default="")
     given = parser.parse_args()
     found = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    if given.checkpoint:
-        how = (given.photos, 32 * given.images, 64, given.rounds)
-        found["checkpoint"] = measure(f"local-dir:{given.checkpoint}", *how)
+
+    def keep(name, *how):
+        found[name] = measure(*how, given.rounds)
+        if given.json:
+            Path(given.json).write_text(json.dumps(found, indent=2) + "\n")
+
     with tempfile.TemporaryDirectory() as folder:
-        how = ("", given.images, given.images, given.rounds)
-        found["ViT-B-32-quickgelu, random weights"] = measure(random_model(folder), *how)
-    if given.json:
-        Path(given.json).write_text(json.dumps(found, indent=2) + "\n")
+        name = "ViT-B-32-quickgelu, random weights"
+        keep(name, random_model(folder), "", given.images, given.images)
+    if given.checkpoint:
+        keep("checkpoint", f"local-dir:{given.checkpoint}", given.photos, 16 * given.images, 64)
 
 
 if __name__ == "__main__":
