@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
-from clipeval.stats import chi2_by_label, wilson
+from clipeval.stats import RATE_COLUMNS, chi2_by_label, rates_of_counts, wilson
 from clipeval.stats.bootstrap import percentiles, resample
 
 ALPHA = 0.05  # a label differs between groups where its corrected p value is below
@@ -131,7 +131,6 @@ def label_rates(
     members = np.array([scores.group == name for name in scores.groups])
     count = (members.astype(float) @ scores.hits(threshold)).T.astype(int)  # (labels, groups)
     n = np.broadcast_to(members.sum(axis=1), count.shape)
-    low, high = wilson(count, n)
     each = len(scores.groups)
     table = pd.DataFrame(
         {
@@ -143,12 +142,9 @@ def label_rates(
             scores.by: scores.groups * len(scores.labels),
             "n": n.ravel(),
             "count": count.ravel(),
-            "metric": "images with the label",
-            "percent": (100 * count / n).ravel(),
-            "ci_low": 100 * low.ravel(),
-            "ci_high": 100 * high.ravel(),
         }
     )
+    table = rates_of_counts(table, "images with the label")
     for column in ("chi2", "p", "p_adjusted", "min_expected", "test"):
         table[column] = np.repeat(tests[column].to_numpy(), each)
     return _unpublished(table)
@@ -183,16 +179,7 @@ def given_labels(scores: Scores, threshold: float, correction: str) -> pd.DataFr
     differ = int((scores.tests(threshold, correction)["p_adjusted"] < ALPHA).sum())
     metric, share = f"labels that differ by {scores.by}, of those offered", 100 * differ / offered
     rows.append(("All", offered, differ, metric, share, np.nan, np.nan, np.nan))
-    columns = [
-        scores.by,
-        "n",
-        "count",
-        "metric",
-        "percent",
-        "ci_low",
-        "ci_high",
-        "labels_per_image",
-    ]
+    columns = [scores.by, *RATE_COLUMNS, "labels_per_image"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(0, "label_set", scores.name)
     table.insert(1, "threshold", pd.Series([threshold] * len(table), dtype=object))

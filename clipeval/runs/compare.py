@@ -16,7 +16,7 @@ from clipeval.errors import ClipevalError, DataError
 from clipeval.output.numbers import unit_of
 from clipeval.runs.finished import Run, load_run
 from clipeval.session.record import StudyRecord
-from clipeval.stats import adjust, mcnemar_models, paired_bootstrap
+from clipeval.stats import RATE_COLUMNS, adjust, mcnemar_models, paired_bootstrap
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.headlines import (
     ALL,
@@ -248,7 +248,7 @@ def _side_by_side(study: str, entries: list[Entry], seed: int) -> pd.DataFrame:
     rank = [table[name].map(values.index) for name, values in order.items()]
     table = table.iloc[np.lexsort(rank[::-1])].reset_index(drop=True)
     table["difference"] = table["percent"] - table["published"]
-    first = [*KEYS, "model", "n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+    first = [*KEYS, "model", *RATE_COLUMNS, "published"]
     columns = ["study", *first, "difference", "interval", "clusters", "source"]
     return table.assign(study=study)[columns]
 

@@ -23,7 +23,7 @@ from clipeval.output.tables import write_table
 from clipeval.published import known_counts, known_runs, with_published
 from clipeval.published.denigration import published_rates
 from clipeval.runs.several_models import model_slug
-from clipeval.stats import group_rates, mcnemar_models, wilson
+from clipeval.stats import group_rates, mcnemar_models, rates_of_counts
 from clipeval.studies import class_design, denigration, fairface, get_study, start
 
 #: file -> its sha256
@@ -275,11 +275,8 @@ def _moved(answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
             before = _of_set(predictions, name).set_index("image_id")["label"].astype(str)
             rows.append((model, name, len(after), int((before != after[before.index]).sum())))
     table = pd.DataFrame(rows, columns=["model", "before", "n", "count"])
-    low, high = wilson(table["count"], table["n"])
-    table = table.assign(
-        metric="another class with both sets", percent=100 * table["count"] / table["n"]
-    )
-    return table.assign(ci_low=100 * low, ci_high=100 * high, published=np.nan, difference=np.nan)
+    table = rates_of_counts(table, "another class with both sets")
+    return table.assign(published=np.nan, difference=np.nan)
 
 
 def _paired(answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -330,11 +327,8 @@ def _known(known, out: Path, written: list[Path]) -> None:
             hits = rows[rows["predicted"].isin(members)].groupby("group", sort=False)["count"].sum()
             part = pd.DataFrame({grouping: sizes.index, "n": sizes.to_numpy()})
             part["count"] = hits.reindex(sizes.index, fill_value=0).to_numpy()
-            parts.append(part.assign(metric=kind))
+            parts.append(rates_of_counts(part, kind))
         table = pd.concat(parts, ignore_index=True)
-        low, high = wilson(table["count"], table["n"])
-        percent = 100 * table["count"] / table["n"]
-        table = table.assign(percent=percent, ci_low=100 * low, ci_high=100 * high)
         paper = published_rates([grouping], words)
         table = with_published(table, paper, on=[grouping, "metric"], value="published")
         text = f"Images classified as non-human or crime-related, by {grouping}."

@@ -22,6 +22,21 @@ def check_resize(text: str) -> str:
     return text
 
 
+def whole_numbers(name: str, text: str, *, example: str, **words: int) -> list[int]:
+    """The different numbers of a comma-separated parameter, rising; `words` stand for numbers, such as all.
+
+    Raises
+    ------
+    ParameterError  naming the parameter, with an example
+    """
+    try:
+        return sorted({int(words.get(part.strip(), part)) for part in text.split(",")})
+    except ValueError:
+        raise ParameterError(
+            f'{name}="{text}" is not a list of whole numbers; write, for example, "{example}".'
+        ) from None
+
+
 class Parameters(BaseModel):
     """The parameters cell of a notebook: plain literals, each with a meaning said once, here.
 

@@ -36,6 +36,7 @@ from clipeval.stats.power import smallest_difference
 from clipeval.stats.rates import (
     IMAGES,
     LEAST_EXPECTED,
+    RATE_COLUMNS,
     all_different,
     clopper_pearson,
     codes_of,
@@ -45,6 +46,7 @@ from clipeval.stats.rates import (
     group_rates,
     hits_of,
     mean_rate,
+    rates_of_counts,
     wilson,
 )
 from clipeval.stats.skew import max_skew, ndkl, nearest, skew_of_counts, target_shares
@@ -59,6 +61,7 @@ __all__ = [
     "GroupGaps",
     "NoisyRates",
     "PairedInterval",
+    "RATE_COLUMNS",
     "adjust",
     "all_different",
     "chi2_by_label",
@@ -90,6 +93,7 @@ __all__ = [
     "paired_bootstrap",
     "paired_changes",
     "picked_confidence",
+    "rates_of_counts",
     "skew_of_counts",
     "smallest_difference",
     "target_shares",

@@ -19,6 +19,8 @@ LEAST_EXPECTED = 5
 IMAGES = "_images"
 HIT = "_hit"  # a column of hits beside those of a user's own data
 MOST = 2**20  # places of an array of counts; more are first reduced to those that occur
+#: columns of a rate in every table, behind those that say of what
+RATE_COLUMNS = ("n", "count", "metric", "percent", "ci_low", "ci_high")
 
 
 def wilson(count, n, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -168,11 +170,26 @@ def group_rates(
     ------
     DataError  if a column is absent, a group value is missing, or `hit` is not bool
     """
-    table = group_counts(frame, hit, by=by, observed=observed, images=images)
-    low, high = wilson(table["count"], table["n"], confidence)
+    counts = group_counts(frame, hit, by=by, observed=observed, images=images)
+    return rates_of_counts(counts, metric, confidence=confidence)
+
+
+def rates_of_counts(counts: pd.DataFrame, metric, *, confidence: float = 0.95) -> pd.DataFrame:
+    """Counts with their rates and Wilson intervals beside them.
+
+    Parameters
+    ----------
+    counts : DataFrame with `n` and `count`
+    metric : name of the rate, or one a row
+
+    Returns
+    -------
+    DataFrame: `counts` with `metric`, `percent`, `ci_low`, `ci_high` (all three percent; NaN where `n` is 0)
+    """
+    low, high = wilson(counts["count"], counts["n"], confidence)
     with np.errstate(invalid="ignore"):
-        percent = 100 * table["count"].to_numpy(float) / table["n"].to_numpy(float)
-    return table.assign(metric=metric, percent=percent, ci_low=100 * low, ci_high=100 * high)
+        percent = 100 * counts["count"].to_numpy(float) / counts["n"].to_numpy(float)
+    return counts.assign(metric=metric, percent=percent, ci_low=100 * low, ci_high=100 * high)
 
 
 def group_counts(

@@ -15,6 +15,7 @@ from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
 from clipeval.stats import (
     IMAGES,
+    RATE_COLUMNS,
     adjust,
     all_different,
     codes_of,
@@ -23,6 +24,7 @@ from clipeval.stats import (
     group_rates,
     newcombe_paired,
     paired_changes,
+    rates_of_counts,
     wilson,
 )
 from clipeval.studies.class_design.candidates import (
@@ -172,7 +174,7 @@ def compare(
     table = table.assign(p_adjusted=np.nan)
     tested = table["p"].notna()
     table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
-    first = [*by, "class_set", "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    first = [*by, "class_set", *RATE_COLUMNS]
     last = ["published", "difference", "only_before", "only_after", "p", "p_adjusted"]
     return table[[*first, *last]]
 
@@ -303,21 +305,9 @@ def moved(
     table = table.sort_values(
         ["count", "from_class", "to_class"], ascending=[False, True, True], ignore_index=True
     )
-    n = table["n"]
-    low, high = wilson(table["count"], n, confidence)
-    return pd.DataFrame(
-        {
-            "from_class": table["from_class"],
-            "to_class": table["to_class"],
-            "n": n,
-            "count": table["count"],
-            "metric": "moved",
-            "percent": 100 * table["count"] / n,
-            "ci_low": 100 * low,
-            "ci_high": 100 * high,
-            "published": np.nan,
-            "difference": np.nan,
-        }
+    table = rates_of_counts(table, "moved", confidence=confidence)
+    return table[["from_class", "to_class", *RATE_COLUMNS]].assign(
+        published=np.nan, difference=np.nan
     )
 
 

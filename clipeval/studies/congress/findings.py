@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify.multilabel import ALPHA, label_rates, score_sets, side_by_side
+from clipeval.stats import RATE_COLUMNS
 
 #: where the sentences stand; two of their labels are named in the CLIP paper only
 FINDINGS_SOURCE = "arXiv 2108.02818, section 2.1; the labels blond and necktie in arXiv 2103.00020, section 7.1, only"
@@ -88,8 +89,8 @@ def _measured(finding: Finding, table: pd.DataFrame | None) -> pd.DataFrame:
     found = pd.concat(parts, ignore_index=True)
     found = found.assign(label_set=finding.label_set, statement=finding.statement)
     found["threshold"] = pd.Series([finding.threshold] * len(found), dtype=object)
-    columns = ["statement", "label_set", "threshold", "label", "gender", "n", "count", "metric"]
-    columns += ["percent", "ci_low", "ci_high", "published", "difference"]
+    columns = ["statement", "label_set", "threshold", "label", "gender", *RATE_COLUMNS]
+    columns += ["published", "difference"]
     columns += ["chi2", "p", "p_adjusted", "min_expected", "test", "holds"]
     return found.reindex(columns=columns)
 

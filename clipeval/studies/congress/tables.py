@@ -21,7 +21,7 @@ from clipeval.classify.multilabel import (
 from clipeval.embedding.addresses import copy_of, is_address
 from clipeval.errors import DataError
 from clipeval.published import load_published, with_published
-from clipeval.stats import group_rates, wilson
+from clipeval.stats import RATE_COLUMNS, group_rates, rates_of_counts
 
 SOURCE = "arXiv 2108.02818, section 2.1 and Figure 1"
 #: our own category of the class set: occupations among the labels left uncoded by Schwemmer et al.
@@ -281,13 +281,12 @@ def services(
         part = part[part["label"].isin(counts["prompt"])]
         parts.append(part[["label", "gender", "n", "count"]].assign(given_by="this model"))
     table = pd.concat(parts, ignore_index=True)
-    low, high = wilson(table["count"], table["n"])
-    table = table.assign(metric="images with the label", percent=100 * table["count"] / table["n"])
-    table = table.assign(ci_low=100 * low, ci_high=100 * high, published=np.nan, difference=np.nan)
+    table = rates_of_counts(table, "images with the label")
+    table = table.assign(published=np.nan, difference=np.nan)
     often = counts.set_index("prompt")[[f"{prefix}_n" for prefix in SERVICES]].sum(axis=1)
     order = {
         label: i for i, label in enumerate(often.sort_values(ascending=False, kind="stable").index)
     }
     table = table.assign(_at=table["label"].map(order)).sort_values("_at", kind="stable")
-    columns = ["label", "given_by", "gender", "n", "count", "metric", "percent"]
-    return table[[*columns, "ci_low", "ci_high", "published", "difference"]].reset_index(drop=True)
+    columns = ["label", "given_by", "gender", *RATE_COLUMNS, "published", "difference"]
+    return table[columns].reset_index(drop=True)

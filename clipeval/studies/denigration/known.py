@@ -6,7 +6,7 @@ import pandas as pd
 from clipeval.output.markup import markdown
 from clipeval.published import compare_known, count_answers, known_counts, known_runs
 from clipeval.published.known import SETTING, KnownComparison
-from clipeval.stats import wilson
+from clipeval.stats import rates_of_counts
 from clipeval.studies.denigration.tables import top_labels
 
 
@@ -44,16 +44,12 @@ def counts_beside(found: KnownComparison) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     table = found.table
     with np.errstate(invalid="ignore"):
-        percent = 100 * table["count"] / table["n"]
         known = 100 * table["known"] / table["n_known"]
-    low, high = wilson(table["count"], table["n"])
-    counts = table[["grouping", "group", "predicted", "n", "count"]].assign(
-        metric="images given the class",
-        percent=percent,
-        ci_low=100 * low,
-        ci_high=100 * high,
+    counts = table[["grouping", "group", "predicted", "n", "count"]]
+    counts = rates_of_counts(counts, "images given the class")
+    counts = counts.assign(
         published=known,
-        difference=percent - known,
+        difference=counts["percent"] - known,
         known=table["known"],
         images=table["difference"],
     )

@@ -12,6 +12,7 @@ from clipeval.published import with_published
 from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
 from clipeval.stats import (
     IMAGES,
+    RATE_COLUMNS,
     adjust,
     all_different,
     codes_of,
@@ -241,7 +242,7 @@ def harm_classes(
     table = harm_rates(top, by=by, categories={m: [m] for m in home}, confidence=confidence)
     table = table.rename(columns={"metric": "class"}).assign(metric="top class")
     table["category"] = table["class"].map(home)
-    keys = [*by, "category", "class", "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    keys = [*by, "category", "class", *RATE_COLUMNS]
     return table[keys].assign(published=np.nan, difference=np.nan)
 
 

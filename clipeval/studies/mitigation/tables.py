@@ -9,6 +9,7 @@ import pandas as pd
 from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.errors import DataError
 from clipeval.stats import (
+    RATE_COLUMNS,
     adjust,
     codes_of,
     group_counts,
@@ -143,7 +144,7 @@ def changes(
     if not by:
         table = table.sort_values("method", kind="stable", ignore_index=True)
     table["method"] = table["method"].astype(object)
-    first = ["method", *by, "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    first = ["method", *by, *RATE_COLUMNS]
     last = ["published", "difference", "before", "change", "change_low", "change_high"]
     return table[[*first, *last, "lost", "won", "p", "p_adjusted"]]
 
@@ -253,18 +254,7 @@ def gaps(
                     row |= _skew(before, after, groups, confidence, seed, method == UNCHANGED)
                 rows.append(row | {"metric": f"gap in {metric}"})
     table = pd.DataFrame(rows).assign(published=np.nan, difference=np.nan)
-    first = [
-        "method",
-        "grouping",
-        "higher",
-        "lower",
-        "n",
-        "count",
-        "metric",
-        "percent",
-        "ci_low",
-        "ci_high",
-    ]
+    first = ["method", "grouping", "higher", "lower", *RATE_COLUMNS]
     last = ["published", "difference", "before", "change", "change_low", "change_high"]
     skews = [name for name in table if name.startswith("skew")]
     return table[[*first, *last, *skews]]

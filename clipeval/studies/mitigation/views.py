@@ -4,6 +4,7 @@ import pandas as pd
 
 from clipeval.output.markup import as_markdown
 from clipeval.output.numbers import interval, number
+from clipeval.stats import RATE_COLUMNS
 from clipeval.studies.denigration.tables import combined
 from clipeval.studies.mitigation.curves import abstaining, shots
 from clipeval.studies.mitigation.methods import (
@@ -89,7 +90,7 @@ def what_if(table: pd.DataFrame) -> pd.DataFrame:
         known = table[table["method"] == UNCHANGED].set_index("metric")["planted"]
         start = rows["metric"].str.removeprefix("change in ").map(known)
         rows["planted"] = rows["planted"] - start
-    first = ["method", "n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+    first = ["method", *RATE_COLUMNS, "published"]
     last = [
         "difference",
         "before",

@@ -16,6 +16,7 @@ from clipeval.classify.class_sets import (
 from clipeval.classify.zeroshot import similarities
 from clipeval.errors import DataError, NotStoredError, ParameterError
 from clipeval.output.markup import markdown
+from clipeval.session.parameters import whole_numbers
 from clipeval.session.session import Session
 from clipeval.stats import nearest
 
@@ -79,12 +80,7 @@ def ks_of(k: str, n: int) -> list[int]:
     ------
     ParameterError  if it is no such list, or a number is not from 1 to n
     """
-    try:
-        asked = sorted({n if x.strip() == "all" else int(x) for x in k.split(",")})
-    except ValueError:
-        raise ParameterError(
-            f'k="{k}" is not a list of whole numbers; write, for example, "10,100,all".'
-        ) from None
+    asked = whole_numbers("k", k, example="10,100,all", all=n)
     fit = [x for x in asked if 1 <= x <= n]
     if k == DEFAULT_K:
         return fit or [n]

@@ -6,7 +6,7 @@ import pandas as pd
 from clipeval.classify.zeroshot import kept
 from clipeval.datasets.planted import load_extra
 from clipeval.published import load_published
-from clipeval.stats import group_rates, max_skew, ndkl, skew_of_counts, target_shares
+from clipeval.stats import RATE_COLUMNS, group_rates, max_skew, ndkl, skew_of_counts, target_shares
 from clipeval.stats.skew_draws import around, measures, over_prompts, redrawn, shuffled
 from clipeval.studies.retrieval.search import Search, search
 
@@ -210,7 +210,7 @@ def found_by(session, name: str) -> pd.DataFrame:
     with np.errstate(divide="ignore"):
         ratio = np.log(table["percent"] / table["in_data"])
     table = table.assign(**NOTHING, skew=ratio.where(table["count"] > 0))
-    first = ["words", "word", name, "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    first = ["words", "word", name, *RATE_COLUMNS]
     table = table[[*first, "published", "difference", "in_data", "skew"]]
     return with_planted(session, table, name)
 

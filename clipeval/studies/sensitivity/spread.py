@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError
-from clipeval.stats import adjust, factor_tests
+from clipeval.stats import RATE_COLUMNS, adjust, factor_tests
 from clipeval.studies import get_study
 
 #: what is varied
@@ -46,7 +46,7 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
             )
         low, high = part.loc[part["percent"].idxmin()], part.loc[part["percent"].idxmax()]
         varied = factors_of(part)
-        numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published"]
+        numbers = [*RATE_COLUMNS, "published"]
         rows.append(
             {"study": study, "quantity": quantity}
             | point.iloc[0][[*numbers, "difference"]].to_dict()

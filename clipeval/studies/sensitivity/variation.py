@@ -22,6 +22,7 @@ from clipeval.output.provenance import HOW, pathless
 from clipeval.session.parameters import Parameters, parse
 from clipeval.session.session import Session
 from clipeval.session.study import Study
+from clipeval.stats import RATE_COLUMNS
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.hits import compact, contents_of, found_with, rates_of
 from clipeval.studies.sensitivity.spread import FACTORS, range_of
@@ -127,7 +128,7 @@ def vary(
     if table.empty:
         return table
     table = _distinct(table)
-    numbers = ["n", "count", "metric", "percent", "ci_low", "ci_high", "published", "difference"]
+    numbers = [*RATE_COLUMNS, "published", "difference"]
     choices = [name for study in studies for name in get_study(study).choices]
     table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
     told = {pathless(spec): spec for spec in table["class_set"].unique()}
