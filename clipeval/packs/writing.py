@@ -38,7 +38,7 @@ from clipeval.session.record import StudyRecord, read_study, with_paths
 from clipeval.session.run_folder import check_writable
 from clipeval.session.session import Session
 from clipeval.sources import Source, open_source
-from clipeval.sources.pack_file import FORMAT, MANIFEST, images_key
+from clipeval.sources.pack_file import FORMAT, MANIFEST, images_key, other_key
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.variation import ranges
 
@@ -63,6 +63,7 @@ class _Recording(Source):
         self.tables: dict[str, pd.DataFrame] = {}
         self.vectors: list[tuple] = []
         self.texts: dict[str, np.ndarray] = {}
+        self.others: dict[str, _Recording] = {}
 
     @property
     def info(self):
@@ -97,7 +98,17 @@ class _Recording(Source):
         return compute()  # what was kept would not tell what it was computed from
 
     def other(self, **changes):
-        return self.source.other(**changes)
+        key = other_key(changes)
+        if key not in self.others:
+            self.others[key] = _Recording(self.source.other(**changes))
+        return self.others[key]
+
+    def holds(self, images):
+        return self.source.holds(images)
+
+    def varied(self) -> dict[str, "_Recording"]:
+        """Under other parameters, by `other_key`: those that were asked for embeddings."""
+        return {key: source for key, source in self.others.items() if source.vectors}
 
     def check_model(self, study):
         return self.source.check_model(study)
@@ -153,10 +164,11 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         if known and (prompts := _prompts(run / study)):
             session.encode(prompts)
         ranges(session)  # what its notebook asks in other words
-        model = session.info.fingerprint
-        models[model] = session.info.to_json()
-        texts.setdefault(model, {}).update(session.source.texts)
-        studies[study] = _about(record, run) | {"model": model, **_study(session, members)}
+        for source in (session.source, *session.source.varied().values()):
+            model = source.info.fingerprint
+            models[model] = source.info.to_json()
+            texts.setdefault(model, {}).update(source.texts)
+        studies[study] = _about(record, run) | _study(session, members)
         held[study] = _summary(session.images)
     if not any(not get_study(study).is_summary for study in studies):
         studies_of: dict[str, list[str]] = {}
@@ -249,9 +261,11 @@ def _study(session: Session, members: dict[str, bytes]) -> dict:
     p = session.parameters
     names = {key: _put_images(table, members) for key, table in session.source.tables.items()}
     by_table = {id(table): names[key] for key, table in session.source.tables.items()}
-    for images, features, found in session.source.vectors:
+    others = session.source.varied()
+    vectors = [(s.info, *asked) for s in (session.source, *others.values()) for asked in s.vectors]
+    for info, images, features, found in vectors:
         name = by_table[id(images)].replace("images/", "embeddings/")
-        name = f"{name}-{session.info.fingerprint[:12]}-{features}"
+        name = f"{name}-{info.fingerprint[:12]}-{features}"
         rows = {c: getattr(found, c) for c in ("image_id", "sha256", "notes")}
         rows = pd.DataFrame(rows, dtype=object).assign(reason=None)
         rows = pd.concat([rows, found.unreadable.drop(columns="file").assign(notes=None)])
@@ -261,7 +275,10 @@ def _study(session: Session, members: dict[str, bytes]) -> dict:
     files = label_files(p.dataset, p.data)
     folder = f"data/{short_hash(*files, *files.values())}" if files else ""
     members |= {f"{folder}/{name}": content for name, content in files.items()}
-    return {"images": names, "data": folder, "files": _class_files(p, members)}
+    about = {"model": session.info.fingerprint, "images": names, "data": folder}
+    if others:
+        about["others"] = {key: source.info.fingerprint for key, source in others.items()}
+    return about | {"files": _class_files(p, members)}
 
 
 def _put_images(table: pd.DataFrame, members: dict[str, bytes]) -> str:

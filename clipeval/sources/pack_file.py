@@ -50,6 +50,11 @@ def images_key(values: dict) -> str:
     return json.dumps(chosen, sort_keys=True, ensure_ascii=False)
 
 
+def other_key(changes: dict) -> str:
+    """Name of embeddings under changed parameters, such as another precision."""
+    return json.dumps(changes, sort_keys=True)
+
+
 def open_pack(path: str | Path, expect: str = "") -> "Pack":
     """Verify a pack and unpack it into the cache, once.
 
@@ -161,7 +166,8 @@ def _is_sound(manifest: dict) -> bool:
             if folder := entry.get("data", ""):
                 assert _holds(manifest, folder)
             if "images" in entry or "model" in entry:  # else it is made of the others' tables
-                assert entry["model"] in manifest["models"] and isinstance(entry["images"], dict)
+                models = {entry["model"], *entry.get("others", {}).values()}
+                assert models <= set(manifest["models"]) and isinstance(entry["images"], dict)
                 assert {"model", "pretrained", "dataset"} <= set(entry["parameters"])
                 named = [*entry["images"].values()]
                 named = [f"{name}.{end}" for name in named for end in ("parquet", "json")]
@@ -271,11 +277,11 @@ class Pack:
                     "asked for; use `clipeval run --pack`, which takes over its parameters."
                 )
 
-    def info(self, study: str):
-        """`ModelInfo` of the model that embedded the study's images."""
+    def info(self, model: str):
+        """`ModelInfo` of a fingerprint that a study names as its `model`, or among its `others`."""
         from clipeval.models.info import ModelInfo
 
-        return ModelInfo.from_json(self.manifest["models"][self.study(study)["model"]])
+        return ModelInfo.from_json(self.manifest["models"][model])
 
     def images(self, study: str, values: dict) -> pd.DataFrame:
         """The images table for a study's parameters; `file` holds the id, as there is no file.
@@ -309,11 +315,11 @@ class Pack:
                 table.attrs["planted"] = str(self.root / folder)
         return table
 
-    def embed(self, study: str, images: pd.DataFrame, features: str):
-        """`Embeddings` of a table that `images` returned, or of some of its rows."""
+    def embed(self, model: str, images: pd.DataFrame, features: str):
+        """`Embeddings` of a table that `images` returned, or of some of its rows; `model` as for `info`."""
         from clipeval.embedding.embed import Embeddings
 
-        name = f"{images.attrs.get('packed')}-{self.study(study)['model'][:12]}-{features}"
+        name = f"{images.attrs.get('packed')}-{model[:12]}-{features}"
         name = name.replace("images/", "embeddings/")
         if f"{name}.npy" not in self.manifest["members"]:
             raise ParameterError(
@@ -347,14 +353,13 @@ class Pack:
             raise ValueError("numbers that are not finite")
         return matrix
 
-    def encode(self, study: str, prompts: list[str]) -> np.ndarray:
-        """Unit rows (n, d) float32 of prompts that the pack holds.
+    def encode(self, model: str, prompts: list[str]) -> np.ndarray:
+        """Unit rows (n, d) float32 of prompts that the pack holds; `model` as for `info`.
 
         Raises
         ------
         ModelError  if a prompt is not among them: there is no model to encode it
         """
-        model = self.study(study)["model"]
         if model not in self._texts:
             name = f"texts/{model[:12]}"
             with self._reading(f"{name}.npy"):

@@ -4,7 +4,7 @@ import functools
 
 from clipeval.errors import ModelError, NotStoredError
 from clipeval.sources.base import Source
-from clipeval.sources.pack_file import open_pack
+from clipeval.sources.pack_file import open_pack, other_key
 
 
 class Packed(Source):
@@ -16,10 +16,12 @@ class Packed(Source):
     ParameterError  if the study is not in it, or was run with another model or data set
     """
 
-    def __init__(self, parameters, *, study, progress=True):
+    def __init__(self, parameters, *, study, progress=True, model=""):
         super().__init__(parameters, study=study, progress=progress)
         self.file = open_pack(parameters.pack)
-        self.file.check(study, parameters)
+        if not model:
+            self.file.check(study, parameters)
+        self.model = model or self.file.study(study)["model"]
         self.sha256 = self.file.sha256
 
     def images(self, values):
@@ -27,13 +29,13 @@ class Packed(Source):
 
     @functools.cached_property
     def info(self):
-        return self.file.info(self.study)
+        return self.file.info(self.model)
 
     def embed(self, images, features="projected"):
-        return self.file.embed(self.study, images, features)
+        return self.file.embed(self.model, images, features)
 
     def encode(self, prompts):
-        return self.file.encode(self.study, prompts)
+        return self.file.encode(self.model, prompts)
 
     def wording(self, templates):
         from clipeval.classify.class_sets import NOT_STATED
@@ -50,7 +52,11 @@ class Packed(Source):
             return False
 
     def other(self, *, stored_only=False, **changes):
-        raise NotStoredError("a pack holds one precision and one way to bring images to size.")
+        held = self.file.study(self.study).get("others", {})
+        if (model := held.get(other_key(changes))) is None:
+            raise NotStoredError("the pack holds no embeddings of that precision and size.")
+        parameters = self.parameters.model_copy(update=changes)
+        return Packed(parameters, study=self.study, progress=self.progress, model=model)
 
     def check_model(self, study):
         return f"{self.info.model} {self.info.pretrained}: its embeddings are in the pack"

@@ -534,6 +534,23 @@ def test_sizes_are_looked_at_before_anything_is_read(deck, tmp_path, name, monke
     assert path.stat().st_size < 12_500_000
 
 
+def test_embeddings_of_fewer_pixels_are_in_the_pack(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPEVAL_CACHE", str(shared_cache()))
+    how = {"studies": "fairface", "limit": 30, "vary_templates": "photo", "vary_class_sets": "none"}
+    how |= {"vary_resize": "2", "embed_more": True, "out": str(tmp_path / "run"), "workers": 0}
+    session = start("sensitivity", how)
+    session.progress = False
+    found = session.study.predict(session)
+    session.save_predictions(found)
+    session.finish()
+    packed = make_pack(tmp_path / "run", tmp_path / "sizes.zip")
+    again = replay(packed.path, tmp_path / "again")["sensitivity"]
+    again = again.study.predict(again)
+    assert set(again["resize"]) == {"model", "2"}
+    assert again["percent"].tolist() == found["percent"].tolist()
+    assert again.attrs["left_out"] == []
+
+
 def test_another_file_is_not_overwritten(deck, tmp_path):
     mine = tmp_path / "thesis.zip"
     for content in (b"mine", b""):
@@ -557,7 +574,7 @@ def test_what_a_pack_cannot_answer(deck, tmp_path):
         ModelError, match='holds no model, and the prompt "a photo of a cat" is not'
     ):
         session.encode(["a photo of a cat"])
-    with pytest.raises(NotStoredError, match="holds one precision"):
+    with pytest.raises(NotStoredError, match="no embeddings of that precision and size"):
         session.source.other(precision="fp16")
     with pytest.raises(ParameterError, match="does not hold the images of class_design for"):
         session.load_images(split="train")
