@@ -30,9 +30,7 @@ def caption_key(caption: str) -> str:
     return " ".join(caption.casefold().split())
 
 
-def load(
-    data: str = "", *, title: str = "CCTV frames", licence: str = "", citation: str = ""
-) -> pd.DataFrame:
+def load(data: str = "", *, title: str = "", licence: str = "", citation: str = "") -> pd.DataFrame:
     """Frames of fixed cameras with their captions, as an images table.
 
     Parameters
@@ -73,7 +71,7 @@ def load(
         )
     return base.finish(
         table,
-        name=title,
+        name=title or "CCTV frames",
         version=f"{len(table):,} frames of {frames['sequence'].nunique()} sequences",
         licence=licence or "not stated",
         citation=citation,

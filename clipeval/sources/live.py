@@ -45,9 +45,8 @@ class Live(Source):
 
     def _refuse_unused(self, dataset: str, values, wanted) -> None:
         """ParameterError where something is said of the data that this data set does not take."""
-        fields = type(self.parameters).model_fields
         for option in ("file", "columns", "title", "licence", "citation", "labelled_by"):
-            if option not in wanted and values[option] not in ("", fields[option].default):
+            if option not in wanted and values[option]:
                 raise ParameterError(
                     f"{option}={values[option]} is given and data set {dataset} does not take it, as "
                     "what it says of its images is known; leave it out, or use dataset=manifest."

@@ -27,7 +27,6 @@ class Parameters(parameters.Parameters):
         "all",
         description="captions of other scenes on offer: all of theirs, or the main one of each",
     )
-    title: str = Field("CCTV frames", description="name of your own frames, for captions")
 
 
 class Cctv(Study):
@@ -42,6 +41,10 @@ class Cctv(Study):
     deck = "cctv"
     card = CARD
     every_class = True
+
+    def comparable(self, values) -> bool:
+        """Whether it reads the cards that replay the published rates: the published frames are not to be had."""
+        return values.get("dataset", "testcards") == "testcards"
 
     def rivals(self, session) -> list[tuple[str, dict]]:
         """The captions of each frame's questions."""

@@ -118,7 +118,9 @@ def _chance(rows: pd.DataFrame) -> float:
     return 100 * float(np.average(rows["chance"], weights=rows[IMAGES]))
 
 
-def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def accuracy(
+    predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0, known: bool = True
+) -> pd.DataFrame:
     """How often the true caption (in stress also: the close one) is chosen.
 
     Parameters
@@ -129,6 +131,8 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
         As `questions` returns it.
     seed : int
         Of the bootstrap.
+    known : bool
+        Whether published values stand beside the rates.
 
     Returns
     -------
@@ -153,7 +157,10 @@ def accuracy(predictions: pd.DataFrame, asked: pd.DataFrame, *, seed: int = 0) -
         parts += [rate, rate.assign(interval=INTERVALS[1], ci_low=low, ci_high=high)]
     table = pd.concat(parts, ignore_index=True)
     table["quantity"] = [METRICS[key] for key in zip(table["task"], table["metric"], strict=True)]
-    table = with_published(table, load_published("in_text"), on=["quantity"], value="percent")
+    published = load_published("in_text")
+    table = with_published(
+        table, published if known else published[:0], on=["quantity"], value="percent"
+    )
     last = ["chance", "clusters", "few_clusters"]
     return table[[c for c in table if c not in (*last, "quantity")] + last]
 
@@ -170,9 +177,10 @@ def in_words(accuracy: pd.DataFrame) -> str:
                  f"once a close one is on offer, which is chosen for {number(close)} %."]  # fmt: skip
     if ("fine", "accuracy") in rates.index:
         fine = rates.loc[("fine", "accuracy")]
+        published = " (published: near random)" if accuracy["published"].notna().any() else ""
         said.append(
             f"Whether the small thing is there is answered rightly for {number(fine['percent'])} %, where "
-            f"guessing gives {fine['chance']:.0f} % (published: near random)."
+            f"guessing gives {fine['chance']:.0f} %{published}."
         )
     return " ".join(said)
 

@@ -8,6 +8,7 @@ from clipeval.studies.celebrities.tables import (
     names_on_offer,
     published_model,
     remarks,
+    session_row,
     top1_by_group,
     top1_by_names,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "names_on_offer",
     "published_model",
     "remarks",
+    "session_row",
     "study",
     "top1_by_group",
     "top1_by_names",

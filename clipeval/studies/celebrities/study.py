@@ -202,6 +202,10 @@ class Celebrities(Study):
         ]
         return pd.concat(parts, ignore_index=True)
 
+    def comparable(self, values) -> bool:
+        """Whether the photographs are of CelebA, which alone takes a list of `names`, or cards that replay it."""
+        return values.get("dataset", "testcards") == "testcards" or bool(values.get("names"))
+
     def counterpart(self, record: StudyRecord) -> str:
         """The model of Table 1 that has the run's architecture, or that was named."""
         row = record.parameters.get("published_row", "auto")

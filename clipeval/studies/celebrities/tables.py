@@ -13,7 +13,8 @@ import pandas as pd
 from clipeval.errors import DataError, ParameterError
 from clipeval.output.numbers import number
 from clipeval.published import load_published, with_published
-from clipeval.stats import cluster_rates
+from clipeval.session.parameters import whole_numbers
+from clipeval.stats import RATE_COLUMNS, cluster_rates
 from clipeval.studies.celebrities.identification import (
     PROTOCOLS,
     TOP,
@@ -25,6 +26,12 @@ MODELS = ("ViT-L/14", "RN50x64", "RN50x16", "RN50x4")  # of Table 1
 #: a remark for test cards
 ON_CARDS = "On test cards the groups are drawn at random, and their rates must agree."
 DEFAULT_NAMES = "100,1000,2000"
+
+
+def session_row(session) -> str:
+    """Row of Table 1 that a session's model is compared with; "" where its photographs are others."""
+    p = session.parameters
+    return published_model(p.model, p.published_row) if session.comparable else ""
 
 
 def published_model(model: str, row: str = "auto") -> str:
@@ -45,12 +52,7 @@ def names_on_offer(n_names: str, people: int) -> list[int]:
     ------
     ParameterError  if the text is not a list of whole numbers from 2 to `people`
     """
-    try:
-        wanted = sorted({int(part) for part in n_names.split(",")})
-    except ValueError:
-        raise ParameterError(
-            f'n_names="{n_names}" is not a list of whole numbers; write, for example, "100,1000".'
-        ) from None
+    wanted = whole_numbers("n_names", n_names, example="100,1000")
     fit = [k for k in wanted if 2 <= k <= people]
     if n_names == DEFAULT_NAMES:
         return fit or [people]
@@ -86,7 +88,7 @@ def remarks(session) -> list[str]:
         f"{len(session.images):,} images; {counts} names on offer, of {len(people):,} people "
         f"(protocol {' and '.join(how['protocols'])})."
     ]
-    wanted = [int(k) for k in session.parameters.n_names.split(",")]
+    wanted = whole_numbers("n_names", session.parameters.n_names, example="100,1000")
     if lost := [f"{k:,}" for k in wanted if k not in how["counts"]]:
         lines.append(f"Left out: {', '.join(lost)} names, more than there are people.")
     return lines
@@ -122,7 +124,7 @@ def _rates(predictions: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
 
 def _arranged(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     table = table.sort_values(["protocol", "metric", "names", *by], kind="stable")
-    first = ["protocol", "names", *by, "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    first = ["protocol", "names", *by, *RATE_COLUMNS]
     first += ["published", "difference", "chance", "wilson_low", "wilson_high", "clusters"]
     return table[[*first, "few_clusters"]].reset_index(drop=True)
 
@@ -137,7 +139,7 @@ def top1_by_names(
     predictions : DataFrame
         As `predict` returns them; rows with rank 1, of which `true_rank` is used.
     model : str
-        Row of the published table to stand beside top-1, as `published_model` gives it.
+        Row of the published table to stand beside top-1, as `published_model` gives it; "" for none.
     seed : int
         Of the bootstrap.
 
