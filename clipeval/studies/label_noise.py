@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from clipeval.errors import DataError
+from clipeval.errors import DataError, ParameterError
 from clipeval.published import load_published
 from clipeval.session import parameters
-from clipeval.stats import codes_of, group_rates, noisy_rates, wrong_labels
+from clipeval.stats import RATE_COLUMNS, codes_of, group_rates, noisy_rates, wrong_labels
 
 SOURCE = "Rijgersberg 2023 (openai/CLIP issue 157)"
 BANDS = ("sampling (95 %)", "label noise (95 % of draws)")
@@ -89,27 +89,37 @@ def with_noise(
             if own:
                 whole = group_rates(rows, "hit", metric="rate").set_axis(["All"])
                 table = pd.concat([table, whole])
-            moved = dict(zip(("expected", "noise_low", "noise_high"), _ends(found), strict=True))
+            moved = {"expected": found.expected, "noise_low": found.low, "noise_high": found.high}
             table = table.assign(**{k: 100 * v[: len(table)] for k, v in moved.items()})
             table = table.rename_axis("group").reset_index()
             parts.append(table.assign(grouping=column, quantity=quantity))
     table = pd.concat(parts, ignore_index=True).assign(published=np.nan, difference=np.nan)
-    first = [
-        "grouping",
-        "group",
-        "quantity",
-        "n",
-        "count",
-        "metric",
-        "percent",
-        "ci_low",
-        "ci_high",
-    ]
-    return table[[*first, "published", "difference", "expected", "noise_low", "noise_high"]]
+    first = ["grouping", "group", "quantity", *RATE_COLUMNS, "published", "difference"]
+    return table[[*first, "expected", "noise_low", "noise_high"]]
 
 
-def _ends(found) -> tuple:
-    return found.expected, found.low, found.high
+def noise_of(session) -> dict[str, str]:
+    """Label columns whose values may be wrong -> "random" or "published"; none unless noise is asked for.
+
+    Raises
+    ------
+    DataError, ParameterError  where the labels, or the share, are not those that the noise is known for
+    """
+    p, found = session.parameters, {}
+    if not p.label_noise:
+        return found
+    for column in (g.name for g in session.groupings if len(g.columns) == 1):
+        names = [str(name) for name in codes_of(session.images[column])[1]]
+        if len(names) > 1:
+            found[column] = p.label_noise_as if column == "race" else "random"
+            likely = confusion_of(names) if found[column] == "published" else None
+            wrong_labels(len(names), p.label_noise / 100, likely)
+    if p.label_noise_as not in ("random", *found.values()):
+        raise ParameterError(
+            f"label_noise_as={p.label_noise_as} knows how FairFace's seven races are confused, and "
+            f"{session.images.attrs['name']} is not reported by race; use label_noise_as=random."
+        )
+    return found
 
 
 def show_label_noise(session, answers: pd.DataFrame) -> None:
@@ -124,11 +134,10 @@ def show_label_noise(session, answers: pd.DataFrame) -> None:
     from clipeval.output import figures
 
     p = session.parameters
-    columns = [g.name for g in session.groupings if len(g.columns) == 1]
-    if not p.label_noise or not columns:
+    by = noise_of(session)
+    if not by:
         return
     display(Markdown(_HEADING))
-    by = {c: p.label_noise_as if c == "race" else "random" for c in columns}
     table = with_noise(answers, by, share=p.label_noise / 100, seed=p.seed)
     how = "any other label alike"
     if "published" in by.values():

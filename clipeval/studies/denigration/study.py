@@ -47,8 +47,9 @@ class Denigration(Study):
     card = CARD
 
     def check(self, session) -> None:
-        """Errors of `groupings_of` and `harm_categories`, before any image is embedded."""
+        """Errors of `groupings_of`, `noise_of` and `harm_categories`, before any image is embedded."""
         _ = session.groupings
+        label_noise.noise_of(session)
         harm_categories(session.class_set)
 
     def predict(self, session) -> pd.DataFrame:

@@ -129,6 +129,7 @@ class FairFace(Study):
         p = session.parameters
         labelled_tasks(session)
         _ = session.groupings
+        label_noise.noise_of(session)
         if probes(p):
             splits = "split" in dataset_options(p.dataset)
             if not splits or p.split == "train":

@@ -6,7 +6,7 @@ import pandas as pd
 from clipeval.models.reduced import pixels_of
 from clipeval.output.numbers import is_nats
 from clipeval.session.session import Session
-from clipeval.stats import group_rates
+from clipeval.stats import RATE_COLUMNS, group_rates
 from clipeval.studies import get_study
 from clipeval.studies.sensitivity.spread import FACTORS, uncertainties
 from clipeval.studies.sensitivity.variation import about_base, bases_of, hits_over_choices
@@ -55,7 +55,7 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
     found = []
     for key, rows in rates.groupby(KEYS, sort=False):
         point = rows[rows["reference"]].iloc[0]
-        numbers = point[["n", "count", "metric", "percent", "ci_low", "ci_high"]].to_dict()
+        numbers = point[[*RATE_COLUMNS]].to_dict()
         low, high = rows["percent"].min(), rows["percent"].max()
         found.append(
             dict(zip(KEYS, key, strict=True))
@@ -100,8 +100,15 @@ def by_pixels(table: pd.DataFrame) -> pd.DataFrame:
     # what was published is of whole images
     told = ["published", "difference"]
     found[told] = found[told].astype(float).where(found["pixels"] == "all")
-    first = ["study", "quantity", "pixels", "n", "count", "metric", "percent", "ci_low", "ci_high"]
+    first = ["study", "quantity", "pixels", *RATE_COLUMNS]
     return found[[*first, "published", "difference"]]
+
+
+def _told_apart(rates: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose quantity names its study where another study has one of that name."""
+    shared = rates.groupby("quantity")["study"].transform("nunique") > 1
+    named = rates["quantity"] + " (" + rates["study"] + ")"
+    return rates.assign(quantity=rates["quantity"].mask(shared, named))
 
 
 def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame) -> None:
@@ -119,7 +126,7 @@ def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame)
         )
         display(session.table("by_pixels", pixels, text))
         axes = {"y": "pixels", "panel": "quantity"}
-        rates = pixels[~pixels["metric"].map(is_nats).astype(bool)]
+        rates = _told_apart(pixels[~pixels["metric"].map(is_nats).astype(bool)])
         if len(rates):
             drawn = figures.interval_plot(rates, **axes, width="double")
             alt = figures.alt_text(rates, **axes, what="images")
