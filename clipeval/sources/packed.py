@@ -21,7 +21,7 @@ class Packed(Source):
         self.file = open_pack(parameters.pack)
         if not model:
             self.file.check(study, parameters)
-        self.model = model or self.file.study(study)["model"]
+        self.model = model or self.file.study(study).get("model", "")  # a card has none
         self.sha256 = self.file.sha256
 
     def images(self, values):

@@ -8,6 +8,8 @@ import pytest
 from clipeval.datasets import load_dataset, sources
 from clipeval.datasets.xlsx import read_sheets
 from clipeval.errors import DataError, ParameterError
+from clipeval.studies import start
+from clipeval.studies.fairface.labels import labelled_tasks
 
 
 def touch(root, *names):
@@ -53,6 +55,17 @@ def test_utkface(tmp_path):
         "6 images; the aligned and cropped release has 23,708.",
     ]
     assert "not self-identification" in images.attrs["labels"]
+
+
+def test_races_of_utkface_are_others_than_those_of_fairface(tmp_path):
+    touch(tmp_path, *UTK)
+    how = {"dataset": "utkface", "data": str(tmp_path), "methods": "zero-shot"}
+    session = start("fairface", how | {"out": str(tmp_path / "out")})
+    assert labelled_tasks(session) == ["gender", "age"]
+    [said] = session.study.left_out(session)
+    assert said.startswith(
+        'Task race is not asked: label "Asian" of UTKFace is none of its classes'
+    )
 
 
 def test_utkface_by_ages_of_ones_own(tmp_path):

@@ -28,8 +28,8 @@ WORDS = {
     "categories": {"crime-related": ["thief"]},
 }
 N = 24
-STUDIES = ["fairface", "denigration", "class_design", "congress", "mitigation", "retrieval"]
-STUDIES += ["sensitivity", "card"]
+STUDIES = ["fairface", "denigration", "class_design", "congress", "sensitivity", "mitigation"]
+STUDIES += ["retrieval", "card"]
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,10 @@ def out(folder, tmp_path_factory):
     """A run of the audit file."""
     out = tmp_path_factory.mktemp("run") / "out"
     given = {"groups": "Sex,Party,Age band,Sex*Party", "store": str(folder / "store")}
-    plan = plan_run([], str(folder / "audit.yaml"), given, str(out))
-    assert sorted(plan) == sorted(STUDIES)
+    assert list(plan_run([], str(folder / "audit.yaml"), given, str(out))) == [
+        study for study in STUDIES if study != "mitigation"
+    ]
+    plan = plan_run(STUDIES, str(folder / "audit.yaml"), given, str(out))
     problems = [f"{f.study}: {f.problem}" for f in check_plan(plan) if f.problem]
     assert problems == []
     errors = {o.study: o.error for o in run_studies(plan, out, jobs=1) if o.error}

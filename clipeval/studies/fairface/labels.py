@@ -19,15 +19,19 @@ def _sorted_out(session) -> tuple[list[str], list[str]]:
             continue
         classes, labels = class_set.classes(task), [str(v) for v in images[task].unique()]
         strange = [label for label in labels if label not in classes]
-        if strange and len(strange) < len(labels):
+        some = 0 < len(strange) < len(labels)
+        # labels of the user's own are likely misspelt; those of a data set are what its makers chose
+        if some and "columns" in dataset_options(session.parameters.dataset):
             raise DataError(
                 f'{name}: {task} "{strange[0]}" is not a class of {class_set.spec}, which has '
                 f"{', '.join(classes)}; name them alike."
             )
         if strange:
+            such = f'label "{strange[0]}" of {name} is none'
+            if not some:
+                such = f'no label of {name}, such as "{strange[0]}", is one'
             left_out.append(
-                f'Task {task} is not asked: no label of {name}, such as "{strange[0]}", is one of its '
-                f"classes in {class_set.spec} ({', '.join(classes)})."
+                f"Task {task} is not asked: {such} of its classes in {class_set.spec} ({', '.join(classes)})."
             )
         else:
             kept.append(task)
@@ -46,7 +50,8 @@ def labelled_tasks(session) -> list[str]:
 
     Raises
     ------
-    DataError  if there is none, or some labels of a task are classes and others are not
+    DataError  if there is none, or some labels of a task are classes and others are not in a table of the
+        user's own
     """
     return _sorted_out(session)[0]
 
