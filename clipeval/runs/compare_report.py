@@ -17,10 +17,8 @@ from clipeval.session.run_folder import refuse_foreign
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
 
-RATES = (
-    "Headline numbers of each model on the same images, with the same prompts; rows named "
-    "published are the papers' models on the papers' data."
-)
+RATES = "Headline numbers of each model on the same images, with the same prompts"
+PUBLISHED = "; rows named published are the papers' models on the papers' data"
 #: unit of headline numbers -> id of their figure
 UNITS = {"percent": "compare", "percentage points": "compare_points", "nats": "compare_nats"}
 PAIRED = (
@@ -80,7 +78,8 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
         notes=tuple(found.notes),
         test_cards=found.test_cards,
     )
-    said = {"compare": (RATES, _intervals(found.rates)), "paired": (PAIRED, PAIRED_INTERVALS)}
+    rates = f"{RATES}{PUBLISHED if found.rates['published'].notna().any() else ''}."
+    said = {"compare": (rates, _intervals(found.rates)), "paired": (PAIRED, PAIRED_INTERVALS)}
     texts = {
         id: _entry(id, text, _on(about, found), kind="table", intervals=intervals)
         for id, (text, intervals) in said.items()
