@@ -55,7 +55,7 @@ def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]
     Raises
     ------
     ParameterError  if ray is not installed
-    StoreError  if a task was lost again and again; what is stored is kept
+    StoreError  if Ray cannot be started, or a task was lost again and again; what is stored is kept
     """
     try:
         import ray
@@ -68,7 +68,13 @@ def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]
     names = ("CLIPEVAL_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH")
     names += ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
     told = {name: os.environ[name] for name in names if name in os.environ}
-    ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": told})
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": told})
+    except Exception as error:  # Ray raises what its parts happen to raise
+        raise StoreError(
+            f"Ray could not be started ({first_line(error)}), and nothing was embedded; repeat the command, or start a "
+            "node yourself (ray start --head) and repeat it then."
+        ) from None
     try:
         held = ray.cluster_resources()
         gpus = int(held.get("GPU", 0))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from clipeval import cli
 from clipeval.embedding.embed import _plan, embed_images, embed_part
 from clipeval.embedding.store import Store
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, StoreError
 from clipeval.models import load_model
 from clipeval.runs import cluster, telling
 from clipeval.runs.cluster import embed_by_ray, embed_parts, parse_part
@@ -79,6 +80,15 @@ def test_the_command_line_embeds_a_part(demo_cache, tmp_path, monkeypatch, capfd
 def test_without_ray_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ParameterError, match="--ray needs ray, which is not installed; pip instal"):
+        embed_by_ray([])
+
+
+def test_a_node_that_does_not_start_is_one_sentence(monkeypatch):
+    def init(**how):
+        raise RuntimeError("The current node timed out during startup.\nmore")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(StoreError, match=r"^Ray could not be started \(The current node timed"):
         embed_by_ray([])
 
 
