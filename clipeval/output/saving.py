@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 from clipeval import __version__
@@ -101,7 +102,8 @@ def _drawn_by() -> str:
     import PIL
 
     versions = [__version__, matplotlib.__version__, fontTools.version, PIL.__version__]
-    code = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    here = Path(__file__).parent
+    code = [path.read_bytes() for path in (*sorted(here.glob("*.py")), here / "matplotlibrc")]
     return sha256("\0".join(versions), *code)
 
 
@@ -112,11 +114,11 @@ def _draw(fig: Figure, suffix: str, fields: dict) -> bytes:
     return out.getvalue()
 
 
-def _known(known: Path | None, svg: bytes, suffix: str, draw) -> bytes:
-    """A file drawn before from a figure whose SVG was the same to the last byte, or drawn now."""
-    if known is None:
+def _known(known: Path | None, decides: bytes | None, suffix: str, draw) -> bytes:
+    """A file drawn before from the same, to the last byte, or drawn now; from None always now."""
+    if known is None or decides is None:
         return draw()
-    path = known / f"{sha256(_drawn_by(), svg)}.{suffix}.kept"
+    path = known / f"{sha256(_drawn_by(), decides)}.{suffix}.kept"
     content = kept(path)
     if content is None:
         content = draw()
@@ -125,9 +127,32 @@ def _known(known: Path | None, svg: bytes, suffix: str, draw) -> bytes:
     return content
 
 
+def _deciding(fig, *how) -> bytes | None:
+    """All that decides a figure of this package's that is still to be drawn; None for others."""
+    if isinstance(fig, Figure) or not fig.func.__module__.startswith(f"{__package__}."):
+        return None
+    parts = [_content(value) for value in fig.args]
+    parts += [f"{name}={_content(value)}" for name, value in sorted(fig.keywords.items())]
+    return json.dumps([fig.func.__qualname__, parts, how]).encode()
+
+
+def _content(value) -> str:
+    if not isinstance(value, pd.DataFrame):
+        return repr(value)
+    return f"{value.dtypes.to_dict()}\n{value.to_csv(index=False, na_rep=chr(0))}"
+
+
+def seen_in(svg: bytes) -> tuple[str, float]:
+    """Alternative text and width in inches of a figure, as its SVG from `save_figure` says them."""
+    text = svg.decode()
+    alt = re.search(r"<desc>(.*?)</desc>", text, flags=re.S)[1]
+    points = float(re.search(r' width="([\d.]+)pt"', text)[1])
+    return html.unescape(alt), round(points / 72, 3)
+
+
 @styled
 def save_figure(
-    fig: Figure,
+    fig: Figure | functools.partial,
     folder: str | Path,
     id: str,
     caption: str,
@@ -146,7 +171,8 @@ def save_figure(
 
     Parameters
     ----------
-    fig : as from the functions of `clipeval.output.figures`
+    fig : as from the functions of `clipeval.output.figures`; or one of these with its arguments, as a
+        `functools.partial`, which is called only where what it draws is not among the `known`
     folder : made if it does not exist
     id : file name without suffix
     caption : plain text, as from `provenance.caption`
@@ -165,41 +191,38 @@ def save_figure(
     ------
     ParameterError  if there is such a file that clipeval did not write
     """
-    if provenance.test_cards:
-        _stamp(fig, TEST_CARDS)
-    alt = alt or getattr(fig, "alt", "") or caption
+    later = fig if isinstance(fig, functools.partial) else getattr(fig, "again", None)
+
+    @functools.cache
+    def made(**how) -> Figure:
+        drawn = later(**how) if how or later is fig else fig
+        if provenance.test_cards:
+            _stamp(drawn, TEST_CARDS)
+        return drawn
+
     record = {"clipeval": __version__, "parameters_hash": provenance.parameters_hash}
     record = json.dumps(record | provenance.record(), sort_keys=True, default=str)
     shared = {"Title": id, "Creator": f"clipeval {__version__}"}
-    fields = {
+    told = {
         "svg": {"Description": caption, "Source": record, "Date": None},
         "pdf": {"Subject": caption, "Keywords": record, "CreationDate": None},
-        "png": {"Description": caption, "Source": record, "Comment": alt, "Software": None},
+        "png": {"Description": caption, "Source": record, "Software": None},
     }
-    svg = _complete_svg(_draw(fig, "svg", shared | fields["svg"]).decode(), alt).encode()
-    files = {"svg": svg}
+
+    def draw(suffix: str, **how) -> bytes:
+        said = alt or getattr(made(), "alt", "") or caption
+        fields = shared | told[suffix] | ({"Comment": said} if suffix == "png" else {})
+        content = _draw(made(**how), suffix, fields)
+        return _complete_svg(content.decode(), said).encode() if suffix == "svg" else content
+
+    decides = _deciding(fig, id, caption, record, alt, provenance.test_cards)
+    files = {"svg": _known(known, decides, "svg", functools.partial(draw, "svg"))}
     for suffix in ("pdf", "png"):
-        draw = functools.partial(_draw, fig, suffix, shared | fields[suffix])
-        files[suffix] = _known(known, svg, suffix, draw)
+        files[suffix] = _known(known, files["svg"], suffix, functools.partial(draw, suffix))
     paths = {end: Folder(folder).write(f"{id}.{end}", content) for end, content in files.items()}
-    again = getattr(fig, "again", None)
-    if column is not None and again is not None and fig.get_figwidth() > WIDTHS["single"]:
-
-        @functools.cache
-        def narrow() -> Figure:
-            drawn = again(width="single")
-            if provenance.test_cards:
-                _stamp(drawn, TEST_CARDS)
-            return drawn
-
-        def as_svg() -> bytes:
-            drawn = _draw(narrow(), "svg", shared | fields["svg"]).decode()
-            return _complete_svg(drawn, alt).encode()
-
-        def as_pdf() -> bytes:
-            return _draw(narrow(), "pdf", shared | fields["pdf"])
-
-        for end, draw in {"pdf": as_pdf, "svg": as_svg}.items():
-            content = _known(known, svg, f"column.{end}", draw)
+    if column is not None and later is not None and seen_in(files["svg"])[1] > WIDTHS["single"]:
+        for end in ("pdf", "svg"):
+            narrow = functools.partial(draw, end, width="single")
+            content = _known(known, files["svg"], f"column.{end}", narrow)
             paths["column"] = Folder(column).write(f"{id}.{end}", content)
     return paths

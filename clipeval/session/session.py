@@ -245,32 +245,33 @@ class Session(Inputs):
         Parameters
         ----------
         id, text, how : as in `table`
-        figure : matplotlib Figure
+        figure : matplotlib Figure, or a `functools.partial` that draws one, as in `save_figure`
         alt : str, what a reader who cannot see it is told
         """
         from base64 import b64encode
 
-        from clipeval.output.saving import save_figure
+        from clipeval.output.saving import save_figure, seen_in
         from clipeval.output.style import WIDTHS
 
-        alt = alt or getattr(figure, "alt", "") or text
+        later = isinstance(figure, functools.partial)
         paths = save_figure(
             figure,
             self.folder / "figures",
             id,
             caption(text, self.provenance, **how),
             self.provenance,
-            alt=alt,
+            alt=alt or ("" if later else getattr(figure, "alt", "") or text),
             known=self.store.root / "figures",
             column=self.folder / "page",
         )
-        wide = bool(figure.get_figwidth() > WIDTHS["single"])
+        alt, inches = seen_in(paths["svg"].read_bytes())
+        wide = inches > WIDTHS["single"]
         drawn = {"alt": alt, "wide": wide, "column": "column" in paths}
         entry = self._keep("figure", id, text, **how) | drawn
         self._kept["figures"][id] = entry
         picture = {
             "png": b64encode(paths["png"].read_bytes()).decode(),
-            "width": round(figure.get_figwidth() * 96 * 1.35),
+            "width": round(inches * 96 * 1.35),
         }
         html = render("figure", **entry | picture)
         about = {"kind": "figure", "id": id, "caption": entry["legend"]} | drawn

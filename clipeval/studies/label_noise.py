@@ -1,6 +1,7 @@
 """Label noise beside the rates of a study: an extension, which is not in the paper."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -164,7 +165,9 @@ def show_label_noise(session, answers: pd.DataFrame) -> None:
             ]
         )
         axes = {"y": "group", "hue": "interval", "panel": "quantity"}
-        picture = figures.interval_plot(drawn, **axes, xlabel="percent of images", width="double")
+        picture = partial(
+            figures.interval_plot, drawn, **axes, xlabel="percent of images", width="double"
+        )
         alt = figures.alt_text(drawn, **axes, what="rates")
         how = {"alt": alt, "intervals": "95 % Wilson intervals, and 95 % of draws of wrong labels"}
         display(

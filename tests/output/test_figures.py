@@ -8,6 +8,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
 import zlib
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -21,6 +22,7 @@ from clipeval.errors import ParameterError
 from clipeval.files import LIST, SetAside
 from clipeval.output import figures, style, values
 from clipeval.output.provenance import TEST_CARDS, Provenance, caption
+from clipeval.output.saving import seen_in
 
 PROVENANCE = Provenance(model="m", dataset="FairFace", n=10_954, device="cuda", class_set="a_b")
 RACES = ["White", "Black", "Latino_Hispanic"]
@@ -593,3 +595,27 @@ def test_lines_in_panels_have_dashes_and_scales_of_their_own():
     for ax in fig.axes:
         styles = [line.get_linestyle() for line in ax.lines if len(line.get_xdata()) == 2]
         assert styles == ["-", "--"]
+
+
+def test_a_figure_to_be_drawn_later_is_drawn_once_for_what_decides_it(tmp_path, monkeypatch):
+    about, known = Provenance(model="m", test_cards=True), tmp_path / "known"
+    shown = table(race=RACES).assign(published=50.0)
+
+    def save(name, shown, fig=None, **how):
+        later = partial(figures.interval_plot, shown, y="race", width="double", **how)
+        where = {"known": known, "column": tmp_path / name / "page"}
+        paths = figures.save_figure(fig or later, tmp_path / name, "x", "C.", about, **where)
+        return {end: path.read_bytes() for end, path in paths.items()}
+
+    plain = save("plain", shown, figures.interval_plot(shown, y="race", width="double"))
+    assert save("first", shown) == plain and len(plain) == 4
+    with monkeypatch.context() as no:
+        no.setattr(style.Picture, "savefig", None)  # what draws now, fails
+        no.setattr(style, "new_picture", None)
+        assert save("again", shown.copy()) == plain
+    nearly = shown.assign(percent=shown["percent"] + 1e-3)
+    assert save("number", nearly)["svg"] != plain["svg"]
+    assert save("axis", shown, xlim=(0, 100))["png"] != plain["png"]
+    alt, inches = seen_in(plain["svg"])
+    direct = figures.interval_plot(shown, y="race", width="double")
+    assert (alt, inches) == (direct.alt, 6.9)

@@ -321,7 +321,7 @@ def test_the_notebooks_figures_exist_for_one_label_set_and_none_given(cards, lab
     assert len(most) == 0
     kept = []
     view = SimpleNamespace(
-        figure=lambda id, figure, text, **how: kept.append((id, figure.alt, text))
+        figure=lambda id, figure, text, **how: kept.append((id, figure().alt, text))
     )
     names = congress.set_names(part)
     congress.show_top(view, most, "The labels", "Note.", names)

@@ -1,5 +1,7 @@
 """What the card's notebook shows and keeps."""
 
+from functools import partial
+
 import pandas as pd
 
 from clipeval.files import Folder
@@ -40,7 +42,7 @@ def pictures(session, table: pd.DataFrame) -> list:
     for id, (points, xlabel, text) in plan.items():
         rows = drawn(table, points=points)
         if len(rows):
-            picture = interval_plot(rows, y="quantity", xlabel=xlabel, width="double")
+            picture = partial(interval_plot, rows, y="quantity", xlabel=xlabel, width="double")
             shown.append(session.figure(id, picture, text, **_said(rows)))
     return shown
 

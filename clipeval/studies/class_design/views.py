@@ -1,5 +1,7 @@
 """What the class design notebook shows of groups: a section each, with tables, figures and a sentence."""
 
+from functools import partial
+
 import pandas as pd
 
 from clipeval.output.markup import as_markdown
@@ -81,11 +83,11 @@ def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: st
     rates, changes = table[~changed], table[changed]
     said = {"intervals": intervals, "published_source": published_source(rates)}
     how = {"y": name, "hue": "class_set"}
-    picture = figures.interval_plot(rates, **how)
+    picture = partial(figures.interval_plot, rates, **how)
     alt = figures.alt_text(rates, **how)
     display(session.figure(grouping.id, picture, text, alt=alt, **said))
     what = "change in percentage points"
-    picture = figures.interval_plot(changes, y=name, xlabel="change, percentage points")
+    picture = partial(figures.interval_plot, changes, y=name, xlabel="change, percentage points")
     alt = figures.alt_text(changes, y=name, what=what)
     text = f"Paired change of the harm rate from {pair[0]} to {pair[1]}, by {name}."
     said["published_source"] = published_source(changes)
@@ -109,7 +111,9 @@ def show_sweep(session) -> None:
     ranked = table[["rank", "candidate", "metric", "taken", "count", "before", "after"]]
     display(tables.show_frame(ranked.head(10), decimals=2))
     axes = {"y": "candidate", "panel": "metric"}
-    drawn = figures.interval_plot(table, **axes, xlabel="change, percentage points", width="double")
+    drawn = partial(
+        figures.interval_plot, table, **axes, xlabel="change, percentage points", width="double"
+    )
     alt = figures.alt_text(table, **axes, what="change in percentage points")
     display(session.figure("sweep", drawn, text, alt=alt, intervals=intervals))
     print(best_candidate(table))

@@ -1,6 +1,7 @@
 """What the Congress notebook shows: names of the label sets, columns for figures, and sentences."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 
@@ -171,7 +172,9 @@ def _show_thresholds(session, predictions, by: str, ids) -> None:
     lines = threshold_lines(table, set_names(predictions), by)
     axes = {"hue": "label set", "panel": "what"}
     about = {"xlabel": "threshold (percent)", "ylabel": "percent of the labels offered"}
-    drawn = figures.line_by(lines, x="threshold", **axes, log_x=True, **about, width="double")
+    drawn = partial(
+        figures.line_by, lines, x="threshold", **axes, log_x=True, **about, width="double"
+    )
     text = f"Labels given to an image, and labels that differ by {by}, by threshold. {note}"
     alt = figures.alt_text(lines, y="threshold", **axes, what=about["ylabel"])
     display(session.figure(ids["thresholds"], drawn, text, alt=alt, intervals=""))
@@ -252,10 +255,10 @@ def show_top(
         bars = bars.assign(
             label=bars["label"].astype(object) + differs.map({True: " *", False: ""})
         )
-        figure = figures.grouped_bars(bars, **how, empty=_EMPTY)
+        figure = partial(figures.grouped_bars, bars, **how, empty=_EMPTY)
         about = f"{text}, of the {words}. * differs after the correction. {notes}"
         own = id if name == "labels" else f"{id}_{Grouping((name,)).slug}"
-        alt = figures.alt_text(bars, **how) if len(bars) else figure.alt
+        alt = figures.alt_text(bars, **how) if len(bars) else ""
         display(session.figure(own, figure, about, alt=alt))
 
 
@@ -282,7 +285,7 @@ def show_categories(
     bars = kinds.assign(at=[f"at {t:g} %" for t in kinds["threshold"]])
     how = {"y": "category", "hue": by, "panel": "at"}
     what = "percent of the labels given"
-    figure = figures.interval_plot(bars, **how, xlabel=what, width="double")
+    figure = partial(figures.interval_plot, bars, **how, xlabel=what, width="double")
     alt = figures.alt_text(bars, **how, what=what)
     display(session.figure(id, figure, text, alt=alt, **means))
 

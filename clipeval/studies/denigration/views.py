@@ -1,6 +1,7 @@
 """What the denigration notebook shows: tables, figures and what they say in words, one grouping after the other."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -64,7 +65,7 @@ def show_rates(
     display(session.table(id, table, f"{text}.", **how))
     if figure:
         axes = {"y": by[0], "hue": by[1] if len(by) > 1 else None, "panel": "metric"}
-        drawn = figures.interval_plot(table, **axes, width="double")
+        drawn = partial(figures.interval_plot, table, **axes, width="double")
         display(session.figure(id, drawn, f"{text}.", alt=figures.alt_text(table, **axes), **how))
     if by:
         display(Markdown(in_words(table, by, confidence)))

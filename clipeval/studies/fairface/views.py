@@ -1,5 +1,7 @@
 """What the FairFace notebook shows: the paper's tables where labels are as its were, and accuracy by own groups."""
 
+from functools import partial
+
 import pandas as pd
 
 from clipeval.output.markup import as_markdown
@@ -112,8 +114,8 @@ def _show_group(session, predictions: pd.DataFrame, grouping) -> None:
     display(session.table(grouping.id, table, text))
     hue = "method" if table["method"].nunique() > 1 else None
     axes = {"y": name, "hue": hue, "panel": "attribute"}
-    drawn = figures.interval_plot(
-        table, **axes, xlabel="accuracy (percent of images)", width="double"
+    drawn = partial(
+        figures.interval_plot, table, **axes, xlabel="accuracy (percent of images)", width="double"
     )
     alt = figures.alt_text(table, **axes, what="accuracy")
     display(session.figure(grouping.id, drawn, text, alt=alt))
@@ -150,7 +152,7 @@ def _show_paper(session, predictions: pd.DataFrame) -> None:
     axes = {"y": "images_of", "hue": "method", "panel": "attribute"}
     how = {"xlabel": "accuracy (percent of images)", "width": "double"}
     alt = figures.alt_text(measured, **axes, what="accuracy")
-    drawn = figures.interval_plot(measured, **axes, **how)
+    drawn = partial(figures.interval_plot, measured, **axes, **how)
     display(session.figure("accuracy_by_white", drawn, shown, alt=alt, **source))
 
     if "gender" in set(predictions["task"].astype(str)):
@@ -174,7 +176,7 @@ def _show_table_5(session, predictions: pd.DataFrame, how: dict) -> None:
     display(session.table("gender_by_race", table, text, **source))
     axes = {"y": "race", "hue": "gender", "panel": "method"}
     alt = figures.alt_text(table, **axes, what="gender accuracy")
-    drawn = figures.interval_plot(table, **axes, **how)
+    drawn = partial(figures.interval_plot, table, **axes, **how)
     display(session.figure("gender_by_race", drawn, text, alt=alt, **source))
 
 

@@ -1,5 +1,7 @@
 """What the mitigation notebook shows: one row a method, sections by group, sentences."""
 
+from functools import partial
+
 import pandas as pd
 
 from clipeval.output.markup import as_markdown
@@ -149,7 +151,9 @@ def show_changes(session, table: pd.DataFrame) -> None:
             how = {"y": "method", "panel": "metric"}
             alt = figures.alt_text(rows, what="change in percentage points", **how)
             how |= {"width": "double" if rows["metric"].nunique() > 1 else "single"}
-            picture = figures.interval_plot(rows, xlabel="change, percentage points", **how)
+            picture = partial(
+                figures.interval_plot, rows, xlabel="change, percentage points", **how
+            )
             display(session.figure(id, picture, text, alt=alt, **said))
 
 
@@ -199,7 +203,7 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
         said = {"intervals": f"{100 * p.confidence:g} % Wilson intervals"}
         display(session.table(grouping.id, table, text, extra=["before", "change"], **said))
         rows = table[(table["metric"] == harm) & table["method"].isin(DRAWN)]
-        picture = figures.interval_plot(rows, y=name, hue="method")
+        picture = partial(figures.interval_plot, rows, y=name, hue="method")
         alt = figures.alt_text(rows, y=name, hue="method")
         text = f"Images classified as {harm} under each method, by {name}."
         display(session.figure(grouping.id, picture, text, alt=alt, **said))
@@ -255,7 +259,7 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
         between = rows["grouping"] + ": " + rows["higher"] + " minus " + rows["lower"]
         rows = rows.assign(between=between)
         how = {"y": "between", "hue": "method"}
-        picture = figures.interval_plot(rows, xlabel="gap, percentage points", **how)
+        picture = partial(figures.interval_plot, rows, xlabel="gap, percentage points", **how)
         alt = figures.alt_text(rows, what="gap in percentage points", **how)
         text = f"Gap in {harm_name(session)} answers between two groups, unchanged and under three choices."
         display(session.figure("gaps", picture, text, alt=alt, **said))
@@ -279,7 +283,8 @@ def show_abstaining(session) -> None:
         session.table("abstaining", table, text, extra=["unnamed", "harmless", "threshold"], **said)
     )
     how = {"x": "left", "hue": "rule", "chance": "chance"}
-    picture = figures.line_by(
+    picture = partial(
+        figures.line_by,
         table,
         xlabel="photographs left unnamed, %",
         ylabel="harmful answers avoided, % of photographs",
@@ -310,7 +315,8 @@ def show_shots(session) -> None:
     display(
         session.table("shots", table, text, extra=["lowest", "highest", "draws", "share"], **said)
     )
-    picture = figures.line_by(
+    picture = partial(
+        figures.line_by,
         table,
         x="k",
         hue="attribute",

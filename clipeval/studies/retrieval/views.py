@@ -1,5 +1,7 @@
 """What the retrieval notebook shows of groups, examples and names: tables, figures and sentences."""
 
+from functools import partial
+
 import pandas as pd
 
 from clipeval.output.markup import as_markdown, markdown
@@ -38,7 +40,8 @@ def show_skew(session) -> pd.DataFrame:
     drawn = drawn.assign(published=float("nan"))
     if len(drawn):
         text = "MaxSkew at k, mean over all prompts, against the data set's own shares; dashed: groups shuffled."
-        picture = figures.line_by(
+        picture = partial(
+            figures.line_by,
             drawn,
             x="k",
             panel="grouping",
@@ -69,7 +72,9 @@ def show_found(session) -> None:
         drawn = examples(session, table, name)
         text = f"Who is among the {session.found_k:,} images nearest to a word, beside all images, by {name}."
         look = {"y": name, "hue": "word"}
-        picture = figures.interval_plot(drawn, xlabel="percent of the images found", **look)
+        picture = partial(
+            figures.interval_plot, drawn, xlabel="percent of the images found", **look
+        )
         alt = figures.alt_text(drawn, what="percent of the images found", **look)
         display(session.figure(grouping.id, picture, text, alt=alt, intervals=_WILSON))
 
@@ -114,7 +119,7 @@ def show_preference(session):
         order = pd.concat([order[:SHOWN_NAMES], order[-SHOWN_NAMES:]])
         text += f" The {SHOWN_NAMES} names at either end."
     look = {"y": "word", "xlabel": f"percent of pairs, {first} nearer"}
-    picture = figures.interval_plot(order, **look)
+    picture = partial(figures.interval_plot, order, **look)
     alt = figures.alt_text(order, y="word", what=look["xlabel"])
     return session.figure("names", picture, text, alt=alt, intervals=INTERVALS)
 

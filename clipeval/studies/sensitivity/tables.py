@@ -1,5 +1,7 @@
 """Sensitivity: how much headline numbers move with choices that nobody published."""
 
+from functools import partial
+
 import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
@@ -53,7 +55,7 @@ def show_range(session, ranges: pd.DataFrame) -> None:
     for id, rows, unit, kind in parts:
         if len(rows):
             how = {"y": "quantity", "hue": "uncertainty", "panel": "study", "xlabel": unit}
-            picture = figures.interval_plot(rows, **how, width="double")
+            picture = partial(figures.interval_plot, rows, **how, width="double")
             said = (
                 f"95 % {kind} intervals, and from the lowest to the highest value over all choices"
             )
@@ -78,7 +80,7 @@ def show_widest(session, table: pd.DataFrame) -> None:
             "xlabel": f"{quantity}, {unit}",
             "width": "double",
         }
-        picture = figures.interval_plot(rows, **look)
+        picture = partial(figures.interval_plot, rows, **look)
         text = f"{quantity[:1].upper()}{quantity[1:]} by class set and templates."
         display(session.figure(f"widest_{study}", picture, text))
 
