@@ -1,12 +1,14 @@
 """Class sets and prompt templates: the one home of every word that is said to a model."""
 
+import functools
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clipeval.classify.word_files import find, known_files, part, read, refuse_unknown
 from clipeval.errors import ClassSetError
-from clipeval.files import sha256
+from clipeval.files import file_state, sha256
 
 #: what a class set's file may hold beside its name, version and source
 _KEYS = ("tasks", "classes", "categories", "variants", "answers", "language")
@@ -166,6 +168,12 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
     if isinstance(spec, ClassSet):
         return spec
     path, variant = find(spec, "class_sets", "class set")
+    return _loaded(path, variant, file_state(path))
+
+
+@functools.lru_cache(maxsize=256)
+def _loaded(path: Path, variant: str, state: tuple) -> ClassSet:
+    """Read once as long as the file is what it was (`state`); not to be changed."""
     content, origin = read(path, *_KEYS), path.name
     name = part(content, "name", str, origin) or path.stem
     tasks = part(content, "tasks", dict, origin)
