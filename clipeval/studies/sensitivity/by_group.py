@@ -1,5 +1,7 @@
 """How far each group's rate moves with choices, and what fewer pixels do: extensions, which are not in the paper."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -8,6 +10,7 @@ from clipeval.output.numbers import is_nats
 from clipeval.session.session import Session
 from clipeval.stats import RATE_COLUMNS, group_rates
 from clipeval.studies import get_study
+from clipeval.studies.sensitivity.hits import contents_of
 from clipeval.studies.sensitivity.spread import FACTORS, uncertainties
 from clipeval.studies.sensitivity.variation import about_base, bases_of, hits_over_choices
 
@@ -37,16 +40,16 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
     for base, study, hits in hits_over_choices(session, bases, **choices):
         if "hit" not in hits:  # measures that are no shares of images have no rate of a group
             continue
-        hits = hits.astype({name: object for name in hits if name != "hit"})
-        for groups in by:
-            name = groups.columns[1]
-            rows = hits.merge(groups, on="image_id", validate="many_to_one")
-            keys = ["quantity", "class_set", "templates", name]
-            rates = group_rates(rows, "hit", by=keys, metric="rate", observed=True)
-            rates = rates.rename(columns={name: "group"}).astype({"group": str})
-            order = {str(v): i for i, v in enumerate(pd.Categorical(groups[name]).categories)}
-            rates = rates.assign(study=study.id, grouping=name, **about_base(base))
-            parts.append(rates.sort_values("group", key=lambda g, o=order: g.map(o), kind="stable"))
+        asked = [study.id, about_base(base), *contents_of(hits)]
+        asked += [part for groups in by for part in _said(groups)]
+
+        def rated(base=base, study=study, hits=hits) -> pd.DataFrame:
+            hits = hits.astype({name: object for name in hits if name != "hit"})
+            rates = pd.concat([_rates(hits, groups) for groups in by], ignore_index=True)
+            return rates.assign(study=study.id, **about_base(base))
+
+        if by:
+            parts.append(session.remember("rates of groups", asked, rated))
     if not parts:
         return pd.DataFrame()
     keys = ["study", "quantity", *FACTORS]
@@ -64,6 +67,24 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
             | {"width": high - low, "choices": len(rows)}
         )
     return pd.DataFrame(found)
+
+
+def _rates(hits: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """Rates of hits by one grouping (`groups`: image_id and a column), each choice's groups in their order."""
+    name = groups.columns[1]
+    rows = hits.merge(groups, on="image_id", validate="many_to_one")
+    keys = ["quantity", "class_set", "templates", name]
+    rates = group_rates(rows, "hit", by=keys, metric="rate", observed=True)
+    rates = rates.rename(columns={name: "group"}).astype({"group": str}).assign(grouping=name)
+    order = {str(v): i for i, v in enumerate(pd.Categorical(groups[name]).categories)}
+    return rates.sort_values("group", key=lambda g: g.map(order), kind="stable")
+
+
+def _said(groups: pd.DataFrame) -> list:
+    """All that a grouping's table says, in its order: a part of a key for `Source.remember`."""
+    values = pd.Categorical(groups.iloc[:, 1])
+    ids, names = groups["image_id"].tolist(), list(map(str, values.categories))
+    return [ids, groups.columns[1], names, values.codes]
 
 
 def widest_quantity(ranges: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +149,7 @@ def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame)
         axes = {"y": "pixels", "panel": "quantity"}
         rates = _told_apart(pixels[~pixels["metric"].map(is_nats).astype(bool)])
         if len(rates):
-            drawn = figures.interval_plot(rates, **axes, width="double")
+            drawn = partial(figures.interval_plot, rates, **axes, width="double")
             alt = figures.alt_text(rates, **axes, what="images")
             display(session.figure("by_pixels", drawn, text, alt=alt))
     if len(ranges):
@@ -140,7 +161,7 @@ def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame)
         both = uncertainties(most)
         axes = {"y": "group", "hue": "uncertainty", "panel": "grouping"}
         said = f"{text} Shown: {most['quantity'].iloc[0]} ({most['study'].iloc[0]}). {_EXTENSION}"
-        drawn = figures.interval_plot(both, **axes, width="double")
+        drawn = partial(figures.interval_plot, both, **axes, width="double")
         alt = figures.alt_text(both, **axes, what="images")
         how = "95 % Wilson intervals, and from the lowest to the highest value over all choices"
         display(session.figure("range_by_group", drawn, said, alt=alt, intervals=how))
