@@ -4,6 +4,7 @@ A notebook that starts on its own pays for this by itself; here it is paid while
 No thread is started: a fork would not take it along.
 """
 
+import gc
 import importlib
 import pkgutil
 import sys
@@ -82,3 +83,6 @@ def use() -> None:
 load()
 with suppress(Exception):  # a study would say what is wrong
     use()
+# what is loaded stays: no collection in a fork has to look through it, or copy its pages
+gc.collect()
+gc.freeze()
