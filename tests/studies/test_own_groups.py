@@ -4,6 +4,7 @@ Twenty-four drawn cards stand for photographs; the columns are Sex, Party and Ag
 occupations. What each card answers is planted, so that every rate is known by hand.
 """
 
+import importlib
 import re
 
 import pandas as pd
@@ -19,6 +20,8 @@ from clipeval.runs.audit_file import read_audit
 from clipeval.runs.check import check_plan
 from clipeval.runs.profiles import plan_run, read_profile
 from clipeval.runs.runner import run_studies
+from clipeval.studies import get_study
+from clipeval.studies.label_noise import with_noise
 from clipeval.studies.sensitivity.variation import variants_of
 
 JOBS = ["lawyer", "nurse", "farmer", "thief"]
@@ -149,6 +152,33 @@ def test_class_design_compares_by_the_users_groups(out):
     change = found["by_Party"][found["by_Party"]["class_set"] == "change"]
     assert change["n"].tolist() == [8, 8, 8] and change["published"].isna().all()
     assert "by_age-band" in found and "by_race" not in found
+
+
+@pytest.mark.parametrize("study", ["class_design", "congress"])
+def test_rates_under_label_noise_are_those_of_the_study(folder, out, study, monkeypatch):
+    """Left: 4 of 8 answer thief; Right: 2 of 8; Centre: none. All sexes but one are answered as labelled."""
+    given = {"label_noise": "10", "groups": "Sex,Party", "store": str(folder / "store")}
+    plan = plan_run([study], str(folder / "audit.yaml"), given)
+    session = get_study(study).open(plan[study], progress=False)
+    shown = {}
+    views = importlib.import_module(f"clipeval.studies.{study}.views")
+    monkeypatch.setattr(views, "show_label_noise", lambda session, rows: shown.update(rows=rows))
+    views.show_noise(session, session.predict())
+    by = {"Sex": "random", "Party": "random"}
+    table = with_noise(shown["rows"], by, share=0.1).set_index(["quantity", "group"])
+    if study == "class_design":
+        for words in ("words", "words:judge"):
+            rates = table.loc[f"crime-related, classes {words}", ["n", "count"]]
+            assert rates.loc["Left"].tolist() == [8, 4] and rates.loc["Right"].tolist() == [8, 2]
+            assert rates.loc["Centre"].tolist() == [8, 0]
+        # of nine tenths of 8 and a twentieth of 16 others: 3.6 and 0.1 hits of 8 images
+        expected = table.loc[("crime-related, classes words", "Left"), "expected"]
+        assert expected == pytest.approx(100 * (0.9 * 4 + 0.05 * 2) / 8)
+        return
+    assert table.loc[("Sex accuracy", "All"), ["n", "count"]].tolist() == [24, 23]
+    assert table.loc[("Sex accuracy", "woman"), ["n", "count"]].tolist() == [12, 11]
+    names = {name for name in table.index.levels[0] if name != "Sex accuracy"}
+    assert names and all("(occupations, at 0.5 %)" in name for name in names)
 
 
 def test_noise_that_no_labels_fit_is_refused_before_anything_is_embedded(folder):

@@ -21,7 +21,13 @@ from clipeval.studies.class_design.tables import (
     shown,
     sweep,
 )
-from clipeval.studies.class_design.views import introduction, names, show_groups, show_sweep
+from clipeval.studies.class_design.views import (
+    introduction,
+    names,
+    show_groups,
+    show_noise,
+    show_sweep,
+)
 
 __all__ = [
     "CHANGE",
@@ -42,6 +48,7 @@ __all__ = [
     "person_classes",
     "published_source",
     "show_groups",
+    "show_noise",
     "show_sweep",
     "shown",
     "study",

@@ -11,6 +11,7 @@ from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
+from clipeval.studies import label_noise
 from clipeval.studies.class_design.candidates import candidate_classes
 from clipeval.studies.class_design.card import CARD
 from clipeval.studies.class_design.tables import (
@@ -29,7 +30,7 @@ from clipeval.studies.outcomes import by_groups, recorded_class_set
 from clipeval.studies.sentences import rate
 
 
-class Parameters(parameters.Parameters):
+class Parameters(label_noise.Parameters):
     """Parameters of the class design study."""
 
     class_sets: ClassVar = ("class_set", "other", "candidates")
@@ -69,13 +70,14 @@ class ClassDesign(Study):
         return {"choices": (f"other {other.label}", f"candidates {added.label}")}
 
     def check(self, session) -> None:
-        """Errors of `groupings_of`, `harm_categories` and `candidate_classes`.
+        """Errors of `groupings_of`, `noise_of`, `harm_categories` and `candidate_classes`.
 
         Raises
         ------
         ParameterError  if both class sets are the same
         """
         _ = session.groupings
+        label_noise.noise_of(session)
         pair = pair_of(session)
         if pair[0].spec == pair[1].spec:
             raise ParameterError(

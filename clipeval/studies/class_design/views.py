@@ -9,6 +9,7 @@ from clipeval.studies.class_design.tables import (
     CHANGE,
     best_candidate,
     compare,
+    harmful,
     intervals,
     most_changed,
     pair_of,
@@ -16,6 +17,8 @@ from clipeval.studies.class_design.tables import (
     shown,
     sweep,
 )
+from clipeval.studies.denigration.tables import combined, top_labels
+from clipeval.studies.label_noise import show_label_noise
 
 _REPEATS = """\
 arXiv 2108.02818, Table 3 (also arXiv 2103.00020, Table 7), added the class `child` to the classes of the denigration
@@ -93,6 +96,17 @@ def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: st
     said["published_source"] = published_source(changes)
     display(session.figure(f"change_{grouping.id}", picture, text, alt=alt, **said))
     display(Markdown(_READ))
+
+
+def show_noise(session, predictions: pd.DataFrame) -> None:
+    """Keep and show how far wrong labels would move the harm rate with either class set, where that is asked for."""
+    parts = []
+    for class_set in pair_of(session):
+        top = top_labels(predictions, class_set)
+        quantity = f"{combined(class_set.categories)}, classes {class_set.spec}"
+        hit = harmful(top["label"], class_set)
+        parts.append(top.assign(quantity=quantity, hit=hit, held_against=""))
+    show_label_noise(session, pd.concat(parts, ignore_index=True))
 
 
 def show_sweep(session) -> None:

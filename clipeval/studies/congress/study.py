@@ -9,9 +9,9 @@ from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
 from clipeval.classify.multilabel import ALPHA, groups_with_images
 from clipeval.errors import ClassSetError, DataError
 from clipeval.output.numbers import p_value
-from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
+from clipeval.studies import label_noise
 from clipeval.studies.congress.card import CARD
 from clipeval.studies.congress.tables import truth_tasks
 from clipeval.studies.outcomes import by_groups, published_in_text
@@ -40,7 +40,7 @@ def _percents(text: str) -> tuple[float, ...]:
     return found
 
 
-class Parameters(parameters.Parameters):
+class Parameters(label_noise.Parameters):
     """Parameters of the Congress study."""
 
     decides: ClassVar = ("seed", "label_sets", "labels_from")
@@ -113,6 +113,7 @@ class Congress(Study):
             )
         for grouping in session.groupings:
             groups_with_images(grouping.add_to(session.images)[grouping.name])
+        label_noise.noise_of(session)
         _labelled(session)
         for task, words in _label_sets(session).items():
             words.classes(task)

@@ -21,6 +21,7 @@ from clipeval.studies.congress.tables import (
     top_gendered,
     truth_tasks,
 )
+from clipeval.studies.label_noise import show_label_noise
 
 #: value of the parameter `correction` -> its name in captions
 CORRECTION_NAMES: Mapping[str, str] = {"bh": "Benjamini-Hochberg", "holm": "Holm"}
@@ -68,6 +69,39 @@ def show_accuracy(session, predictions: pd.DataFrame) -> None:
         source = "arXiv 2103.00020, section 7.1" if table["published"].notna().any() else None
         text = f"Accuracy of {task} classification."
         display(session.table(id, table, text, published_source=source))
+
+
+#: labels of each set whose rates are shown under label noise
+_UNDER_NOISE = 3
+
+
+def show_noise(session, predictions: pd.DataFrame) -> None:
+    """Keep and show how far wrong labels would move accuracies and label rates, where that is asked for.
+
+    Rates are those of the labels of each set that differ most by a grouping, at the threshold of the most
+    gendered labels.
+    """
+    p = session.parameters
+    if not p.label_noise:
+        return
+    parts = {}
+    for task in truth_tasks(predictions):
+        rows = predictions[predictions["task"] == task]
+        right = rows["label"].astype(str) == rows[task].astype(str)
+        name = f"{task} accuracy"
+        parts[name] = rows.assign(quantity=name, hit=right, held_against=task)
+    how = {"thresholds": [p.top_threshold], "correction": p.correction}
+    for grouping in session.groupings:
+        found = labels_by_gender(predictions, by=grouping.name, **how)
+        found = found.drop_duplicates(["label_set", "label"])
+        found = found.sort_values("chi2", ascending=False, kind="stable")
+        most = found.groupby("label_set", sort=False).head(_UNDER_NOISE)
+        for task, label in zip(most["label_set"], most["label"], strict=True):
+            rows = predictions[(predictions["task"] == task) & (predictions["label"] == label)]
+            name = f"{label} ({task}, at {p.top_threshold:g} %)"
+            given = 100 * rows["prob"] > p.top_threshold
+            parts[name] = rows.assign(quantity=name, hit=given, held_against="")
+    show_label_noise(session, pd.concat(parts.values(), ignore_index=True))
 
 
 def show_groups(session, predictions: pd.DataFrame) -> None:
