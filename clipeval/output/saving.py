@@ -131,15 +131,22 @@ def _deciding(fig, *how) -> bytes | None:
     """All that decides a figure of this package's that is still to be drawn; None for others."""
     if isinstance(fig, Figure) or not fig.func.__module__.startswith(f"{__package__}."):
         return None
-    parts = [_content(value) for value in fig.args]
-    parts += [f"{name}={_content(value)}" for name, value in sorted(fig.keywords.items())]
-    return json.dumps([fig.func.__qualname__, parts, how]).encode()
+    asked = [fig.func.__qualname__, fig.args, fig.keywords, how]
+    with contextlib.suppress(TypeError):  # what JSON has no words for is drawn each time
+        return json.dumps(asked, default=_content, sort_keys=True).encode()
+    return None
 
 
-def _content(value) -> str:
+def _content(value) -> list:
     if not isinstance(value, pd.DataFrame):
-        return repr(value)
-    return f"{value.dtypes.to_dict()}\n{value.to_csv(index=False, na_rep=chr(0))}"
+        raise TypeError
+    kinds = value.dtypes.astype(str).to_dict()
+    order = {
+        name: list(value[name].cat.categories.astype(str))
+        for name in kinds
+        if kinds[name] == "category"
+    }
+    return [kinds, order, value.to_csv(index=False, na_rep=chr(0))]
 
 
 def seen_in(svg: bytes) -> tuple[str, float]:
