@@ -105,11 +105,12 @@ def test_package_versions_are_those_installed_and_import_nothing():
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open_clip_torch"}
 DISTRIBUTIONS |= {"fontTools": "fonttools"}
 #: modules that are neither recorded nor able to change a number: they show, fetch, check or start
-#: something, or read what is known by its hash (weights, class sets, frames of a video)
+#: something, read what is known by its hash (weights, class sets, frames of a video), or stand with the model
+#: that they run (onnxruntime)
 NEITHER = {
     "IPython", "bleach", "filelock", "fsspec", "ipywidgets", "jinja2", "mistune", "nbconvert",
-    "nbformat", "pooch", "pydantic", "ray", "requests", "rich", "safetensors", "threadpoolctl", "tqdm", "traitlets",
-    "typer", "yaml",
+    "nbformat", "onnxruntime", "pooch", "pydantic", "ray", "requests", "rich", "safetensors", "threadpoolctl", "tqdm",
+    "traitlets", "typer", "yaml",
 }  # fmt: skip
 
 

@@ -665,6 +665,7 @@ def test_run_models_compares_those_that_finished(runs, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_command_run_models(runs, real, tiny_face_clip, tmp_path, monkeypatch, capsys):
     perturbed = runs["b"].parent / "perturbed"
     models = f"local-dir:{tiny_face_clip},local-dir:{perturbed}"

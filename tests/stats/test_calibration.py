@@ -6,7 +6,7 @@ import pytest
 from calibration import BANDS, CELLS, PAGE, SAFE, differences, outside, run
 
 #: data sets of a cell in the suite: vectorised cells simulate all of theirs at no cost
-FEW, MANY = 80, 10_000
+FEW, MANY = 40, 10_000
 
 
 def test_cells_have_names_of_their_own():
