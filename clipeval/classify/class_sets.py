@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipeval.classify.word_files import find, known_files, part, read, refuse_unknown
@@ -168,12 +168,18 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
     if isinstance(spec, ClassSet):
         return spec
     path, variant = find(spec, "class_sets", "class set")
-    return _loaded(path, variant, file_state(path))
+    found = _loaded(path, variant, file_state(path))
+    return replace(  # whoever changes what was loaded changes it for nobody else
+        found,
+        tasks={task: dict(classes) for task, classes in found.tasks.items()},
+        categories={name: list(members) for name, members in found.categories.items()},
+        answers={answer: dict(means) for answer, means in found.answers.items()},
+    )
 
 
 @functools.lru_cache(maxsize=256)
 def _loaded(path: Path, variant: str, state: tuple) -> ClassSet:
-    """Read once as long as the file is what it was (`state`); not to be changed."""
+    """Read once as long as the file is what it was (`state`)."""
     content, origin = read(path, *_KEYS), path.name
     name = part(content, "name", str, origin) or path.stem
     tasks = part(content, "tasks", dict, origin)

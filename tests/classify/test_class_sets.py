@@ -412,3 +412,11 @@ def test_published_numbers_do_not_stand_beside_another_language():
     for study in (fairface.study, denigration.study):
         assert study.comparable({"class_set": study.id})
         assert not study.comparable({"class_set": f"{study.id}:es"})
+
+
+def test_whoever_changes_a_class_set_changes_it_for_nobody_else():
+    ours = load_class_set("fairface")
+    ours.tasks["gender"]["Male"] = "another word"
+    ours.tasks["another"] = {}
+    assert load_class_set("fairface").tasks["gender"] == {"Male": "man", "Female": "woman"}
+    assert "another" not in load_class_set("fairface").tasks
