@@ -51,6 +51,12 @@ def confusion_of(names: list[str]) -> np.ndarray:
     return wide.div(wide.sum(axis=1), axis=0).to_numpy(float)
 
 
+def agreement(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Answers to a task that images are labelled by, as `with_noise` takes them: hits are those that agree."""
+    right = rows["label"].astype(str) == rows[task].astype(str)
+    return rows.assign(quantity=f"{task} accuracy", hit=right, held_against=task)
+
+
 def with_noise(
     answers: pd.DataFrame, by: Mapping[str, str], *, share: float, seed: int = 0
 ) -> pd.DataFrame:

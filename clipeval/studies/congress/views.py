@@ -21,7 +21,7 @@ from clipeval.studies.congress.tables import (
     top_gendered,
     truth_tasks,
 )
-from clipeval.studies.label_noise import show_label_noise
+from clipeval.studies.label_noise import agreement, show_label_noise
 
 #: value of the parameter `correction` -> its name in captions
 CORRECTION_NAMES: Mapping[str, str] = {"bh": "Benjamini-Hochberg", "holm": "Holm"}
@@ -84,12 +84,9 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
     p = session.parameters
     if not p.label_noise:
         return
-    parts = {}
-    for task in truth_tasks(predictions):
-        rows = predictions[predictions["task"] == task]
-        right = rows["label"].astype(str) == rows[task].astype(str)
-        name = f"{task} accuracy"
-        parts[name] = rows.assign(quantity=name, hit=right, held_against=task)
+    tasks = truth_tasks(predictions)
+    right = [agreement(predictions[predictions["task"] == task], task) for task in tasks]
+    given = {}  # a label that differs most by two groupings stands once
     how = {"thresholds": [p.top_threshold], "correction": p.correction}
     for grouping in session.groupings:
         found = labels_by_gender(predictions, by=grouping.name, **how)
@@ -99,9 +96,9 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
         for task, label in zip(most["label_set"], most["label"], strict=True):
             rows = predictions[(predictions["task"] == task) & (predictions["label"] == label)]
             name = f"{label} ({task}, at {p.top_threshold:g} %)"
-            given = 100 * rows["prob"] > p.top_threshold
-            parts[name] = rows.assign(quantity=name, hit=given, held_against="")
-    show_label_noise(session, pd.concat(parts.values(), ignore_index=True))
+            hit = 100 * rows["prob"] > p.top_threshold
+            given[name] = rows.assign(quantity=name, hit=hit, held_against="")
+    show_label_noise(session, pd.concat([*right, *given.values()], ignore_index=True))
 
 
 def show_groups(session, predictions: pd.DataFrame) -> None:

@@ -14,7 +14,7 @@ from clipeval.studies.fairface.tables import (
     published_note,
     with_replications,
 )
-from clipeval.studies.label_noise import show_label_noise
+from clipeval.studies.label_noise import agreement, show_label_noise
 
 __all__ = ["introduction", "limits", "show_accuracy", "show_noise"]
 
@@ -125,11 +125,8 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
     """Keep and show how far wrong labels would move the accuracy of each task, where that is asked for."""
     top = predictions[predictions["rank"] == 1]
     top = top[top["method"] == top["method"].iloc[0]]
-    parts = []
-    for task in (task for task in map(str, pd.unique(top["task"])) if task in top):
-        rows = top[top["task"] == task]
-        right = rows["label"].astype(str) == rows[task].astype(str)
-        parts.append(rows.assign(quantity=f"{task} accuracy", hit=right, held_against=task))
+    tasks = (task for task in map(str, pd.unique(top["task"])) if task in top)
+    parts = [agreement(top[top["task"] == task], task) for task in tasks]
     show_label_noise(session, pd.concat(parts, ignore_index=True))
 
 
