@@ -11,14 +11,14 @@ SHARED = Path(os.environ.get("CLIPEVAL_TEST_DATA", Path(__file__).resolve().pare
 
 
 def pytest_configure(config):
-    """One folder of drawn test cards for all workers of a parallel run."""
+    """One cache for all workers of a parallel run, as `decks.shared_cache` gives it."""
     if not hasattr(config, "workerinput"):
-        os.environ["CLIPEVAL_TEST_CARDS"] = tempfile.mkdtemp(prefix="clipeval-cards-")
+        os.environ["CLIPEVAL_TEST_CACHE"] = tempfile.mkdtemp(prefix="clipeval-tests-")
 
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop("CLIPEVAL_TEST_CARDS", ""), ignore_errors=True)
+        shutil.rmtree(os.environ.pop("CLIPEVAL_TEST_CACHE", ""), ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,10 +1,7 @@
 """Sessions on test cards and on real photographs, drawn and embedded once for all tests of a run."""
 
-import atexit
 import functools
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +17,9 @@ from clipeval.testcards.planting import compose
 PHOTOS = 600
 
 
-@functools.cache
 def shared_cache() -> Path:
-    """A cache folder of this test run's own, removed at its end."""
-    folder = tempfile.mkdtemp(prefix="clipeval-tests-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if cards := os.environ.get("CLIPEVAL_TEST_CARDS"):  # drawn once for all workers
-        Path(folder, "testcards").symlink_to(cards)
-    return Path(folder)
+    """The cache folder of this test run, the same for all of its workers, removed at its end."""
+    return Path(os.environ["CLIPEVAL_TEST_CACHE"])
 
 
 def session_of(study: str, **values) -> Session:
@@ -35,7 +27,10 @@ def session_of(study: str, **values) -> Session:
     cache = shared_cache()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPEVAL_CACHE", str(cache))
-        session = start(study, {"store": str(cache / "store"), "out": str(cache / "out")} | values)
+        session = start(
+            study,
+            {"store": str(cache / "store"), "out": str(cache / f"out-{os.getpid()}")} | values,
+        )
         session.progress = False
         session.embed()
         _ = session.planted

@@ -1,16 +1,15 @@
 """A run folder made once for all tests of its pages, from names that try to be markup."""
 
-import atexit
+import fcntl
 import functools
 import shutil
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny
 import yaml
-from decks import plant
+from decks import plant, shared_cache
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.paths import DATA, NOTEBOOKS
@@ -29,8 +28,17 @@ def site() -> Path:
 
     A race is called SCRIPT, a class IMAGE, a file FILE, and the manifest `<i>x.csv`.
     """
-    folder = Path(tempfile.mkdtemp(prefix="clipeval-site-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = shared_cache() / "site"
+    out = folder / "out"
+    with open(shared_cache() / "site.lock", "w") as lock:  # one worker makes it for all
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "index.html").exists():
+            _make(folder, out)
+    return out
+
+
+def _make(folder: Path, out: Path) -> None:
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPEVAL_CACHE", str(folder / "cache"))
         manifest, class_set = _hostile(folder)
@@ -43,11 +51,9 @@ def site() -> Path:
         patch.setattr(study, "NOTEBOOKS", notebooks)
         given = {"dataset": "manifest", "data": str(manifest), "fairface.methods": "zero-shot"}
         given["fairface.class_set"] = str(class_set)
-        out = folder / "out"
         plan = plan_run(["fairface", "denigration", "card"], "demo", given, str(out))
         outcomes = runner.run_studies(plan, out, arguments={"profile": "demo"})
     assert [bool(outcome.error) for outcome in outcomes] == [False, True, False], outcomes
-    return out
 
 
 def _hostile(folder: Path) -> tuple[Path, Path]:
