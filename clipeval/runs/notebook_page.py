@@ -34,7 +34,7 @@ _KINDS = ["text/html", "text/markdown", "text/plain"]
 def _scrolling_tables(made: mistune.Markdown) -> None:
     """Markdown's tables, each in a box that scrolls on its own where the screen is too narrow."""
     tables(made)
-    box = '<div class="scroll" tabindex="0" role="region" aria-label="Table">\n'
+    box = '<div class="scroll" tabindex="0" role="group" aria-label="Table">\n'
     made.renderer.register("table", lambda _, text: f"{box}<table>\n{text}</table></div>\n")
 
 

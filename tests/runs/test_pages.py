@@ -63,6 +63,8 @@ def test_every_page_is_whole(soup):
     assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
     ids = [tag["id"] for tag in soup.find_all(id=True)]
     assert len(ids) == len(set(ids))
+    landmarks = [tag["aria-label"] for tag in soup.select("nav, [role=region]")]
+    assert len(landmarks) == len(set(landmarks)), "who jumps between them hears the same name twice"
     for image in soup.find_all("img"):
         assert len(image["alt"]) > 10
     for box in soup.select("div.scroll"):
