@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
-# every file that is downloaded must have one of the hashes in the lock file; Python compiles a module when it is first
-# imported, and most of these never are
-LOCKED := $(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes
+# every file that is downloaded must have one of the hashes in the lock file; pip fetches uv, of the same
+# file, and uv, which is faster, the rest
+LOCKED := $(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --require-hashes
 PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: help report released test thorough fuzz mutants lab bench onnx remote calibration docs lint lock clean
@@ -15,6 +15,8 @@ help: ## Say what there is
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/uv.txt
 	$(LOCKED) -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
@@ -49,9 +51,8 @@ bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loo
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 # in a folder of its own, as what speaks to Amazon's storage needs an older python-dateutil than the lock has
-remote: export PIP_TARGET := $(VENV)-remote
 remote: $(READY) ## Test addresses on a server that speaks S3, and Ray on a cluster of two processes
-	$(LOCKED) -r requirements-remote.lock
+	$(LOCKED) --target $(VENV)-remote -r requirements-remote.lock
 	PYTHONPATH=$(VENV)-remote OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/embedding/test_addresses.py tests/runs/test_cluster.py
 
 calibration: $(READY) ## Simulate every interval and test at the published sizes, into docs/calibration.md

@@ -96,13 +96,17 @@ def test_lock_files_agree():
 def test_make_installs_nothing_that_is_not_pinned():
     """By a lock file whose hashes are checked; the package itself without fetching what builds it."""
     text = (ROOT / "Makefile").read_text()
-    (checked,) = re.findall(r"^LOCKED := .* -m pip install (.*)$", text, re.M)
+    (checked,) = re.findall(r"^LOCKED := .*/uv pip install (.*)$", text, re.M)
     assert "--require-hashes" in checked and "--no-deps" in checked
-    files = [file for file in re.findall(r"^\t\$\(LOCKED\) -r (\S+)$", text, re.M)]
+    files = [file for file in re.findall(r"^\t\$\(LOCKED\).* -r (\S+)$", text, re.M)]
     assert sorted(files) == sorted(LOCKS)
     others = re.findall(r"^\t.* -m pip install (.*)$", text, re.M)
-    assert others == ["--quiet --no-deps --no-build-isolation --editable ."]
-    assert text.count("pip install") == 2 and "uv pip sync" not in text
+    assert others == [
+        "--quiet --no-deps --require-hashes -r $(VENV)/uv.txt",
+        "--quiet --no-deps --no-build-isolation --editable .",
+    ]
+    assert "sed -n '/^uv==/,/[^\\\\]$$/p' requirements.lock > $(VENV)/uv.txt" in text
+    assert text.count("pip install") == 3 and "uv pip sync" not in text
 
 
 def test_torch_and_torchvision_are_a_pair():
