@@ -133,7 +133,10 @@ ACCEPTED = {
     "gender alone": ("fairface", lambda t: gender_alone(t) | {"class_set": write(t, NO_AGE)}),
     "genders that are no class": (
         "congress",
-        lambda t: good(t, gender=["M", "F"]) | {"thresholds": "10", "top_threshold": "10", "label_sets": "occupations"},
+        lambda t: (
+            good(t, gender=["M", "F"])
+            | {"thresholds": "10", "top_threshold": "10", "label_sets": "occupations"}
+        ),
     ),
     "one harm category": (
         "class_design",
