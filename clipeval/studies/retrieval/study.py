@@ -19,7 +19,7 @@ from clipeval.studies.retrieval.tables import (
     headlines,
     nearest_images,
     shown_words,
-    skew,
+    without_chance,
 )
 from clipeval.studies.sentences import listed, rate
 
@@ -194,7 +194,7 @@ class Retrieval(Study):
 
     def measured(self, session) -> dict[str, pd.DataFrame]:
         """The table of skews; shares found are k of all images for any words, and say nothing."""
-        return {"skew": skew(session)}
+        return {"skew": without_chance(session)}
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images of each group that are found for the words that are shown; see `clipeval.studies.headlines`."""

@@ -64,6 +64,13 @@ def skew(session) -> pd.DataFrame:
         (`over_prompts`), chance, chance_high (median and 95th percentile when groups are shuffled), and
         on test cards planted.
     """
+    table = without_chance(session)
+    chance = session.remember("skew by chance", depends(session), lambda: _chance(session))
+    return with_planted(session, pd.concat([table, chance], axis=1))
+
+
+def without_chance(session) -> pd.DataFrame:
+    """The table of `skew` up to prompt_high."""
     table = session.remember("skew", depends(session), lambda: _skew(session))
     known = load_published("retrieval").query("quantity == 'MaxSkew' and model == 'CLIP ViT-B/16'")
     known = known.iloc[0]
@@ -76,8 +83,7 @@ def skew(session) -> pd.DataFrame:
     rows = (table[list(at)] == pd.Series(at)).all(axis=1)
     rows &= table["words"] == session.class_set.spec
     published = np.where(rows & session.comparable, float(known["value"]), np.nan)
-    table = table.assign(published=published, difference=table["percent"] - published)
-    return with_planted(session, table)
+    return table.assign(published=published, difference=table["percent"] - published)
 
 
 def headline_k(table: pd.DataFrame) -> int:
@@ -113,14 +119,13 @@ def _skew(session) -> pd.DataFrame:
     for found in session.searches.values():
         groups = {name: found.groups(name) for name in session.groupings.names}
         draws = _draws(found, groups, ks, p)
-        for name, (codes, values) in groups.items():
-            targets = np.stack([target_shares(codes, len(values), kind) for kind in TARGETS])
+        for name in groups:
+            codes, targets = _targets(found, name)
             each = _each(found, codes, targets, ks, p)  # (metric, target, prompt, k)
-            point, how = each.mean(axis=2), {"floor": p.floor, "draws": p.draws, "seed": p.seed}
+            point = each.mean(axis=2)
             low, high = around(point, draws[name])
             by_prompt = np.moveaxis(each, 2, 0).reshape(*found.shape, *point.shape)
             ends = over_prompts(by_prompt, seed=p.seed)
-            chance = shuffled(found.order, codes, targets, ks, **how)
             about = {"words": found.words.class_set.spec, "grouping": name, "n": len(codes)}
             for at in np.ndindex(point.shape):
                 m, t, i = at
@@ -131,21 +136,28 @@ def _skew(session) -> pd.DataFrame:
                     "prompt_low": ends[0][at],
                     "prompt_high": ends[1][at],
                 }
-                row["chance"], row["chance_high"] = np.percentile(
-                    chance[(slice(None), *at)], [50, 95]
-                )
                 parts.append(row | NOTHING)
     first = ["words", "grouping", "target", "k", "n", "metric", "percent", "ci_low", "ci_high"]
-    first += [
-        "published",
-        "difference",
-        "prompts",
-        "prompt_low",
-        "prompt_high",
-        "chance",
-        "chance_high",
-    ]
+    first += ["published", "difference", "prompts", "prompt_low", "prompt_high"]
     return pd.DataFrame(parts)[first]
+
+
+def _chance(session) -> pd.DataFrame:
+    """What shuffled groups give in each row of `_skew`."""
+    p, parts = session.parameters, []
+    for found in session.searches.values():
+        for name in session.groupings.names:
+            codes, targets = _targets(found, name)
+            how = {"floor": p.floor, "draws": p.draws, "seed": p.seed}
+            draws = shuffled(found.order, codes, targets, session.ks, **how)
+            parts.append(np.percentile(draws.reshape(len(draws), -1), [50, 95], axis=0))
+    return pd.DataFrame(np.hstack(parts).T, columns=["chance", "chance_high"])
+
+
+def _targets(found: Search, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Group of each image, as a code, and the shares that `TARGETS` stand for."""
+    codes, values = found.groups(name)
+    return codes, np.stack([target_shares(codes, len(values), kind) for kind in TARGETS])
 
 
 def _each(found: Search, codes, targets, ks, p) -> np.ndarray:
