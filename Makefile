@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+# each module is compiled once, and not in every process that imports it, even where the environment asks for that
+export PYTHONDONTWRITEBYTECODE :=
+
 # every file that is downloaded must have one of the hashes in the lock file; pip fetches uv, of the same
 # file, and uv, which is faster, the rest
 LOCKED := $(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --require-hashes
