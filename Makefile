@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 LOCKED := $(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --require-hashes
 PINNED := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help report released test thorough fuzz mutants lab bench onnx remote calibration docs lint lock clean
+.PHONY: help report released test thorough fuzz mutants lab bench onnx runtime remote calibration docs lint lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,13 +45,15 @@ fuzz: $(READY) ## Try more than 10,000 generated inputs and 100 kills
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_explore.ipynb
 
-onnx: $(READY) ## Test the image tower run by ONNX Runtime
-	$(LOCKED) -r requirements-onnx.lock
+onnx: runtime ## Test the image tower run by ONNX Runtime
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/models/test_runtimes.py
 
-bench: $(READY) ## Measure speed against the forward pass, a plain open_clip loop and CLIP_benchmark
+runtime: $(READY)
+	$(LOCKED) -r requirements-onnx.lock
+
+bench: runtime ## Run all benchmarks (half an hour on two cores), into docs/figures.md
 	$(LOCKED) -r requirements-bench.lock
-	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/all_figures.py
 
 # in a folder of its own, as what speaks to Amazon's storage needs an older python-dateutil than the lock has
 remote: $(READY) ## Test addresses on a server that speaks S3, and Ray on a cluster of two processes

@@ -1,6 +1,6 @@
 """Speed of `embed_images` on photos, beside the model's forward pass alone and beside other loops.
 
-    python benchmarks/embedding_throughput.py [PHOTOS] [--images 256] [--rounds 7]
+    python benchmarks/embedding_throughput.py [PHOTOS] [--images 256] [--rounds 7] [--json FILE]
 
 Without a folder of photos, 224 x 224 JPEG files are generated. Every round runs all of these, in an
 order that rotates, on the same images and the same ViT-B-32-quickgelu with random weights:
@@ -90,8 +90,10 @@ def main():
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, help="default: what embed_images chooses")
     parser.add_argument("--plain-workers", type=int, default=2)
+    parser.add_argument("--json", default="")
     arguments = parser.parse_args()
     generated = tempfile.TemporaryDirectory()
+    kept = {"images": arguments.images, "photographs": bool(arguments.photos)}
     if not arguments.photos:
         generate(generated.name, arguments.images)
         arguments.photos = generated.name
@@ -142,6 +144,8 @@ def main():
 
     runs = {"forward": forward, "plain": plain_loop, "clipeval": embed}
     difference = np.abs(plain_loop().numpy() - embed().matrix).max()  # also warms everything up
+    kept |= {"threads": torch.get_num_threads(), "rounds": arguments.rounds}
+    kept["largest_difference"] = float(difference)
     print(f"largest difference of a component from the plain loop: {difference:.1e}")
     try:
         from clip_benchmark.metrics import zeroshot_classification as theirs
@@ -161,6 +165,7 @@ def main():
         runs["clip_benchmark"] = clip_benchmark
         ours = embed().matrix @ classifier.numpy()
         same = (clip_benchmark().argmax(1).numpy() == ours.argmax(1)).mean()
+        kept["same_top_label_percent"] = 100 * float(same)
         print(f"same top label as clip_benchmark: {100 * same:.1f} % of {len(files)} images")
     times, work = {label: [] for label in runs}, {label: [] for label in runs}
     for turn in range(arguments.rounds):
@@ -176,11 +181,14 @@ def main():
     for label in [label for label in runs if label != "forward"]:
         for what, measured in (("wall-clock", times), ("processor", work)):
             ratios = [f / t for f, t in zip(measured["forward"], measured[label], strict=True)]
+            median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+            kept.setdefault(what, {})[label] = [median, low, high]
             print(
-                f"{label}: {statistics.median(ratios):.3f} of the speed of the forward pass alone "
-                f"by {what} time (median of {len(ratios)} rounds, {min(ratios):.3f} to "
-                f"{max(ratios):.3f})"
+                f"{label}: {median:.3f} of the speed of the forward pass alone by {what} time "
+                f"(median of {len(ratios)} rounds, {low:.3f} to {high:.3f})"
             )
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":

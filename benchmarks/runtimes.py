@@ -3,9 +3,10 @@
     python benchmarks/runtimes.py [--checkpoint FOLDER --photos FOLDER] [--json FILE]
 
 ViT-B-32-quickgelu with random weights on generated images and, where a folder of a checkpoint is given, that
-checkpoint on photographs (else on generated images). Every round encodes the same batches in all ways, in an order
-that rotates; ratios are taken within a round, as seconds of torch in fp32 by seconds of the other way, so that 2 is
-twice as fast. The first batch, in which a runtime is built and held against torch, is timed apart.
+checkpoint on photographs (else on generated images). Every round encodes the same batches in all ways (bf16, which is
+slow without instructions for it, an eighth of them), in an order that rotates; ratios are taken within a round, as
+seconds an image of torch in fp32 by those of the other way, so that 2 is twice as fast. The first batch, in which a
+runtime is built and held against torch, is timed apart.
 """
 
 import argparse
@@ -52,14 +53,15 @@ def measure(name: str, photos: str, n: int, size: int, rounds: int) -> dict:
     from clipeval.errors import ModelError
     from clipeval.models import load_model
 
-    found, models, pixels = {}, {}, None
+    found, models, mine, pixels = {}, {}, {}, None
     for way, how in WAYS.items():
         try:
             model = load_model(name, device="cpu", **how)
             model.offers = lambda: [[[f"a photo of a {c}"] for c in CLASSES]]
             pixels = photographs(photos, model, n) if pixels is None else pixels
+            mine[way] = pixels[: n // 8] if way == "torch bf16" else pixels
             clock, work = spent()
-            model.encode_images(pixels[:size])
+            model.encode_images(mine[way][:size])
         except ModelError as error:
             print(f"{way}: left out, {error}", flush=True)
             continue
@@ -75,27 +77,30 @@ def measure(name: str, photos: str, n: int, size: int, rounds: int) -> dict:
         order = list(models)[turn % len(models) :] + list(models)[: turn % len(models)]
         for way in order:
             clock, work = spent()
-            parts = [models[way].encode_images(pixels[i : i + size]) for i in range(0, n, size)]
+            parts = [models[way].encode_images(part) for part in mine[way].split(size)]
             now = spent()
-            times[way].append((now[0] - clock, now[1] - work))
+            each = len(mine[way])
+            times[way].append(((now[0] - clock) / each, (now[1] - work) / each))
             found[way]["vectors"] = unit_rows(np.concatenate([part.numpy() for part in parts]))
     texts = unit_rows(models["torch fp32"].encode_texts([f"a photo of a {c}" for c in CLASSES]))
     exact = found["torch fp32"]["vectors"]
     for way, one in found.items():
         vectors = one.pop("vectors")
-        one["largest_difference"] = float(np.abs(vectors - exact).max())
-        labels = (vectors @ texts.T).argmax(1) != (exact @ texts.T).argmax(1)
+        same = exact[: len(vectors)]
+        one["images"] = len(vectors)
+        one["largest_difference"] = float(np.abs(vectors - same).max())
+        labels = (vectors @ texts.T).argmax(1) != (same @ texts.T).argmax(1)
         one["changed_labels_percent"] = 100 * float(labels.mean())
         for i, what in enumerate(("clock", "cpu")):
-            base, mine = ([t[i] for t in times[w]] for w in ("torch fp32", way))
-            ratios = [b / m for b, m in zip(base, mine, strict=True)]
-            one[f"{what}_seconds"] = statistics.median(mine)
+            base, its = ([t[i] for t in times[w]] for w in ("torch fp32", way))
+            ratios = [b / t for b, t in zip(base, its, strict=True)]
+            one[f"{what}_seconds_an_image"] = statistics.median(its)
             one[f"{what}_ratio"] = [statistics.median(ratios), min(ratios), max(ratios)]
         median, low, high = one["cpu_ratio"]
         print(
             f"{way}: {median:.2f} ({low:.2f} to {high:.2f}) times as fast by processor time, "
             f"{one['clock_ratio'][0]:.2f} by the clock; vectors differ by {one['largest_difference']:.1e}, "
-            f"{one['changed_labels_percent']:.1f} % of {n} labels",
+            f"{one['changed_labels_percent']:.1f} % of {one['images']} labels",
             flush=True,
         )
     return {
@@ -115,21 +120,23 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="folder of a checkpoint of open_clip")
     parser.add_argument("--photos", default="", help="folder of .jpg files for the checkpoint")
     parser.add_argument(
-        "--images", type=int, default=16, help="for ViT-B/32; 16 times as many for the checkpoint"
+        "--images", type=int, default=64, help="for ViT-B/32; 16 times as many for the checkpoint"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", default="")
     given = parser.parse_args()
-    found = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    path = Path(given.json)
+    found = json.loads(path.read_text()) if given.json and path.exists() else {}
+    found |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
     def keep(name, *how):
         found[name] = measure(*how, given.rounds)
         if given.json:
-            Path(given.json).write_text(json.dumps(found, indent=2) + "\n")
+            path.write_text(json.dumps(found, indent=2) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         name = "ViT-B-32-quickgelu, random weights"
-        keep(name, random_model(folder), "", given.images, given.images)
+        keep(name, random_model(folder), "", given.images, min(32, given.images))
     if given.checkpoint:
         keep("checkpoint", f"local-dir:{given.checkpoint}", given.photos, 16 * given.images, 64)
 

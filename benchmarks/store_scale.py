@@ -4,9 +4,10 @@
 
 Rows are generated unit vectors around ten directions, stored as the product stores them (float16, 1,024 rows a
 shard, each synced to disk). Every step is a process of its own, whose seconds and peak resident memory are
-printed; `nothing` is such a process that imports the package and reads one shard. Zero-shot answers are held against
-numpy's on the vectors as they were generated. The target is a peak that does not grow with the number of rows, but for
-8 bytes a row that tell which are stored twice, and for the matrix that is mapped into memory for the probe.
+printed; `nothing` is such a process that imports the package and reads one shard, and `plain` one that reads them all
+by pyarrow alone, with nothing checked. Zero-shot answers are held against numpy's on the vectors as they were
+generated. The target is a peak that does not grow with the number of rows, but for 8 bytes a row that tell which are
+stored twice, and for the matrix that is mapped into memory for the probe.
 """
 
 import argparse
@@ -83,6 +84,14 @@ def check(folder, n, dims) -> dict:
     return {"rows": rows}
 
 
+def plain(folder, n, dims) -> dict:
+    """The same files read by pyarrow alone, one after the other, with nothing checked."""
+    import pyarrow.parquet as pq
+
+    files = sorted(shelf(folder, dims).folder.glob("*.parquet"))
+    return {"rows": sum(pq.read_table(file).num_rows for file in files)}
+
+
 def zero_shot(folder, n, dims) -> dict:
     """The top one of ten classes for each row; every answer is compared with numpy's."""
     from clipeval.classify.zeroshot import rank_classes
@@ -123,7 +132,7 @@ def probe(folder, n, dims) -> dict:
     return {"fit_seconds": seconds, "iterations": found.fit.iterations, "accuracy": right}
 
 
-STEPS = {f.__name__: f for f in (write, nothing, check, zero_shot, probe)}
+STEPS = {f.__name__: f for f in (write, nothing, check, plain, zero_shot, probe)}
 
 
 def one(step: str, folder: str, n: int, dims: int) -> None:

@@ -1,6 +1,7 @@
 """The files that install the package agree with each other."""
 
 import ast
+import importlib.util
 import re
 import sys
 import tomllib
@@ -136,3 +137,13 @@ def test_the_version_is_said_once_and_cited():
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == clipeval.__version__
+
+
+def test_the_page_of_figures_is_made_from_the_results_of_benchmarks():
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "benchmarks/all_figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    mend = "run python benchmarks/all_figures.py --table"
+    assert module.PAGE.read_text("utf-8") == module.page(), mend
+    scripts = {file.stem for file in (ROOT / "benchmarks").glob("*.py")} - {"all_figures"}
+    assert set(module.SCRIPTS) == scripts

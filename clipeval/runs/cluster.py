@@ -37,12 +37,30 @@ def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progr
     )
 
 
+def embed_plan(plan: dict[str, Parameters], part: tuple[int, int]) -> dict[str, int]:
+    """Embed part I of N of the images of one study after the other, so that what two of them read is encoded once.
+
+    Parameters
+    ----------
+    plan : study to its parameters, of one model; studies made of others' tables are left out
+
+    Returns
+    -------
+    dict of study to images encoded
+    """
+    return {
+        study: embed_parts(study, parameters, part, False)
+        for study, parameters in plan.items()
+        if not get_study(study).is_summary
+    }
+
+
 def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]:
     """Embed the images of every study of every model as tasks of a Ray cluster, all at once, one a GPU or else a CPU.
 
-    The cluster is that of RAY_ADDRESS, or is started on this machine. Its nodes need the same data, models and store:
-    at the same paths, or at addresses (s3://...). A task whose process dies is started again, up to three times, and
-    goes on from what is stored.
+    A task is part I of N of all that the studies of one model read (`embed_plan`). The cluster is that of RAY_ADDRESS,
+    or is started on this machine. Its nodes need the same data, models and store: at the same paths, or at addresses
+    (s3://...). A task whose process dies is started again, up to three times, and goes on from what is stored.
 
     Parameters
     ----------
@@ -57,6 +75,8 @@ def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]
     ParameterError  if ray is not installed
     StoreError  if Ray cannot be started, or a task was lost again and again; what is stored is kept
     """
+    from tqdm.auto import trange
+
     try:
         import ray
     except ImportError:
@@ -68,8 +88,9 @@ def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]
     names = ("CLIPEVAL_CACHE", VARIABLE, "HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH")
     names += ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
     told = {name: os.environ[name] for name in names if name in os.environ}
+    how = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     try:
-        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": told})
+        ray.init(runtime_env={"env_vars": told}, **how)
     except Exception as error:  # Ray raises what its parts happen to raise
         raise StoreError(
             f"Ray could not be started ({first_line(error)}), and nothing was embedded; repeat the command, or start a "
@@ -79,16 +100,13 @@ def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]
         held = ray.cluster_resources()
         gpus = int(held.get("GPU", 0))
         n = gpus or max(1, int(held.get("CPU", 1)))
-        task = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1, max_retries=3)(embed_parts)
-        running = [
-            {
-                study: [task.remote(study, parameters, (i, n), False) for i in range(1, n + 1)]
-                for study, parameters in plan.items()
-                if not get_study(study).is_summary
-            }
-            for plan in plans
-        ]
-        return [{study: sum(ray.get(parts)) for study, parts in plan.items()} for plan in running]
+        task = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1, max_retries=3)(embed_plan)
+        running = [[task.remote(plan, (i, n)) for i in range(1, n + 1)] for plan in plans]
+        every = [part for parts in running for part in parts]
+        for ended in trange(len(every), desc="embedding", unit=" tasks", disable=None):
+            ray.wait(every, num_returns=ended + 1)
+        found = [ray.get(parts) for parts in running]
+        return [{study: sum(one[study] for one in parts) for study in parts[0]} for parts in found]
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:

@@ -1,7 +1,5 @@
 """Batches in order and complete, however little memory there is; pinned memory for a GPU alone."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,16 +208,3 @@ def test_a_run_short_of_memory_gives_the_same_bits_and_says_how_many_fitted(tmp_
     assert (small.at_once, whole.at_once, small.encoded) == (2, 8, 20)
     again = embed_images(images, get_model=None, store=Store(tmp_path / "store"), **how)
     assert again.at_once == 0
-
-
-def test_the_benchmark_of_a_gpu_writes_no_number_without_one(tmp_path, capsys, monkeypatch):
-    import runpy
-
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
-    if not script.is_file():
-        pytest.skip("an installed package has no benchmarks; run this in a checkout")
-    runpy.run_path(str(script))["main"](["--json", str(tmp_path / "gpu.json")])
-    assert capsys.readouterr().out == "not measured: no GPU\n" and not list(tmp_path.iterdir())

@@ -1,10 +1,12 @@
 """Other runtimes are used where vectors and top labels are those of torch as it is, refused elsewhere, never mixed."""
 
+import ast
 import importlib.util
 import json
 import shutil
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,6 +241,43 @@ def same_as_torch(tower, runtime):
             )
             assert (found - expected).abs().max() < 1e-5
     return plain, fast
+
+
+def test_the_benchmark_of_a_gpu_is_rehearsed_on_a_cpu_and_keeps_nothing(
+    tower, tmp_path, capsys, monkeypatch
+):
+    """Every line of it but those of the two models' names: a card is not needed to find out that one is wrong."""
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    if not folder.is_dir():
+        pytest.skip("an installed package has no benchmarks; run this in a checkout")
+    monkeypatch.syspath_prepend(folder)
+    import gpu
+    import linear_probe
+
+    monkeypatch.setattr(gpu, "BATCH", 4)
+    x, labels = np.random.default_rng(0).normal(size=(60, 4)), np.repeat(["a", "b", "c"], 20)
+    monkeypatch.setattr(linear_probe, "generate", lambda n, seed: (x[:n], labels[:n]))
+    given = ["--device", "cpu", "--models", tower[0], "--ways", "fp32,bf16", "--images", "6"]
+    given += ["--probe-images", "60", "--workers", "0", "--rounds", "1"]
+    gpu.main(given)
+    card, *ways, probe = capsys.readouterr().out.splitlines()
+    assert card.startswith("on CPU, ") and probe.startswith("linear probe: {'images': 60, ")
+    for way, line in zip(("fp32", "bf16"), ways, strict=True):
+        found = ast.literal_eval(line.partition(f"{way}: ")[2])
+        ours, forward, decode, plain = (
+            found[name][0] for name in ("embed_images", "forward", "decode", "plain loop")
+        )
+        of_smaller = found["of the smaller of forward and decode"]
+        assert of_smaller == pytest.approx([ours / min(forward, decode)] * 3)
+        assert found["of the plain loop"] == pytest.approx([ours / plain] * 3)
+        assert found["images at once"] == 6 and 0 <= found["changed labels, percent"] <= 100
+        assert way != "fp32" or found["changed labels, percent"] == 0
+    with pytest.raises(SystemExit):
+        gpu.main([*given, "--json", str(tmp_path / "gpu.json")])
+    assert "--json keeps what a GPU did" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpu.main(["--json", str(tmp_path / "gpu.json")])
+    assert capsys.readouterr().out == "not measured: no GPU\n" and not list(tmp_path.iterdir())
 
 
 def test_onnx_runtime_gives_the_vectors_of_torch(tower):

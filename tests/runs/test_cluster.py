@@ -92,6 +92,35 @@ def test_a_node_that_does_not_start_is_one_sentence(monkeypatch):
         embed_by_ray([])
 
 
+def test_a_task_holds_all_studies_of_a_model_as_they_read_the_same_images(monkeypatch):
+    """Two tasks at once would both encode what neither has stored yet."""
+    asked = []
+
+    def embed(study, parameters, part, progress):
+        asked.append((study, parameters, part))
+        return part[0]
+
+    monkeypatch.setattr(cluster, "embed_parts", embed)
+    ray = SimpleNamespace(
+        init=lambda **how: None,
+        shutdown=lambda: None,
+        cluster_resources=lambda: {"CPU": 2.0},
+        remote=lambda **how: lambda function: SimpleNamespace(remote=function),
+        wait=lambda tasks, num_returns: None,
+        get=lambda tasks: tasks,
+        exceptions=SimpleNamespace(RayTaskError=KeyError, RayError=KeyError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    plans = [{"fairface": m, "denigration": m, "card": m} for m in ("model a", "model b")]
+    assert embed_by_ray(plans) == [{"fairface": 1 + 2, "denigration": 1 + 2}] * 2
+    assert asked == [
+        (study, model, (part, 2))
+        for model in ("model a", "model b")
+        for part in (1, 2)
+        for study in ("fairface", "denigration")
+    ]
+
+
 def test_a_run_embeds_by_ray_what_all_its_models_need_and_before_it(monkeypatch, capfd):
     """Once the check has passed, and before a notebook runs."""
     asked = []
@@ -151,7 +180,7 @@ def load(*given, **more):
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_done_twice_where_a_process_is_killed(ray, tmp_path, monkeypatch):
-    """Two models of one data set as tasks; one task is killed by its own model, after its first shard."""
+    """Two studies of two models of one data set; one task is killed by its own model, after its first shard."""
     import io
 
     import pandas as pd
@@ -174,12 +203,14 @@ def test_nothing_is_lost_or_done_twice_where_a_process_is_killed(ray, tmp_path, 
         file.write_text(f"KILL, SCALE = {str(kill)!r}, {scale}\n{MODEL}")
         given = {"model": f"python:{file}:load", "dataset": "manifest", "data": str(data)}
         given |= {"store": str(tmp_path / "store"), "workers": 0, "device": "cpu"}
-        plans.append({"denigration": start("denigration", given).parameters})
+        names = ("denigration", "class_design")
+        plans.append({name: start(name, given).parameters for name in names})
     ray.init(num_cpus=2, log_to_driver=False)
     done = embed_by_ray(plans)
     assert not kill.exists()
     # of the killed task, what it had stored before it was killed was not encoded once more
     assert sorted(d["denigration"] for d in done) == [6000 - 1024, 6000]
+    assert [d["class_design"] for d in done] == [0, 0]  # the same images
     pixels = photos.transpose(0, 3, 1, 2).reshape(6000, -1)[:, :24].astype(np.float32) / 255
     for scale, plan in zip((1, 2), plans, strict=True):
         session = start("denigration", plan["denigration"].model_dump())

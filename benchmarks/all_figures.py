@@ -1,0 +1,209 @@
+"""Run every benchmark, and put all figures into one table, each with what it is compared with: docs/figures.md.
+
+    python benchmarks/all_figures.py              about half an hour on two cores (`make bench`)
+    python benchmarks/all_figures.py --table      the table alone, of what lies in benchmarks/results
+
+Each script writes its figures into benchmarks/results/NAME.json; larger sizes that were measured before stay there. How
+long each took, and on what machine, is in benchmarks/results/runs.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "figures.md"
+#: scripts in the order of the table, at sizes that fit into half an hour together
+SCRIPTS = {
+    "embedding_throughput": ["--rounds", "4"],
+    "embedding_memory": [],
+    "linear_probe": [],
+    "tables_million": [],
+    "warm_reports": ["--rounds", "3"],
+    "store_scale": [],
+    "statistics_scale": ["--answers", "100000000"],
+    "runtimes": [],
+    "gpu": [],
+}
+HEAD = """# All figures
+
+Made by `make bench` (`benchmarks/all_figures.py`) from the files in `benchmarks/results/`; what they mean is said in
+[Speed](speed.md) and [Millions of images](scale.md). Ratios are medians with the lowest and highest of their rounds,
+each taken within one round; what ran once has no range. Rows of one benchmark are of one run; different ones may have
+run on different days, with other work on the machine or without.
+
+| what | figure | compared with | aim |
+|---|---|---|---|
+"""
+
+
+def ratio(values, digits: int = 2) -> str:
+    """Median (lowest to highest) of [median, lowest, highest]; of one round its value alone."""
+    median, low, high = (f"{value:.{digits}f}" for value in values)
+    return f"{median} ({low} to {high})" if len(set(values)) > 1 else median
+
+
+def middle(values) -> list[float]:
+    """[median, lowest, highest] of values, of an even number of them the larger of the two in the middle."""
+    return [sorted(values)[len(values) // 2], min(values), max(values)]
+
+
+def embedding_throughput(found):
+    what = f"{found['images']} images through ViT-B/32 on the CPU, speed by"
+    names = {"clipeval": "`embed_images`", "plain": "a DataLoader loop"}
+    names["clip_benchmark"] = "CLIP_benchmark's loop"
+    for clock in ("wall-clock", "processor"):
+        for label, values in found[clock].items():
+            aim = "at least 0.95" if (label, clock) == ("clipeval", "wall-clock") else ""
+            yield (
+                f"{what} {clock} time, {names[label]}",
+                ratio(values, 3),
+                "forward pass alone",
+                aim,
+            )
+
+
+def embedding_memory(found):
+    for what, peaks in found.items():
+        (few, less), (many, more) = peaks.items()
+        grown = f"{more['process'] - less['process']:.0f} MiB more"
+        beside = f"{int(few):,} images: {less['process']:.0f} MiB"
+        yield f"`{what}`, peak memory for {int(many):,} images", grown, beside, "at most 100 MiB"
+
+
+def linear_probe(found):
+    full, quarter, newton = found["full"], found["quarter"], found["newton"]
+    what = "linear probe, choice of C and fit,"
+    seconds = f"{full['seconds']:.0f} s ({full['cpu_seconds']:.0f} s processor)"
+    yield f"{what} {full['images']:,} x 768", seconds, "", "at most 60 s"
+    features = f"its features: {full['features_mib']:.0f} MiB"
+    yield "the same, peak memory", f"{full['peak_mib']:.0f} MiB", features, "at most 2,560 MiB"
+    beside = "scikit-learn from zero at the same values of C"
+    images = quarter["torch"]["images"]
+    for name, clock in (("ratio", "wall-clock"), ("cpu_ratio", "processor")):
+        times = f"{quarter[name]:.1f} times as fast"
+        yield f"{what} {images:,} x 768, {clock} time", times, beside, "at least 20"
+    differ = f"{quarter['labels_that_differ']} of 10,000"
+    yield "the same, held-out labels that differ", differ, beside, "none but at ties"
+    apart = f"{newton['coefficients_differ_by']:.0e} of the largest"
+    exact = "Newton's method in float64"
+    yield f"coefficients, {newton['images']:,} x 768, C = 1", apart, exact, "at most 1e-4"
+
+
+def tables_million(found):
+    plain = f"plain pandas: {ratio(middle(found['plain_seconds']), 1)} s"
+    what = "every table of every study over 1,000,000 answers, processor time"
+    yield what, f"{ratio(middle(found['seconds']), 1)} s", plain, "5 s for the paper's studies"
+    peak = max(run["peak_mib"] for runs in found["studies"].values() for run in runs)
+    yield "the same, peak memory of a study", f"{peak:.0f} MiB", "", "at most 600 MiB"
+
+
+def warm_reports(found):
+    beside = f"as many bare notebooks ({found['studies']})"
+    for name, clock in (("ratio", "wall-clock"), ("ratio_cpu", "processor")):
+        times = ratio(middle([one[name] for one in found["rounds"]]))
+        aim = "at most 1.5" if name == "ratio" else ""
+        yield f"all demo reports with a warm store, {clock} time", f"{times} times", beside, aim
+
+
+def store_scale(found):
+    steps = {
+        "write": "written, each shard synced",
+        "check": "read once, checksums held",
+        "zero_shot": "the top of ten classes each",
+        "probe": "one fit of a probe on a mapped matrix",
+    }
+    for n, measured in sorted(found.items(), key=lambda item: int(item[0])):
+        beside = f"one row of them: peak {measured['nothing']['peak_mib']:.0f} MiB"
+        if plain := measured.get("plain"):
+            beside += f"; all by pyarrow alone: {plain['seconds']:.0f} s, peak {plain['peak_mib']:.0f} MiB"
+        for step, label in steps.items():
+            if step in measured:
+                one = measured[step]
+                figure = f"{one['seconds']:.0f} s, peak {one['peak_mib']:.0f} MiB"
+                yield f"store of {int(n):,} rows, {label}", figure, beside, "not whole in memory"
+
+
+def statistics_scale(found):
+    for n, one in found.items():
+        seconds = one["counting_seconds"] + one["tables_seconds"]
+        figure = f"{seconds:.1f} s, peak {one['peak_mib']:.0f} MiB"
+        beside = f"before the first answer: {one['peak_before_mib']:.0f} MiB"
+        yield f"rates and gaps of {int(n):,} answers", figure, beside, "constant memory"
+
+
+def runtimes(found):
+    models = {name: about for name, about in found.items() if isinstance(about, dict)}
+    for name, about in models.items():
+        kind = "photographs" if about["photographs"] else "generated images"
+        for way, one in about["ways"].items():
+            if way != "torch fp32":
+                times = f"{ratio(one['cpu_ratio'])} times as fast"
+                changed = f"{one['changed_labels_percent']:.1f} % of labels changed"
+                what = f"{way}, {name}, {one.get('images', about['images'])} {kind}"
+                yield what, f"{times}, {changed}", "torch in fp32, processor time", ""
+
+
+def gpu(found):
+    on, models = found["card"], {k: v for k, v in found.items() if k.startswith("ViT")}
+    for name, ways in models.items():
+        for way, one in ways.items():
+            what, speed = f"{name}, {way}, {on}", f"{one['embed_images'][0]:.0f} images/s, "
+            smaller = ratio(one["of the smaller of forward and decode"])
+            yield what, speed + smaller, "the smaller of forward and decode", "at least 0.9"
+            yield what, ratio(one["of the plain loop"]), "a DataLoader loop", ""
+            changed = f"{one['changed labels, percent']:.2f} % of labels changed"
+            yield what, changed, f"fp32, {found['weights']} weights", ""
+    probe = found["linear probe"]
+    yield f"linear probe, {on}", f"{probe['seconds'][0]:.1f} s", "", "under 3 s"
+
+
+def page(results: Path = RESULTS) -> str:
+    """The whole page as Markdown."""
+    lines = []
+    for script in SCRIPTS:
+        file = results / f"{script}.json"
+        rows = [(f"`{script}.py`", "not measured", "", "")]
+        if file.exists():
+            rows = globals()[script](json.loads(file.read_text()))
+        lines += [f"| {' | '.join(row)} |\n" for row in rows]
+    text = HEAD + "".join(lines)
+    if (runs := results / "runs.json").exists():
+        about = json.loads(runs.read_text())
+        spent = ", ".join(f"{script} {seconds:.0f}" for script, seconds in about["seconds"].items())
+        text += f"\nThe last run of all took {sum(about['seconds'].values()) / 60:.0f} minutes on {about['machine']} "
+        text += f"(seconds: {spent}).\n"
+    return text
+
+
+def main() -> None:
+    """Run what is asked for, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--scripts", default=",".join(SCRIPTS), help="those to run")
+    given = parser.parse_args()
+    runs, failed = RESULTS / "runs.json", []
+    spent = json.loads(runs.read_text())["seconds"] if runs.exists() else {}
+    for script in [] if given.table else given.scripts.split(","):
+        print(f"== {script}", flush=True)
+        command = [sys.executable, str(HERE / f"{script}.py"), *SCRIPTS[script]]
+        began = time.perf_counter()
+        ended = subprocess.run([*command, "--json", str(RESULTS / f"{script}.json")])
+        spent[script] = round(time.perf_counter() - began, 1)
+        failed += [script] * (ended.returncode != 0)
+        machine = f"{os.cpu_count()} cores ({platform.machine()})"
+        about = {"machine": machine, "seconds": {s: spent[s] for s in SCRIPTS if s in spent}}
+        runs.write_text(json.dumps(about, indent=1) + "\n")
+    PAGE.write_text(page(), "utf-8")
+    print(page())
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
