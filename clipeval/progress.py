@@ -1,14 +1,13 @@
 """How a run is going: one live view on a terminal, one printed line a change elsewhere."""
 
 import sys
-import time
 
 
 class Progress:
     """Told of each study's state; used as a context manager.
 
     On a terminal the studies stand below one another, each with a bar of the share that is done; the
-    view appears when the first notebook starts, as embedding shows a bar of its own before that.
+    view goes away while a study is embedded, which shows a bar of its own.
 
     Parameters
     ----------
@@ -21,7 +20,6 @@ class Progress:
         self.stream, self.quiet = stream or sys.stderr, quiet
         self.live = self.stream.isatty()
         self.state: dict[str, str] = {}
-        self.began: dict[str, float] = {}
         self.studies = list(studies)
         self.bars = None
 
@@ -30,35 +28,39 @@ class Progress:
 
     def __exit__(self, *_):
         if self.bars:
+            self.bars.live.transient = False  # its last state stays
+            self.bars.start()
             self.bars.stop()
 
-    def tell(self, study: str, state: str, share: float) -> None:
-        """Take note of a study's state ("running", say) and the share of it that is done (0-1)."""
+    def tell(self, study: str, state: str, share: float, seconds: float) -> None:
+        """Take note of a study's state ("running", say), the share of it that is done (0-1), and the time it took."""
         if self.quiet:
             return
         changed = self.state.get(study) != state
         self.state[study] = state
-        if changed and state == "running":
-            self.began[study] = time.monotonic()
+        ended = state in ("done", "failed")
         if not self.live:
-            if changed and state != "waiting":
-                print(f"{study}: {state}{self._spent(study, state)}", file=self.stream, flush=True)
+            if changed:
+                spent = f" after {seconds:.0f} s" if ended else ""
+                print(f"{study}: {state}{spent}", file=self.stream, flush=True)
             return
-        if state == "running" and not self.bars:
+        if state == "embedding":
+            if self.bars:
+                self.bars.stop()
+            if changed:
+                print(f"{study}: embedding what is not stored yet", file=self.stream, flush=True)
+            return
+        if not self.bars and state == "running":
             self._open()
         if self.bars:
+            self.bars.start()
+            row = self.rows[study]
             if changed and state == "running":
-                self.bars.start_task(self.rows[study])
-            self.bars.update(self.rows[study], completed=share, state=state)
-            if state in ("done", "failed"):
-                self.bars.stop_task(self.rows[study])
-        elif state == "embedding" and changed:
-            print(f"{study}: embedding what is not stored yet", file=self.stream, flush=True)
-
-    def _spent(self, study: str, state: str) -> str:
-        if state not in ("done", "failed") or study not in self.began:
-            return ""
-        return f" after {time.monotonic() - self.began[study]:.0f} s"
+                self.bars.start_task(row)
+            self.bars.update(row, completed=share, state=state)
+            if ended:
+                self.bars.stop_task(row)
+                self.bars.tasks[row].finished_time = seconds  # not when it was told
 
     def _open(self) -> None:
         from rich.console import Console
@@ -71,6 +73,7 @@ class Progress:
             TextColumn("{task.fields[state]:<8}"),
             TimeElapsedColumn(),
             console=Console(file=self.stream),
+            transient=True,
         )
         self.rows = {
             study: self.bars.add_task(
@@ -82,4 +85,3 @@ class Progress:
             )
             for study in self.studies
         }
-        self.bars.start()

@@ -124,7 +124,7 @@ def run(
     explorer,
     saved: Saved,
     out: str | Path = "",
-    tell: Callable[[str, str, float], None] = lambda study, state, share: None,
+    tell: Callable[[str, str, float, float], None] = lambda *what: None,
 ) -> Path:
     """Run the session's study with a saved class set, on all images of the session.
 

@@ -179,7 +179,7 @@ class Panel(w.VBox):
             link=_link(page),
         )
 
-    def _tell(self, study: str, state: str, share: float) -> None:
+    def _tell(self, study: str, state: str, share: float, seconds: float) -> None:
         said = f"{study}: {state}, {share:.0%}"
         self.kept.value = html("<p>{{ said }}</p>", said=said)
 

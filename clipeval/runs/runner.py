@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from clipeval.session.session import Session
 from clipeval.studies import STUDIES, opened, start
 from clipeval.studies.sensitivity.variation import ranges
 
-Tell = Callable[[str, str, float], None]
+Tell = Callable[[str, str, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,15 @@ def run_studies(
     arguments: dict | None = None,
     jobs: int = 0,
     resume: bool | None = None,
-    tell: Tell = lambda study, state, share: None,
+    tell: Tell = lambda study, state, share, seconds: None,
     progress: bool = True,
 ) -> list[Outcome]:
     """Run studies into `out`; a study that fails keeps its notebook, and the others finish.
 
-    Images and prompts are embedded first, in this process, so that two notebooks never embed the
-    same images at once; then the notebooks run side by side from the store, and the card, which
-    draws on the others, comes last. Results of a run before are compared with the new ones
-    (changes.json).
+    Images and prompts are embedded in this process alone, so that nothing is embedded twice at once.
+    What a study reads is embedded while notebooks of the studies before it run from the store, side
+    by side; the card, which draws on the others, comes last. Results of a run before are compared
+    with the new ones (changes.json).
 
     Parameters
     ----------
@@ -73,8 +74,9 @@ def run_studies(
     resume : whether to keep studies that are done with the same parameters, data, classes, model,
         code and versions; None for yes where the run before was stopped or a study of it failed
     tell : callable
-        Told (study, state, share done 0-1) as the work goes on; states are "embedding", "waiting",
-        "running", "kept", "done", "failed".
+        Told (study, state, share done 0-1, seconds since its notebook started) as the work goes on;
+        states are "embedding", "running", "kept", "done", "failed". While one study is embedded, news
+        of the others waits.
     progress : show a bar while images are embedded
 
     Returns
@@ -113,15 +115,11 @@ def _run(plan, out: Path, arguments: dict, jobs: int, resume: bool | None, tell:
         for study in plan:
             if study not in todo:
                 outcomes[study] = Outcome(study, 0.0, kept=True)
-                tell(study, "kept", 1.0)
+                tell(study, "kept", 1.0, 0.0)
         for study in todo:
             changes.set_aside(out, study)
-        work = {}
-        for study in todo:
-            if not STUDIES[study].is_summary:
-                work[study] = _embed(study, plan[study], tell, progress)
-                tell(study, "waiting", 0.0)
-        for outcome in _notebooks({s: plan[s] for s in todo}, work, out, context, jobs, tell):
+        embed = partial(_embed, tell=tell, progress=progress)
+        for outcome in _notebooks({s: plan[s] for s in todo}, embed, out, context, jobs, tell):
             outcomes[outcome.study] = outcome
             if outcome.error:
                 hide = hider(plan[outcome.study].model_dump(), out)
@@ -197,7 +195,7 @@ def _embed(study: str, parameters: Parameters, tell: Tell, progress: bool = True
         if mark and _is_warm(mark):
             return {}
         refuse(session)
-        tell(study, "embedding", 0.0)
+        tell(study, "embedding", 0.0, 0.0)
         session.predict()
         ranges(session)  # what its notebook asks in other words
     except Exception:
@@ -241,8 +239,8 @@ def _is_warm(mark: Path) -> bool:
     )
 
 
-def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
-    """Run the notebooks, at most `jobs` at once and the card last; yields an Outcome as each one ends."""
+def _notebooks(plan, embed: Callable, out: Path, context, jobs: int, tell: Tell):
+    """Embed and run study after study, at most `jobs` at once and the card last; yields an Outcome as each one ends."""
     waiting = [study for study in plan if not STUDIES[study].is_summary]
     last = [study for study in plan if STUDIES[study].is_summary]
     running: dict[connection.Connection, _Running] = {}
@@ -252,14 +250,15 @@ def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
                 waiting, last = last, []
             while waiting and len(running) < jobs:
                 study = waiting.pop(0)
+                work = {} if STUDIES[study].is_summary else embed(study, plan[study])
                 try:
-                    one = _Running.start(study, plan, work, out, context)
+                    one = _Running.start(study, plan[study], work, out, context)
                 except (EOFError, OSError) as failure:
-                    tell(study, "failed", 1.0)
+                    tell(study, "failed", 1.0, 0.0)
                     yield Outcome(study, 0.0, f"its process could not start: {_said(failure)}")
                     continue
                 running[one.pipe] = one
-                tell(one.study, "running", 0.0)
+                tell(one.study, "running", 0.0, 0.0)
             # none may have started, and to wait for none would be for ever
             for pipe in connection.wait(list(running)) if running else ():
                 one = running[pipe]
@@ -267,14 +266,14 @@ def _notebooks(plan, work: dict, out: Path, context, jobs: int, tell: Tell):
                 if isinstance(heard, str):
                     warnings.warn(heard, SetAside, stacklevel=2)
                     continue
-                share, error = heard
+                share, error, at = heard
                 if share is not None:
-                    tell(one.study, "running", share)
+                    tell(one.study, "running", share, at - one.began)
                     continue
                 del running[pipe]
                 one.process.join()
-                tell(one.study, "failed" if error else "done", 1.0)
-                yield Outcome(one.study, time.perf_counter() - one.began, error)
+                tell(one.study, "failed" if error else "done", 1.0, at - one.began)
+                yield Outcome(one.study, at - one.began, error)
     finally:
         for one in running.values():
             one.stop()
@@ -291,12 +290,12 @@ class _Running:
     began: float
 
     @classmethod
-    def start(cls, study: str, plan, work: dict, out: Path, context) -> "_Running":
-        values = plan[study].model_dump() | {"out": str(out)}
+    def start(cls, study: str, parameters, work: dict, out: Path, context) -> "_Running":
+        values = parameters.model_dump() | {"out": str(out)}
         source = STUDIES[study].notebook_path
         for again in (True, False):
             pipe, theirs = context.Pipe(duplex=False)
-            arguments = (source, out / study, values, work.get(study, {}), dict(os.environ), theirs)
+            arguments = (source, out / study, values, work, dict(os.environ), theirs)
             process = context.Process(target=_execute, args=arguments, name=f"clipeval {study}")
             try:
                 process.start()
@@ -307,10 +306,10 @@ class _Running:
                 continue
             finally:
                 theirs.close()
-            return cls(study, out / study, process, pipe, time.perf_counter())
+            return cls(study, out / study, process, pipe, time.time())
 
-    def heard(self) -> tuple[float | None, str] | str:
-        """Share done, or None and how it ended; a sentence where a damaged file was set aside."""
+    def heard(self) -> tuple[float | None, str, float] | str:
+        """Share done, or None and how it ended, and when; a sentence where a damaged file was set aside."""
         try:
             return self.pipe.recv()
         except EOFError:  # it died: killed for memory, say, or a crash in a library
@@ -321,7 +320,7 @@ class _Running:
         if self.process.exitcode == -signal.SIGKILL:
             error += "; was there enough memory?"
         pages.write_study(self.folder, error=error)
-        return None, error
+        return None, error, time.time()
 
     def stop(self) -> None:
         """Kill the process and whatever it started; a store survives that at any moment."""
@@ -345,7 +344,9 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
     listen(pipe.send)  # said on the terminal, and not in the notebook, which others read
     try:
         error = ""
-        engine.execute(source, folder, values, tell=lambda share: pipe.send((share, "")))
+        engine.execute(
+            source, folder, values, tell=lambda share: pipe.send((share, "", time.time()))
+        )
     except papermill.PapermillExecutionError:
         error = _said(engine.Shell.instance().failure)
     except Exception as failure:  # whatever happens to one study, the others finish
@@ -356,7 +357,7 @@ def _execute(source: Path, folder: Path, values: dict, work: dict, environment: 
         pages.write_study(folder, error=hider(values, folder.parent)(error))
     except Exception as failure:
         error = error or f"its page could not be written: {_said(failure)}"
-    pipe.send((None, error))
+    pipe.send((None, error, time.time()))
 
 
 def _said(failure: BaseException) -> str:

@@ -553,7 +553,7 @@ def test_the_run_button_says_how_it_went(explorer, monkeypatch):
     told = []
 
     def fake(explorer, saved, tell):
-        tell("denigration", "running", 0.5)
+        tell("denigration", "running", 0.5, 1.0)
         told.append(panel.kept.value)
         assert panel.run.disabled
         return Path("/somewhere/index.html")

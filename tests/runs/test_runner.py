@@ -1,5 +1,6 @@
 """Runs: what fails is kept and said, what is done is kept, what is stopped leaves nothing behind."""
 
+import io
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import tiny
 from clipeval import cli
 from clipeval.errors import DataError, ParameterError
 from clipeval.files import SetAside, write_json
+from clipeval.progress import Progress
 from clipeval.runs import runner, telling
 from clipeval.runs.check import check_plan
 from clipeval.runs.runner import run_studies
@@ -73,7 +75,10 @@ def test_what_fails_is_kept_and_the_others_finish(tmp_path, manifest, notebooks)
     assert json.loads((out / "run.json").read_text())["failed"] == {
         k: v for k, v in errors.items() if v
     }
-    assert {(s, state) for s, state, _ in told} >= {("fairface", "done"), ("denigration", "failed")}
+    assert {(s, state) for s, state, *_ in told} >= {
+        ("fairface", "done"),
+        ("denigration", "failed"),
+    }
 
     kept = json.loads((out / "denigration/notebook.ipynb").read_text())
     at = next(c for c in kept["cells"] if "1 / 0" in "".join(c["source"]))
@@ -289,7 +294,37 @@ def test_a_model_in_a_folder_is_warm_the_second_time(tmp_path, manifest, monkeyp
     told = []
     for _ in range(2):
         runner._embed("fairface", parameters, lambda *what: told.append(what))
-    assert told == [("fairface", "embedding", 0.0)]
+    assert told == [("fairface", "embedding", 0.0, 0.0)]
+
+
+def test_a_notebook_runs_while_the_next_study_is_embedded(tmp_path, manifest, notebooks):
+    notebooks(fairface=tiny.STUDY, denigration=tiny.STUDY)
+    out, told = tmp_path / "out", []
+    plan = tiny.plan(["fairface", "denigration"], manifest, out, store=tmp_path / "store")
+    outcomes = run_studies(plan, out, jobs=2, tell=lambda *what: told.append(what))
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    states = [what[:2] for what in told]
+    assert states.index(("fairface", "running")) < states.index(("denigration", "embedding"))
+    # how long a notebook took, and not when it was told
+    for outcome in outcomes:
+        assert told[states.index((outcome.study, "done"))][3] == outcome.seconds
+
+
+def test_the_view_goes_away_while_a_study_is_embedded():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = Terminal()
+    with Progress(["fairface", "denigration"], shown) as progress:
+        progress.tell("fairface", "running", 0.0, 0.0)
+        assert progress.bars.live.is_started
+        progress.tell("denigration", "embedding", 0.0, 0.0)
+        assert not progress.bars.live.is_started
+        progress.tell("fairface", "done", 1.0, 65.0)
+        assert progress.bars.live.is_started
+    last = shown.getvalue()[shown.getvalue().rindex("fairface") :]
+    assert "done" in last and "0:01:05" in last
 
 
 def test_a_flipped_bit_in_each_file_of_the_store_changes_no_byte(tmp_path, manifest, notebooks):
@@ -416,7 +451,7 @@ def test_quiet_shows_no_bar(tmp_path, monkeypatch, capsys):
         runner,
         "run_studies",
         lambda *_, tell, progress, **__: (
-            asked.append(progress) or tell("cctv", "running", 0.5) or []
+            asked.append(progress) or tell("cctv", "running", 0.5, 1.0) or []
         ),
     )
     for quiet in (False, True):
