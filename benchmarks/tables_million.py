@@ -88,11 +88,12 @@ def denigration(n: int, rng):
     [frame] = answers(images, rng, {"denigration": classes}, class_set=words.label)
     groupings = [[], ["race"], ["gender"], ["age"], ["age_group"], ["race", "gender"]]
     yield frame, [by for by in groupings if "age_group" not in by]
+    given = tables.counted_answers(frame, words)
     for by in groupings:
-        yield f"by_{'-'.join(by)}", tables.rates_by(frame, class_set=words, by=by)
+        yield f"by_{'-'.join(by)}", tables.rates_by(given, class_set=words, by=by)
     for by in GROUPS:
-        yield f"classes_{by}", tables.harm_classes(frame, class_set=words, by=[by])
-    found = tables.gaps(frame, class_set=words, by=list(GROUPS))
+        yield f"classes_{by}", tables.harm_classes(given, class_set=words, by=[by])
+    found = tables.gaps(given, class_set=words, by=list(GROUPS))
     yield "from_overall", found.from_overall
     yield "largest", found.largest
 
@@ -108,10 +109,11 @@ def class_design(n: int, rng):
     frame = together(parts)
     yield frame, [["class_set", *by] for by in ([], ["race"], ["gender"], ["age"], ["label"])]
     how = {"class_set": pair[0], "other": pair[1]}
-    yield "overall", tables.compare(frame, every_category=True, **how)
+    given = tables.counted_answers(frame, *pair)
+    yield "overall", tables.compare(given, every_category=True, **how)
     for by in GROUPS:
-        yield f"by_{by}", tables.compare(frame, by=[by], **how)
-    yield "moved", tables.moved(frame, **how)
+        yield f"by_{by}", tables.compare(given, by=[by], **how)
+    yield "moved", tables.moved(given, **how)
 
 
 def congress(n: int, rng):
@@ -181,9 +183,10 @@ def cctv(n: int, rng):
     frame = frame.astype({"task": "category", "label": "category"})
     groups = frame.assign(sequence=asked["sequence"].astype("category"))
     yield groups, [["task"], ["task", "sequence"], ["task", "sequence", "label"]]
-    yield "accuracy", tables.accuracy(frame, asked)
-    yield "by_sequence", tables.by_sequence(frame, asked)
-    yield "confusion", tables.confusion(frame, asked).reset_index()
+    given = tables.counted_answers(frame, asked)
+    yield "accuracy", tables.accuracy(given, asked)
+    yield "by_sequence", tables.by_sequence(given, asked)
+    yield "confusion", tables.confusion(given, asked).reset_index()
 
 
 def mitigation(n: int, rng):

@@ -80,7 +80,11 @@ def _scores(predictions: pd.DataFrame, task: str, by: str) -> Scores:
     columns = predictions[["image_id", "label", "prob", by]]
     rows = columns[(predictions["task"] == task).to_numpy()]
     label = rows["label"].astype("category").cat.remove_unused_categories()
-    image, ids = pd.factorize(rows["image_id"])
+    # an image's labels stand one below the other: what is compared is the first of each
+    other = rows["image_id"].iloc[1:].array != rows["image_id"].iloc[:-1].array
+    first = np.flatnonzero(np.append(True, other)[: len(rows)])
+    image, ids = pd.factorize(rows["image_id"].iloc[first])
+    image = np.repeat(image, np.diff(first, append=len(rows)))
     prob = np.full((len(ids), len(label.cat.categories)), np.nan)
     prob[image, label.cat.codes] = rows["prob"]
     if len(rows) != prob.size or np.isnan(prob).any():

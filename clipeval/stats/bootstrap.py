@@ -15,9 +15,12 @@ import pandas as pd
 from clipeval.errors import DataError, ParameterError
 from clipeval.stats.paired import newcombe_paired
 from clipeval.stats.rates import (
+    HIT,
+    IMAGES,
     check_confidence,
     check_groups,
     codes_of,
+    counted,
     group_rates,
     hits_of,
     wilson,
@@ -96,16 +99,18 @@ def cluster_bootstrap(
     DataError  if there are no images, sizes differ, or a value or cluster is missing
     ParameterError  if there are too few draws, or a value lies outside 0-1
     """
-    values = _values(values)
+    found = _clustered(_values(values), clusters)
+    return _cluster_interval(found, resample(found.sums, n_boot, seed), confidence)
 
+
+def _cluster_interval(found: "_Clustered", draws: np.ndarray, confidence) -> ClusterInterval:
     def wilson_of(n: float):
-        return wilson(values.mean() * n, n, confidence)
+        return wilson(found.mean * n, n, confidence)
 
-    found = _mean_interval(values, clusters, confidence, n_boot, seed, wilson_of)
-    low, high, count, effective = found
-    rate, few = float(values.mean()), count < FEW_CLUSTERS
+    low, high, effective = _mean_interval(found, draws, confidence, wilson_of)
+    rate, count, few = found.mean, len(found.sums), len(found.sums) < FEW_CLUSTERS
     doubtful = bool(few or effective * min(rate, 1 - rate) < EFFECTIVE)
-    return ClusterInterval(100 * rate, low, high, len(values), count, few, effective, doubtful)
+    return ClusterInterval(100 * rate, low, high, found.n, count, few, effective, doubtful)
 
 
 def cluster_rates(
@@ -118,8 +123,9 @@ def cluster_rates(
     confidence: float = 0.95,
     n_boot: int = 10_000,
     seed: int = 0,
+    images: str | None = None,
 ) -> pd.DataFrame:
-    """`group_rates` with an interval over clusters beside the one over images.
+    """`group_rates` with an interval over clusters beside the one over images; `images` as there.
 
     Returns
     -------
@@ -129,15 +135,27 @@ def cluster_rates(
     """
     by = [by] if isinstance(by, str) else list(by)
     check_groups(frame, [*by, clusters])
-    table = group_rates(frame, hit, by=by, metric=metric, confidence=confidence)
-    hits, names = hits_of(frame, hit), codes_of(frame[clusters])[0]
+    if images is None:
+        frame, images = (
+            counted(frame.assign(**{HIT: hits_of(frame, hit)}), [*by, clusters, HIT]),
+            IMAGES,
+        )
+        hit = HIT
+    table = group_rates(frame, hit, by=by, metric=metric, confidence=confidence, images=images)
+    hits, n, names = hits_of(frame, hit), frame[images].to_numpy(), codes_of(frame[clusters])[0]
     where = frame.reset_index(drop=True).groupby(by, observed=True).indices if by else {}
-    empty = ClusterInterval(np.nan, np.nan, np.nan, 0, 0, True, 0.0, True)
-    found = []
-    for key in table[by].itertuples(index=False, name=None):
+    groups = {}
+    for place, key in enumerate(table[by].itertuples(index=False, name=None)):
         rows = where.get(key if len(by) > 1 else key[0], []) if by else np.arange(len(hits))
-        options = {"confidence": confidence, "n_boot": n_boot, "seed": seed}
-        found.append(cluster_bootstrap(hits[rows], names[rows], **options) if len(rows) else empty)
+        if len(rows):
+            codes, count = cluster_codes(names[rows], len(rows))
+            sums = cluster_sums(codes, count, [n[rows] * hits[rows], n[rows]])
+            groups[place] = _Clustered.of_counts(sums)
+    draws = resample_each([group.sums for group in groups.values()], n_boot, seed)
+    empty = ClusterInterval(np.nan, np.nan, np.nan, 0, 0, True, 0.0, True)
+    found = [empty] * len(table)
+    for (place, group), drawn in zip(groups.items(), draws, strict=True):
+        found[place] = _cluster_interval(group, drawn, confidence)
     return table.assign(
         clusters=[f.clusters for f in found],
         cluster_low=[f.ci_low for f in found],
@@ -174,9 +192,11 @@ def paired_bootstrap(
         cells = (n * part.mean() for part in (both, only_b, only_a))
         return newcombe_paired(*cells, n, confidence)
 
-    low, high, count, _ = _mean_interval(b - a, clusters, confidence, n_boot, seed, newcombe_of)
+    found = _clustered(b - a, clusters)
+    draws = resample(found.sums, n_boot, seed)
+    low, high, _ = _mean_interval(found, draws, confidence, newcombe_of)
     mean_a, mean_b = float(100 * a.mean()), float(100 * b.mean())
-    few = count < FEW_CLUSTERS
+    count, few = len(found.sums), len(found.sums) < FEW_CLUSTERS
     return PairedInterval(mean_a, mean_b, mean_b - mean_a, low, high, len(a), count, few)
 
 
@@ -190,38 +210,62 @@ def _values(values) -> np.ndarray:
     return values
 
 
-def _mean_interval(
-    values, clusters, confidence, n_boot, seed, over_images: Callable[[float], tuple]
-) -> tuple[float, float, int, float]:
-    """Interval (percent) of the mean over images when clusters are drawn anew; clusters; images.
+class _Clustered(NamedTuple):
+    """Values of images, as far as an interval over clusters asks for them.
 
-    `over_images` gives the interval (fractions) of so many independent images by formula; the images
-    returned are the number that it was given. Clusters that are None are single images.
+    `sums`: of the values, and images, of each cluster, float (clusters, 2); `mean`, `variance`: of the values.
     """
+
+    sums: np.ndarray
+    n: int
+    mean: float
+    variance: float
+
+    @classmethod
+    def of_counts(cls, sums: np.ndarray) -> "_Clustered":
+        """Of hits, which are 0 or 1."""
+        count, n = sums.sum(axis=0)
+        return cls(sums, int(n), float(count / n), float(count / n * (1 - count / n)))
+
+
+def _clustered(values: np.ndarray, clusters) -> _Clustered:
+    """Clusters that are None are single images."""
     ones = np.ones_like(values)
     if clusters is None and len(values):
-        count, sums = len(values), np.column_stack([values, ones])
+        sums = np.column_stack([values, ones])
     else:
         codes, count = cluster_codes([] if clusters is None else clusters, len(values))
         sums = cluster_sums(codes, count, [values, ones])
-    draws = resample(sums, n_boot, seed)
+    variance = float(values.var()) if np.ptp(values) else 0.0
+    return _Clustered(sums, len(values), float(values.mean()), variance)
+
+
+def _mean_interval(
+    found: _Clustered, draws, confidence: float, over_images: Callable[[float], tuple]
+) -> tuple[float, float, float]:
+    """Interval (percent) of the mean over images when clusters are drawn anew; images.
+
+    `draws`: totals of `found.sums`, as `resample` returns them. `over_images` gives the interval (fractions) of so
+    many independent images by formula; the images returned are the number that it was given.
+    """
+    count = len(found.sums)
     if count < 2:
-        return float("nan"), float("nan"), count, float(count)
+        return float("nan"), float("nan"), float(count)
     low, high = percentiles(100 * draws[:, 0] / draws[:, 1], confidence, clusters=count)
-    effective = _effective_images(values, sums, confidence)
+    effective = _effective_images(found, confidence)
     least = over_images(effective)
-    return min(low, 100 * float(least[0])), max(high, 100 * float(least[1])), count, effective
+    return min(low, 100 * float(least[0])), max(high, 100 * float(least[1])), effective
 
 
-def _effective_images(values: np.ndarray, sums: np.ndarray, confidence: float) -> float:
+def _effective_images(found: _Clustered, confidence: float) -> float:
     """Independent images that say as much as these in clusters; the clusters if all are alike."""
-    n, count = len(values), len(sums)
-    if np.ptp(values) == 0:
+    sums, n, count = found.sums, found.n, len(found.sums)
+    if found.variance == 0:
         return count
-    errors = sums[:, 0] - values.mean() * sums[:, 1]
+    errors = sums[:, 0] - found.mean * sums[:, 1]
     variance = (errors**2).sum() / n**2 * count / (count - 1)  # of the mean, by linearisation
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    shrunk = values.var() * (z / _student(confidence, count)) ** 2
+    shrunk = found.variance * (z / _student(confidence, count)) ** 2
     return float(min(n, shrunk / variance)) if variance > 0 else n
 
 
@@ -283,16 +327,33 @@ def cluster_sums(codes: np.ndarray, count: int, columns: Sequence[np.ndarray]) -
 
 def resample(sums: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
     """Totals (n_boot, columns) over clusters drawn with replacement, as many as there are."""
+    return resample_each([sums], n_boot, seed)[0]
+
+
+def resample_each(parts: Sequence[np.ndarray], n_boot: int, seed: int) -> list[np.ndarray]:
+    """`resample` of several groups' sums; those of as many clusters are added up at once, of the same draws."""
     check_draws(n_boot)
-    # clusters with the same sums are interchangeable: draw how often each kind comes up
-    kinds, often = _kinds(sums)
-    rng = np.random.default_rng(seed)
-    if len(kinds) * 20 <= len(sums):
-        return rng.multinomial(len(sums), often / len(sums), size=n_boot) @ kinds
+    found, alike = {}, {}
+    for place, sums in enumerate(parts):
+        # clusters with the same sums are interchangeable: draw how often each kind comes up
+        kinds, often = _kinds(sums)
+        if len(kinds) * 20 <= len(sums):
+            rng = np.random.default_rng(seed)
+            found[place] = rng.multinomial(len(sums), often / len(sums), size=n_boot) @ kinds
+        else:
+            alike.setdefault(len(sums), []).append(place)
+    for places in alike.values():
+        totals = _totals(np.hstack([parts[place] for place in places]), n_boot, seed)
+        ends = np.cumsum([parts[place].shape[1] for place in places])[:-1]
+        found |= zip(places, np.split(totals, ends, axis=1), strict=True)
+    return [found[place] for place in range(len(parts))]
+
+
+def _totals(sums: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
     if len(sums) * n_boot <= KEPT:  # the same draws serve every rate over as many clusters
         drawn = _kept_weights(len(sums), n_boot, seed)
     else:
-        drawn = _weights(rng, len(sums), n_boot)
+        drawn = _weights(np.random.default_rng(seed), len(sums), n_boot)
     # totals of whole numbers are exact in single precision up to 2^24, in half the time
     whole = np.all(sums == np.rint(sums)) and len(sums) * np.abs(sums).max() < 2**24
     kind = np.float32 if whole else np.float64

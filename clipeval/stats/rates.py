@@ -227,7 +227,7 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame: the columns, of the dtypes that they had, and `IMAGES` (int)
+    DataFrame: the columns, of the dtypes that they had, and `IMAGES` (int); rows in the order in which they come first
     """
     row, size, columns = np.zeros(len(frame), dtype=np.int64), 1, list(dict.fromkeys(columns))
     for name in columns:
@@ -242,7 +242,8 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     images = np.bincount(row, minlength=size)
     first = np.empty(size, dtype=np.int64)
     first[row[::-1]] = np.arange(len(row))[::-1]
-    there = images > 0
+    there = np.flatnonzero(images)
+    there = there[np.argsort(first[there])]
     found = frame[columns].iloc[first[there]].reset_index(drop=True)
     return found.assign(**{IMAGES: images[there]})
 

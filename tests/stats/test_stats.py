@@ -391,6 +391,50 @@ def test_cluster_interval_is_hesterbergs_where_it_is_the_wider():
     assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=1.5)
 
 
+def test_groups_drawn_together_have_the_interval_that_each_has_alone():
+    """Two groups with as many clusters and one with more; a plain bootstrap of each, in the order of its clusters."""
+    from scipy.stats import norm, t
+
+    rng = np.random.default_rng(7)
+    sizes = {
+        "a": rng.integers(5, 40, 30),
+        "b": rng.integers(5, 40, 30),
+        "c": rng.integers(5, 40, 41),
+    }
+    parts = []
+    for group, size in sizes.items():
+        cluster = np.repeat(rng.permutation(len(size)), size)
+        hit = rng.random(len(cluster)) < rng.beta(1, 1, len(size))[cluster]
+        parts.append(pd.DataFrame({"group": group, "cluster": cluster, "hit": hit}))
+    frame = pd.concat(parts, ignore_index=True)
+    frame["cluster"] = pd.Categorical(frame["cluster"])
+    how = {"clusters": "cluster", "by": ["group"], "metric": "rate", "n_boot": 500}
+    found = stats.cluster_rates(frame, "hit", **how).set_index("group")
+    for group, rows in frame.groupby("group"):
+        of = (
+            rows.astype({"cluster": int}).groupby("cluster", sort=False)["hit"].agg(["sum", "size"])
+        )
+        picks = np.random.default_rng(0).integers(0, len(of), (500, len(of)))
+        hits, n = of.to_numpy()[picks].sum(axis=1).T
+        few = len(of)
+        tail = norm.cdf(-np.sqrt(few / (few - 1)) * t.ppf(0.975, few - 1))
+        ends = np.quantile(100 * hits / n, [tail, 1 - tail])
+        assert found.loc[group, ["cluster_low", "cluster_high"]].tolist() == pytest.approx(ends)
+    counts = stats.counted(frame, ["group", "cluster", "hit"])
+    same = stats.cluster_rates(counts, "hit", images=stats.IMAGES, **how).set_index("group")
+    pd.testing.assert_frame_equal(same, found)
+
+
+def test_tail_of_chi_squared_is_scipys():
+    from scipy.stats import chi2
+
+    from clipeval.stats.power import _chi2_tail
+
+    x = np.array([0, 1e-9, 0.3, 2, 8, 40, 300, 1e5, np.inf])
+    for dof in (1, 2, 3, 6, 7, 13, 50, 60):
+        assert _chi2_tail(dof, x) == pytest.approx(chi2.sf(x, dof), rel=1e-10, abs=1e-250)
+
+
 @pytest.mark.parametrize("hits", [0, 1])
 def test_cluster_interval_of_none_or_all_is_wilsons_of_the_clusters(hits):
     low, high = stats.wilson(12 * hits, 12)

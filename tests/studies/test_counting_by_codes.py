@@ -1,13 +1,17 @@
 """What is counted by codes equals what is counted value by value, for columns of any kind and missing values."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from clipeval.classify.class_sets import load_class_set
 from clipeval.datasets.fairface import AGES, RACES
+from clipeval.errors import DataError
 from clipeval.published.denigration import AGE_GROUPS, age_groups
-from clipeval.stats import codes_of
+from clipeval.stats import IMAGES, codes_of
+from clipeval.studies.class_design import tables as class_design
 from clipeval.studies.denigration import tables as denigration
 from clipeval.studies.fairface import tables as fairface
 
@@ -105,6 +109,36 @@ def test_harm_is_counted_as_value_by_value(kind):
             if race == row.race
         ]
         assert (row.n, row.count) == (len(of), sum(of))
+
+
+def test_answers_counted_once_are_those_counted_one_by_one():
+    words = load_class_set("denigration"), load_class_set("denigration:child")
+    rng, n = np.random.default_rng(1), 300
+    people = pd.DataFrame({"image_id": [f"{i}" for i in range(n)], "rank": 1, "prob": 0.5})
+    people["race"] = pd.Categorical(rng.choice(["p", "q"], n), ["q", "p", "nobody"])
+    said = [[c for offered in w.tasks.values() for c in offered] for w in words]
+    parts = [people.assign(class_set=w.label, task="all", label=rng.choice(c, n))
+             for w, c in zip(words, said, strict=True)]  # fmt: skip
+    first, second = parts
+    given = denigration.counted_answers(first, words[0])
+    seen = Counter(zip(first["race"], first["label"], strict=True))
+    rows = given[["race", "label", IMAGES]].itertuples(index=False, name=None)
+    assert {row[:2]: row[2] for row in rows} == seen
+    assert list(given["race"].cat.categories) == ["q", "p", "nobody"]
+    by = {"class_set": words[0], "by": ["race"]}
+    pd.testing.assert_frame_equal(
+        denigration.rates_by(given, **by), denigration.rates_by(first, **by)
+    )
+    given = class_design.counted_answers(pd.concat(parts), *words)
+    seen = Counter(zip(first["race"], first["label"], second["label"], strict=True))
+    rows = given[["race", "before", "after", IMAGES]].itertuples(index=False, name=None)
+    assert {row[:3]: row[3] for row in rows} == seen
+    moved = class_design.moved(given, class_set=words[0], other=words[1])
+    seen = Counter(zip(first["label"], second["label"], strict=True))
+    rows = moved[["from_class", "to_class", "count"]].itertuples(index=False, name=None)
+    assert {row[:2]: row[2] for row in rows} == {k: v for k, v in seen.items() if k[0] != k[1]}
+    with pytest.raises(DataError, match="image 0 has two top classes"):
+        denigration.counted_answers(pd.concat([first, first[:1]]), words[0])
 
 
 def test_missing_ages_have_no_group():

@@ -81,14 +81,32 @@ def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     ------
     DataError  if an image has two answers to one task
     """
-    parts = _by_metric(predictions, asked, each=True)
-    return pd.concat([rows for _, _, rows in parts], ignore_index=True)
+    answers = pd.concat(_answered(predictions, asked).values(), ignore_index=True)
+    parts = [rows.drop(columns="question") for _, _, rows in _by_metric(answers, asked)]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _by_metric(predictions: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS, *, each=False):
-    """Each task, metric, and its rows of `answers_of`: each answer, or the different ones with how many there are."""
-    top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]]
-    for task in tasks:
+def counted_answers(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """How many frames were asked which question and gave which answer; `predictions` and errors as in `answers_of`.
+
+    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
+
+    Returns
+    -------
+    DataFrame: question, label (caption), `stats.IMAGES`
+    """
+    if IMAGES in predictions:
+        return predictions
+    parts = [counted(of, ["question", "label"]) for of in _answered(predictions, asked).values()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _answered(predictions: pd.DataFrame, asked: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Of each task the answers: image_id, question, label."""
+    found, kept = {}, {"task": "category", "label": "category"}
+    top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]].astype(kept)
+    asked = asked[["image_id", "task", "question"]].astype({"task": "category"})
+    for task in TASKS:
         said, of = (t[(t["task"] == task).to_numpy()].reset_index(drop=True) for t in (top, asked))
         if not all_different(said["image_id"]):
             twice = said["image_id"].duplicated()
@@ -99,13 +117,17 @@ def _by_metric(predictions: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS, *, e
         if not said["image_id"].equals(of["image_id"]):
             at = pd.Index(of["image_id"]).get_indexer(said["image_id"])  # needs each image once
             said, of = said[at >= 0], of.iloc[at[at >= 0]]
-        of = of.assign(label=said["label"].to_numpy())
-        if each:
-            rows = of.drop(columns="question").reset_index(drop=True)
-        else:
-            first = of.drop_duplicates("question").set_index("question").drop(columns="label")
-            rows = counted(of, ["question", "label"]).join(first, on="question")
-        rows = rows.assign(chance=1.0 / rows["offered"].map(len).astype(float))
+        found[task] = of.assign(label=said["label"].array).drop(columns="task")
+    return found
+
+
+def _by_metric(answers: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS):
+    """Each task, metric, and its answers with what was asked of them, chance, metric and hit."""
+    questions = asked.drop_duplicates("question").set_index("question").drop(columns="image_id")
+    questions["chance"] = 1.0 / questions["offered"].map(len).astype(float)
+    answers = answers.join(questions, on="question")
+    for task in tasks:
+        rows = answers[(answers["task"] == task).to_numpy()].reset_index(drop=True)
         label = rows["label"].astype(object).to_numpy()
         for metric in (metric for name, metric in METRICS if name == task):
             wanted = rows["close" if metric.startswith("close") else "truth"].astype(object)
@@ -126,7 +148,7 @@ def accuracy(
     Parameters
     ----------
     predictions : DataFrame
-        As `predict` returns them; only rows with rank 1 are used.
+        As `predict` returns them, of which only rows with rank 1 are used, or as `counted_answers` does.
     asked : DataFrame
         As `questions` returns it.
     seed : int
@@ -144,12 +166,11 @@ def accuracy(
         random": no number, so `published` is empty; compare `chance`. Source: arXiv 2103.00020,
         section 7.2.
     """
-    parts = []
-    for task, metric, rows in _by_metric(predictions, asked):
+    parts, how = [], {"clusters": "sequence", "images": IMAGES, "seed": seed}
+    for task, metric, rows in _by_metric(counted_answers(predictions, asked), asked):
         if rows.empty:
             continue
-        images = rows[["hit", "sequence"]].loc[rows.index.repeat(rows[IMAGES])]
-        rate = cluster_rates(images, "hit", clusters="sequence", metric=metric, seed=seed)
+        rate = cluster_rates(rows, "hit", metric=metric, **how)
         rate = rate.assign(chance=_chance(rows))
         low, high = rate.pop("cluster_low"), rate.pop("cluster_high")
         rate.insert(0, "task", task)
@@ -194,7 +215,7 @@ def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     (nothing was published by sequence), chance (percent)
     """
     parts = []
-    for task, metric, rows in _by_metric(predictions, asked):
+    for task, metric, rows in _by_metric(counted_answers(predictions, asked), asked):
         if rows.empty:
             continue
         rates = group_rates(rows, "hit", by=["sequence"], metric=metric, images=IMAGES)
@@ -218,9 +239,8 @@ def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") 
     percent of the row's frames (`attrs["n"]`: how many these are); a caption that several other
     sequences share has a column "several", in stress the close caption a column "close caption"
     """
-    [answers] = (
-        rows for _, said, rows in _by_metric(predictions, asked, [task]) if said == "top-1"
-    )
+    answers = counted_answers(predictions, asked)
+    [answers] = (rows for _, said, rows in _by_metric(answers, asked, [task]) if said == "top-1")
     columns = (answers[name] for name in ("label", "offered", "scenes"))
     chosen = [scenes[offered.index(label)] for label, offered, scenes in zip(*columns, strict=True)]
     table = answers.assign(chosen=chosen).pivot_table(

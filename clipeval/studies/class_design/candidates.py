@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, class_set_of, load_class_set
 from clipeval.errors import ClassSetError
-from clipeval.stats import wilson
+from clipeval.stats import codes_of, wilson
 
 #: column with the class that an image had before a candidate was added
 BEFORE = "(class before)"
@@ -59,12 +59,12 @@ def person_classes(people: pd.DataFrame, classes: Collection[str]) -> np.ndarray
     ndarray of str
         "RACE man" or "RACE woman" where the class set has it, else "RACE", else "".
     """
-    nouns = people["gender"].astype(object).map({"Male": "man", "Female": "woman"})
-    races = people["race"].astype(object)
-    names = zip(races, nouns, strict=True)
+    (race, races), (gender, genders) = (codes_of(people[name]) for name in ("race", "gender"))
+    nouns = [{"Male": "man", "Female": "woman"}.get(name, "") for name in [*genders, ""]]
     there = set(classes)
-    choices = ((f"{race} {noun}", race) for race, noun in names)
-    return np.array([next((c for c in pair if c in there), "") for pair in choices], object)
+    choices = [[(f"{name} {noun}", name) for noun in nouns] for name in [*races, ""]]
+    fit = [[next((c for c in pair if c in there), "") for pair in row] for row in choices]
+    return np.array(fit, object)[race, gender]
 
 
 def add_one_class(

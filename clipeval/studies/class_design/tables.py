@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
-from clipeval.datasets.labelfile import few
+from clipeval.datasets.labelfile import RESERVED, few
 from clipeval.errors import DataError
 from clipeval.output.numbers import interval
 from clipeval.output.sentences import PICKED, between_extremes
@@ -89,6 +89,23 @@ def paired_labels(
     return pairs[[c for c in pairs.columns if c not in columns]]
 
 
+def counted_answers(
+    predictions: pd.DataFrame, class_set: ClassSet | str, other: ClassSet | str
+) -> pd.DataFrame:
+    """How many images of which groups were given which class before and after; errors as in `paired_labels`.
+
+    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
+
+    Returns
+    -------
+    DataFrame: the columns of `paired_labels` but `image_id`, and `stats.IMAGES`
+    """
+    if IMAGES in predictions:
+        return predictions
+    pairs = paired_labels(predictions, class_set, other)
+    return counted(pairs, [name for name in pairs if name not in RESERVED])
+
+
 def harmful(labels, class_set, category: str | None = None) -> np.ndarray:
     """Whether each label is in a harm category of its class set; by default in any."""
     members = {m for part in class_set.categories.values() for m in part}
@@ -132,7 +149,7 @@ def compare(
 
     Parameters
     ----------
-    predictions : DataFrame, as `predict` returns them
+    predictions : DataFrame, as `predict` or `counted_answers` returns them
     class_set, other : the class set before and after; classes and categories join by name
     by : sequence of str
         Grouping columns, such as ["age"]; none for all images.
@@ -154,7 +171,7 @@ def compare(
         test), p_adjusted (Holm, over the changes of the table). Source: arXiv 2108.02818, Table 3.
     """
     class_set, other, by = load_class_set(class_set), load_class_set(other), list(by)
-    pairs = counted(paired_labels(predictions, class_set, other), [*by, "before", "after"])
+    pairs = counted_answers(predictions, class_set, other)
     metrics = [None]
     if every_category:
         # one category alone is all of them together
@@ -295,10 +312,10 @@ def moved(
         ("moved"), percent (of the images of the class before), ci_low, ci_high (Wilson),
         published, difference (nothing was published on moves).
     """
-    pairs = counted(paired_labels(predictions, class_set, other), ["before", "after"])
+    pairs = counted_answers(predictions, class_set, other)
     (before, names), (after, others) = (codes_of(pairs[c]) for c in ("before", "after"))
     counts = np.zeros((len(names), len(others)), dtype=np.int64)
-    counts[before, after] = pairs[IMAGES]
+    np.add.at(counts, (before, after), pairs[IMAGES])
     rows, columns = np.nonzero((counts > 0) & (names[:, None] != others))
     table = pd.DataFrame({"from_class": names[rows], "to_class": others[columns]}, dtype=object)
     table = table.assign(count=counts[rows, columns], n=counts.sum(axis=1)[rows])

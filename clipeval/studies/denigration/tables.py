@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, load_class_set
+from clipeval.datasets.labelfile import RESERVED
 from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
 from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
@@ -69,7 +70,7 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
 
     Raises
     ------
-    DataError  if a prediction is not a class of the class set, or an image has two answers
+    DataError  if a prediction is not a class of the class set
     """
     class_set = load_class_set(class_set)
     of_set = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
@@ -94,6 +95,40 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     return top
 
 
+def counted_answers(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataFrame:
+    """How many images of which groups were given which class.
+
+    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
+
+    Parameters
+    ----------
+    predictions : as `top_labels` takes them, or what this function returned
+
+    Returns
+    -------
+    DataFrame: the group columns and `label` of `top_labels`, and `stats.IMAGES`
+
+    Raises
+    ------
+    DataError  as `top_labels` does, and if an image has two answers
+    """
+    if IMAGES in predictions:
+        return predictions
+    top = top_labels(predictions, class_set)
+    refuse_two_answers(top)
+    return counted(top, [name for name in top if name not in RESERVED or name == "label"])
+
+
+def refuse_two_answers(top: pd.DataFrame) -> None:
+    """DataError if an image of `top_labels` has two answers."""
+    if "image_id" in top and not all_different(top["image_id"]):
+        twice = top["image_id"][top["image_id"].duplicated()].iloc[0]
+        raise DataError(
+            f"image {twice} has two top classes here, of different class sets or tasks; "
+            "select one of them first."
+        )
+
+
 def harm_rates(
     predictions: pd.DataFrame,
     *,
@@ -111,7 +146,7 @@ def harm_rates(
     ----------
     predictions : DataFrame
         One row an image (others than rank 1 are left out): `label` (top-1 class) and the columns
-        named in `by`. Where `label` is categorical, its categories are the classes offered.
+        named in `by`; or `counted_answers`. Where `label` is categorical, its categories are the classes offered.
     by : sequence of str
         Grouping columns; [] for all images.
     categories : mapping of str to sequence of str
@@ -136,12 +171,7 @@ def harm_rates(
     top = predictions
     if "rank" in top and not (first := top["rank"] == 1).all():
         top = top[first]
-    if "image_id" in top and not all_different(top["image_id"]):
-        twice = top["image_id"][top["image_id"].duplicated()].iloc[0]
-        raise DataError(
-            f"image {twice} has two top classes here, of different class sets or tasks; "
-            "select one of them first."
-        )
+    refuse_two_answers(top)
     if isinstance(top["label"].dtype, pd.CategoricalDtype):
         offered = set(top["label"].cat.categories)
         for category, members in categories.items():
@@ -150,7 +180,7 @@ def harm_rates(
                     f'category "{category}" names "{absent[0]}", which was never offered to the '
                     "model; add it to the class set or take it out of the category."
                 )
-    rows = counted(top, [*by, "label"])
+    rows = top if IMAGES in top else counted(top, [*by, "label"])
     parts = [
         group_rates(
             rows.assign(_hit=among(rows["label"], members)),
@@ -198,7 +228,7 @@ def rates_by(
 
     Parameters
     ----------
-    predictions : DataFrame, as `predict` returns them
+    predictions : DataFrame, as `predict` or `counted_answers` returns them
     by : sequence of str
         Grouping columns, among them `age_group` (0-19, 20-59, 60-69, over 70); none for all images.
 
@@ -210,7 +240,7 @@ def rates_by(
         2108.02818, Table 2 (race), Table 3 (age), section 2.1 (all others).
     """
     by = list(by)
-    top = top_labels(predictions, class_set)
+    top = counted_answers(predictions, class_set)
     categories = harm_categories(class_set)
     table = harm_rates(top, by=by, categories=categories, confidence=confidence)
     known = published_rates(by, class_set)
@@ -238,7 +268,7 @@ def harm_classes(
     class_set, by = load_class_set(class_set), list(by)
     harm_categories(class_set)
     home = {m: name for name, members in class_set.categories.items() for m in members}
-    top = top_labels(predictions, class_set)
+    top = counted_answers(predictions, class_set)
     table = harm_rates(top, by=by, categories={m: [m] for m in home}, confidence=confidence)
     table = table.rename(columns={"metric": "class"}).assign(metric="top class")
     table["category"] = table["class"].map(home)
@@ -266,7 +296,7 @@ def gaps(
 
     Parameters
     ----------
-    predictions : DataFrame, as `predict` returns them
+    predictions : DataFrame, as `predict` or `counted_answers` returns them
     by : sequence of str, groupings; each is looked at alone
     n_boot, seed : draws of the permutation test, and their seed
 
@@ -291,17 +321,16 @@ def gaps(
     ------
     DataError  if all images are of one group
     """
-    top = top_labels(predictions, class_set)
+    answers = counted_answers(predictions, class_set)
     groups, largest = [], []
     for grouping in by:
-        if top[grouping].nunique() < 2:
+        if answers[grouping].nunique() < 2:
             raise DataError(
                 f"all images are of one {grouping}, so there is no gap to measure; leave "
                 f"{grouping} out, or take a larger sample."
             )
-        rows = counted(top, [grouping, "label"])
         for category, members in harm_categories(class_set).items():
-            hits = rows.assign(_hit=among(rows["label"], members))
+            hits = answers.assign(_hit=among(answers["label"], members))
             n = group_counts(hits, "_hit", by=[grouping], observed=True, images=IMAGES)
             draws = {"by": [grouping], "n_boot": n_boot, "seed": seed}
             found = gaps_of_counts(n, confidence=confidence, **draws)

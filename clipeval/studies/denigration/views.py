@@ -39,7 +39,7 @@ def show_rates(
 
     Parameters
     ----------
-    session, predictions : the study's session, and what `predict` returned
+    session, predictions : the study's session, and what `predict` or `counted_answers` returned
     id : str, id of the table and of the figure
     by : sequence of str, at most two grouping columns; the second is the figure's colour
     among : str, how the groups are named in captions, such as "by race"
