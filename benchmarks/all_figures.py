@@ -84,9 +84,9 @@ def linear_probe(found):
     features = f"its features: {full['features_mib']:.0f} MiB"
     yield "the same, peak memory", f"{full['peak_mib']:.0f} MiB", features, "at most 2,560 MiB"
     beside = "scikit-learn from zero at the same values of C"
-    images = quarter["torch"]["images"]
+    images = quarter["scikit-learn"]["images"]
     for name, clock in (("ratio", "wall-clock"), ("cpu_ratio", "processor")):
-        times = f"{quarter[name]:.1f} times as fast"
+        times = f"{ratio(middle(quarter[name]), 1)} times as fast"
         yield f"{what} {images:,} x 768, {clock} time", times, beside, "at least 20"
     differ = f"{quarter['labels_that_differ']} of 10,000"
     yield "the same, held-out labels that differ", differ, beside, "none but at ties"
