@@ -79,14 +79,17 @@ def label_tasks(predictions: pd.DataFrame) -> list[str]:
 def _scores(predictions: pd.DataFrame, task: str, by: str) -> Scores:
     columns = predictions[["image_id", "label", "prob", by]]
     rows = columns[(predictions["task"] == task).to_numpy()]
-    label = rows["label"].astype("category").cat.remove_unused_categories()
+    label = rows["label"].astype("category").cat
+    codes = label.codes.to_numpy()
+    there = np.isin(np.arange(len(label.categories)), codes)
+    labels, codes = list(label.categories[there]), (np.cumsum(there) - 1)[codes]
     # an image's labels stand one below the other: what is compared is the first of each
     other = rows["image_id"].iloc[1:].array != rows["image_id"].iloc[:-1].array
     first = np.flatnonzero(np.append(True, other)[: len(rows)])
     image, ids = pd.factorize(rows["image_id"].iloc[first])
     image = np.repeat(image, np.diff(first, append=len(rows)))
-    prob = np.full((len(ids), len(label.cat.categories)), np.nan)
-    prob[image, label.cat.codes] = rows["prob"]
+    prob = np.full((len(ids), len(labels)), np.nan)
+    prob[image, codes] = rows["prob"]
     if len(rows) != prob.size or np.isnan(prob).any():
         raise DataError(
             f"{task}: {len(rows):,} probabilities for {prob.shape[0]:,} images and "
@@ -96,7 +99,6 @@ def _scores(predictions: pd.DataFrame, task: str, by: str) -> Scores:
     first = np.flatnonzero(np.diff(np.maximum.accumulate(image), prepend=-1))
     group = rows[by].iloc[first]
     groups = groups_with_images(group)
-    labels = list(label.cat.categories)
     return Scores(task, labels, prob, group.to_numpy(dtype=object), groups, by)
 
 

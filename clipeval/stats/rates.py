@@ -222,7 +222,7 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
     Parameters
     ----------
-    frame : DataFrame, one row an image
+    frame : DataFrame, one row an image, or what this function returned
     columns : names of columns; missing values are values of their own
 
     Returns
@@ -239,7 +239,8 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     if size > MOST:
         row, different = pd.factorize(row)
         size = len(different)
-    images = np.bincount(row, minlength=size)
+    weights = frame[IMAGES] if IMAGES in frame else None
+    images = np.bincount(row, weights, size).astype(np.int64)
     first = np.empty(size, dtype=np.int64)
     first[row[::-1]] = np.arange(len(row))[::-1]
     there = np.flatnonzero(images)

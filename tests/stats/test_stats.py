@@ -391,38 +391,37 @@ def test_cluster_interval_is_hesterbergs_where_it_is_the_wider():
     assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=1.5)
 
 
-def test_groups_drawn_together_have_the_interval_that_each_has_alone():
-    """Two groups with as many clusters and one with more; a plain bootstrap of each, in the order of its clusters."""
-    from scipy.stats import norm, t
+def test_groups_drawn_together_have_the_totals_that_each_has_alone():
+    """Two groups with as many clusters and one with more, each beside a plain bootstrap of its own clusters."""
+    from clipeval.stats.bootstrap import resample_each
 
     rng = np.random.default_rng(7)
-    sizes = {
-        "a": rng.integers(5, 40, 30),
-        "b": rng.integers(5, 40, 30),
-        "c": rng.integers(5, 40, 41),
-    }
-    parts = []
-    for group, size in sizes.items():
-        cluster = np.repeat(rng.permutation(len(size)), size)
-        hit = rng.random(len(cluster)) < rng.beta(1, 1, len(size))[cluster]
-        parts.append(pd.DataFrame({"group": group, "cluster": cluster, "hit": hit}))
-    frame = pd.concat(parts, ignore_index=True)
+    parts = [rng.integers(0, 90, (count, 2)).astype(float) for count in (30, 41, 30)]
+    parts.append(np.repeat([[3.0, 4.0]], 41, axis=0))  # all of one kind
+    for sums, totals in zip(parts, resample_each(parts, 200, 5), strict=True):
+        picks = np.random.default_rng(5).integers(0, len(sums), (200, len(sums)))
+        assert np.array_equal(totals, sums[picks].sum(axis=1))
+
+
+def test_cluster_rates_of_counts_are_those_of_images():
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame(
+        {"cluster": rng.integers(0, 40, 900), "group": rng.choice(["a", "b"], 900)}
+    )
+    frame["hit"] = rng.random(900) < rng.random(40)[frame["cluster"]]
     frame["cluster"] = pd.Categorical(frame["cluster"])
-    how = {"clusters": "cluster", "by": ["group"], "metric": "rate", "n_boot": 500}
-    found = stats.cluster_rates(frame, "hit", **how).set_index("group")
-    for group, rows in frame.groupby("group"):
-        of = (
-            rows.astype({"cluster": int}).groupby("cluster", sort=False)["hit"].agg(["sum", "size"])
-        )
-        picks = np.random.default_rng(0).integers(0, len(of), (500, len(of)))
-        hits, n = of.to_numpy()[picks].sum(axis=1).T
-        few = len(of)
-        tail = norm.cdf(-np.sqrt(few / (few - 1)) * t.ppf(0.975, few - 1))
-        ends = np.quantile(100 * hits / n, [tail, 1 - tail])
-        assert found.loc[group, ["cluster_low", "cluster_high"]].tolist() == pytest.approx(ends)
+    how = {"clusters": "cluster", "metric": "rate", "n_boot": 200}
     counts = stats.counted(frame, ["group", "cluster", "hit"])
-    same = stats.cluster_rates(counts, "hit", images=stats.IMAGES, **how).set_index("group")
-    pd.testing.assert_frame_equal(same, found)
+    for by in ([], ["group"]):
+        found = stats.cluster_rates(counts, "hit", by=by, images=stats.IMAGES, **how)
+        for row in found.to_dict("records"):
+            rows = frame[frame["group"] == row["group"]] if by else frame
+            alone = stats.cluster_bootstrap(rows["hit"], rows["cluster"], n_boot=200)
+            mine = [
+                row[name] for name in ("percent", "cluster_low", "cluster_high", "n", "clusters")
+            ]
+            assert mine == pytest.approx(list(alone[:5]), rel=1e-12)
+            assert row["percent"] == pytest.approx(100 * rows["hit"].mean())
 
 
 def test_tail_of_chi_squared_is_scipys():

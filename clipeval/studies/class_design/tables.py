@@ -171,7 +171,7 @@ def compare(
         test), p_adjusted (Holm, over the changes of the table). Source: arXiv 2108.02818, Table 3.
     """
     class_set, other, by = load_class_set(class_set), load_class_set(other), list(by)
-    pairs = counted_answers(predictions, class_set, other)
+    pairs = counted(counted_answers(predictions, class_set, other), [*by, "before", "after"])
     metrics = [None]
     if every_category:
         # one category alone is all of them together

@@ -180,7 +180,7 @@ def harm_rates(
                     f'category "{category}" names "{absent[0]}", which was never offered to the '
                     "model; add it to the class set or take it out of the category."
                 )
-    rows = top if IMAGES in top else counted(top, [*by, "label"])
+    rows = counted(top, [*by, "label"])
     parts = [
         group_rates(
             rows.assign(_hit=among(rows["label"], members)),
@@ -329,8 +329,9 @@ def gaps(
                 f"all images are of one {grouping}, so there is no gap to measure; leave "
                 f"{grouping} out, or take a larger sample."
             )
+        rows = counted(answers, [grouping, "label"])
         for category, members in harm_categories(class_set).items():
-            hits = answers.assign(_hit=among(answers["label"], members))
+            hits = rows.assign(_hit=among(rows["label"], members))
             n = group_counts(hits, "_hit", by=[grouping], observed=True, images=IMAGES)
             draws = {"by": [grouping], "n_boot": n_boot, "seed": seed}
             found = gaps_of_counts(n, confidence=confidence, **draws)
