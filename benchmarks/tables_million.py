@@ -202,11 +202,12 @@ def mitigation(n: int, rng):
         parts += answers(images, rng, asked, method=method, class_set=words.label)
     frame = together(parts)
     yield frame, [["method", "task", *by] for by in ([], ["race"], ["gender"], ["age"])] * 2
+    given = tables.counted_answers(frame, words)
     for by in ([], ["race"], ["gender"], ["age"]):
-        yield f"changes_{'-'.join(by)}", tables.changes(frame, harms=words, by=by)
+        yield f"changes_{'-'.join(by)}", tables.changes(given, harms=words, by=by)
     first = frame[frame["method"] == UNCHANGED]
     pairs = tables.farthest(first, harms=words, by=list(GROUPS))
-    yield "gaps", tables.gaps(frame, harms=words, pairs=pairs)
+    yield "gaps", tables.gaps(given, harms=words, pairs=pairs)
 
 
 STUDIES = (fairface, denigration, class_design, congress, celebrities, cctv, mitigation)

@@ -6,7 +6,7 @@ from clipeval.studies.mitigation.prior import match_prior
 from clipeval.studies.mitigation.projection import calibrated, orthogonal, project
 from clipeval.studies.mitigation.prototypes import mix
 from clipeval.studies.mitigation.study import Parameters, study
-from clipeval.studies.mitigation.tables import changes, counted, farthest, gaps
+from clipeval.studies.mitigation.tables import changes, counted, counted_answers, farthest, gaps
 from clipeval.studies.mitigation.views import (
     ON_CARDS,
     fitted,
@@ -32,6 +32,7 @@ __all__ = [
     "calibrated",
     "changes",
     "counted",
+    "counted_answers",
     "farthest",
     "fitted",
     "gaps",

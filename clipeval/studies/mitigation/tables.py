@@ -6,9 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from clipeval import stats
 from clipeval.classify.class_sets import ClassSet, load_class_set
+from clipeval.datasets.labelfile import RESERVED
 from clipeval.errors import DataError
 from clipeval.stats import (
+    IMAGES,
     RATE_COLUMNS,
     adjust,
     codes_of,
@@ -86,6 +89,36 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
     return found
 
 
+def counted_answers(predictions: pd.DataFrame, harms: ClassSet | str) -> pd.DataFrame:
+    """How many images of which groups are hits before and after each method, by each metric of `counted`.
+
+    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
+
+    Returns
+    -------
+    DataFrame: metric, method, before, after (bool), the group columns, and `stats.IMAGES`
+    """
+    if IMAGES in predictions:
+        return predictions
+    parts, order = [], list(pd.unique(predictions["method"]))
+    for metric, hits, people in counted(predictions, harms):
+        groups = people[[name for name in people if name not in RESERVED]]
+        frame = groups.iloc[np.tile(np.arange(len(groups)), hits.shape[1])].reset_index(drop=True)
+        codes = np.repeat([order.index(method) for method in hits], len(hits))
+        frame["method"] = pd.Categorical.from_codes(codes, order)
+        frame["before"] = np.tile(hits[UNCHANGED].to_numpy(bool), hits.shape[1])
+        frame["after"] = hits.to_numpy(bool).ravel(order="F")
+        parts.append(stats.counted(frame, list(frame)).assign(metric=metric))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _by_metric(predictions: pd.DataFrame, harms: ClassSet | str):
+    """Each metric and its rows of `counted_answers`; methods are those that have a column there, in their order."""
+    for metric, rows in counted_answers(predictions, harms).groupby("metric", sort=False):
+        methods = pd.Categorical(rows["method"], list(pd.unique(rows["method"])))
+        yield metric, rows.assign(method=methods).reset_index(drop=True)
+
+
 def _places(values, names) -> np.ndarray:
     """Place of each value among names; -2, which is no label's, of one that is not there."""
     found = pd.Index(names).get_indexer(np.asarray(values, dtype=object))
@@ -117,7 +150,7 @@ def changes(
 
     Parameters
     ----------
-    predictions : as the study's `predict` returns them
+    predictions : as the study's `predict` or `counted_answers` returns them
     harms : class set with harm categories
     by : group columns; with any, harm categories alone are counted
 
@@ -131,15 +164,16 @@ def changes(
         p_adjusted (Holm, over the table)
     """
     by, parts = list(by), []
-    for metric, hits, people in counted(predictions, harms):
+    answers = counted_answers(predictions, harms)
+    for metric, rows in _by_metric(answers, harms):
         if not by or metric in harm_categories(harms):
-            parts.append(_changes(hits, people[by], metric, confidence))
+            parts.append(_changes(rows, by, metric, confidence))
     table = pd.concat(parts, ignore_index=True).assign(
         published=np.nan, difference=np.nan, p_adjusted=np.nan
     )
     tested = table["p"].notna()
     table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
-    order = [m for m in dict.fromkeys(predictions["method"]) if m in set(table["method"])]
+    order = [m for m in answers["method"].cat.categories if m in set(table["method"])]
     table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
     if not by:
         table = table.sort_values("method", kind="stable", ignore_index=True)
@@ -149,16 +183,13 @@ def changes(
     return table[[*first, *last, "lost", "won", "p", "p_adjusted"]]
 
 
-def _changes(hits: pd.DataFrame, groups: pd.DataFrame, metric: str, confidence: float):
+def _changes(rows: pd.DataFrame, by: list[str], metric: str, confidence: float):
     """Rate after, and paired change, of each method and group."""
-    by, methods = ["method", *groups], list(hits)
-    frame = groups.iloc[np.tile(np.arange(len(groups)), len(methods))].reset_index(drop=True)
-    codes = np.repeat(np.arange(len(methods)), len(hits))
-    frame["method"] = pd.Categorical.from_codes(codes, methods)
-    frame["before"] = np.tile(hits[UNCHANGED].to_numpy(bool), len(methods))
-    frame["after"] = hits.to_numpy(bool).ravel(order="F")
-    found = paired_changes(frame, "before", "after", by=by, confidence=confidence)
-    count = group_counts(frame, "after", by=by)["count"].to_numpy()
+    by = ["method", *by]
+    rows = stats.counted(rows, [*by, "before", "after"])
+    how = {"by": by, "images": IMAGES}
+    found = paired_changes(rows, "before", "after", confidence=confidence, **how)
+    count = group_counts(rows, "after", **how)["count"].to_numpy()
     n, lost, won = (found[c].to_numpy() for c in ("n", "only_before", "only_after"))
     low, high = wilson(count, n, confidence)
     change = found[["change", "ci_low", "ci_high", "p"]].to_numpy(float)
@@ -238,20 +269,30 @@ def gaps(
         "gap in ...".
     """
     categories, rows = harm_categories(harms), []
-    for metric, hits, people in counted(predictions, harms):
+    for metric, answers in _by_metric(predictions, harms):
         for (grouping, name), pair in pairs.items():
             if name != metric:
                 continue
-            groups, names = pd.factorize(people[grouping].astype(str), sort=True)
+            groups, names = pd.factorize(answers[grouping].astype(str), sort=True)
             if not set(pair) <= set(names):
                 continue
             places = [list(names).index(group) for group in pair]
-            for method in hits:
-                before, after = (hits[m].to_numpy(bool) for m in (UNCHANGED, method))
+            for method in answers["method"].cat.categories:
+                of = (answers["method"] == method).to_numpy()
+                given, codes = answers[of], groups[of]
+                size, *kinds = (
+                    np.bincount(codes, given[IMAGES] * hits, len(names)).astype(np.int64)
+                    for hits in (
+                        True,
+                        given["before"] & given["after"],
+                        given["before"] & ~given["after"],
+                        given["after"] & ~given["before"],
+                    )
+                )
                 row = {"method": method, "grouping": grouping, "higher": pair[0], "lower": pair[1]}
-                row |= _pair(before, after, groups, places, confidence, method == UNCHANGED)
+                row |= _pair(size, *kinds, places, confidence, method == UNCHANGED)
                 if metric in categories:
-                    row |= _skew(before, after, groups, confidence, seed, method == UNCHANGED)
+                    row |= _skew(size, *kinds, confidence, seed, method == UNCHANGED)
                 rows.append(row | {"metric": f"gap in {metric}"})
     table = pd.DataFrame(rows).assign(published=np.nan, difference=np.nan)
     first = ["method", "grouping", "higher", "lower", *RATE_COLUMNS]
@@ -260,25 +301,16 @@ def gaps(
     return table[[*first, *last, *skews]]
 
 
-def _pair(before, after, groups, pair, confidence, same: bool) -> dict:
-    """Gap between two groups, and how it changed."""
-    rows = [groups == group for group in pair]
-    n = [int(r.sum()) for r in rows]
-    count = [int(after[r].sum()) for r in rows]
+def _pair(size, both, lost, won, pair, confidence, same: bool) -> dict:
+    """Gap between two groups, and how it changed; of each group: images, hits in both, before only, after only."""
+    n, both, lost, won = (list(map(int, kind[pair])) for kind in (size, both, lost, won))
+    count = [both[i] + won[i] for i in (0, 1)]
+    was_count = [both[i] + lost[i] for i in (0, 1)]
     low, high = newcombe(count[0], n[0], count[1], n[1], confidence)
     gap = count[0] / n[0] - count[1] / n[1]
-    was = before[rows[0]].mean() - before[rows[1]].mean()
-    moved = [after[r].mean() - before[r].mean() for r in rows]
-    ends = [
-        newcombe_paired(
-            (before & after)[r].sum(),
-            (after & ~before)[r].sum(),
-            (before & ~after)[r].sum(),
-            size,
-            confidence,
-        )
-        for r, size in zip(rows, n, strict=True)
-    ]
+    was = was_count[0] / n[0] - was_count[1] / n[1]
+    moved = [count[i] / n[i] - was_count[i] / n[i] for i in (0, 1)]
+    ends = [newcombe_paired(both[i], won[i], lost[i], n[i], confidence) for i in (0, 1)]
     least, most = difference_ends(moved[0], ends[0], moved[1], ends[1])
     found = {"n": sum(n), "count": sum(count), "percent": 100 * gap, "ci_low": 100 * float(low)}
     found |= {"ci_high": 100 * float(high), "before": 100 * was}
@@ -286,15 +318,14 @@ def _pair(before, after, groups, pair, confidence, same: bool) -> dict:
     return found | dict(zip(("change", "change_low", "change_high"), change, strict=True))
 
 
-def _skew(before, after, groups, confidence, seed, same: bool) -> dict:
+def _skew(size, both, lost, won, confidence, seed, same: bool) -> dict:
     """MaxSkew of the hits after, and its change, with intervals over images (`largest_skew`).
 
     The interval of the change spans from either end of one to the other end of the other, both at half the error.
     """
-    size = np.bincount(groups)
-    was, now = (np.bincount(groups, hits, len(size)) for hits in (before, after))
+    was, now = both + lost, both + won
     share, rng = size / size.sum(), np.random.default_rng([seed, 4])
-    dealt = rng.multivariate_hypergeometric(size, int(after.sum()), size=200, method="marginals")
+    dealt = rng.multivariate_hypergeometric(size, int(now.sum()), size=200, method="marginals")
     chance = _max_skew(dealt, share)
     known = np.isfinite(chance)
     skew_was, skew_now = (float(_max_skew(count, share)) for count in (was, now))
