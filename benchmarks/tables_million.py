@@ -1,7 +1,7 @@
 """How long every table of every study takes over 1,000,000 answers, beside a plain pandas pass over the same rows.
 
 Answers are generated; each study has a process of its own, as in a run. Its tables are those of its notebook, by
-race, gender and age, where it has groups; what reads embeddings besides (sweeps, retrieval, label noise) is left out.
+race, gender and age, where it has groups; what reads embeddings besides (candidates, fitted methods) is left out.
 The plain pass is one `groupby(...)["hit"].agg(["size", "sum"])` for each table, over string columns of the same
 answers, without intervals, tests or published values.
 
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -73,10 +74,11 @@ def fairface(n: int, rng):
     asked["race_binary"] = list(classes["race_binary"])
     frame = together(parts + answers(images, rng, asked, method="linear probe"))
     yield frame, [["method", "task", *by] for by in ([], ["race"], ["race", "gender"], ["age"])]
-    yield "accuracy_by_white", tables.accuracy_by_white(frame)
-    yield "gender_by_race", tables.gender_by_race(frame)
+    given = tables.counted_answers(frame)
+    yield "accuracy_by_white", tables.accuracy_by_white(given)
+    yield "gender_by_race", tables.gender_by_race(given)
     for by in (["race", "gender"], ["age"], ["gender"]):
-        yield f"by_{'-'.join(by)}", tables.accuracy_by_group(frame, by=by)
+        yield f"by_{'-'.join(by)}", tables.accuracy_by_group(given, by=by)
 
 
 def denigration(n: int, rng):
@@ -210,7 +212,59 @@ def mitigation(n: int, rng):
     yield "gaps", tables.gaps(given, harms=words, pairs=pairs)
 
 
-STUDIES = (fairface, denigration, class_design, congress, celebrities, cctv, mitigation)
+def retrieval(n: int, rng):
+    """An answer is a score, of an image for a prompt; searches that embed anew (`choices`) are left out."""
+    from clipeval.classify.class_sets import load_templates
+    from clipeval.studies.retrieval import tables
+    from clipeval.studies.retrieval.search import Search, Words, ks_of
+    from clipeval.studies.retrieval.study import Parameters
+
+    p = Parameters()
+    words = Words("class_set", load_class_set(p.class_set), load_templates(p.templates))
+    prompts = sum(map(len, words.texts.values()))
+    images = people(rng, n // prompts)
+    found = Search(words, images, rng.random((prompts, len(images))))
+    about = {"searches": {"class_set": found}, "groupings": SimpleNamespace(names=list(GROUPS))}
+    about |= {"ks": ks_of(p.k, len(images)), "found_k": p.found_k, "class_set": words.class_set}
+    about |= {"asked": [[words]], "info": SimpleNamespace(fingerprint=""), "data_hash": ""}
+    kept = {"remember": lambda name, key, compute: compute(), "comparable": False}
+    session = SimpleNamespace(parameters=p, images=images, **about, **kept)
+    frame = images.loc[images.index.repeat(prompts)].reset_index(drop=True)
+    yield frame, [[by] for by in GROUPS] * 3
+    yield "skew", tables.skew(session)
+    for by in GROUPS:
+        yield f"found_{by}", tables.found_by(session, by)
+    yield "by_template", tables.by_template(session)
+
+
+def sensitivity(n: int, rng):
+    """An answer is whether an image is a hit of one of three numbers under one of ten choices of words."""
+    from clipeval.studies.headlines import headline_rates
+    from clipeval.studies.sensitivity.by_group import rates_within
+    from clipeval.studies.sensitivity.hits import compact
+
+    images, parts = people(rng, n // 30), []
+    choices = ["quantity", "class_set", "templates"]
+    for i in range(30):
+        about = {"method": "zero-shot", "images_of": "All", "cluster": None, "task": "all"}
+        names = [f"number {i % 3}", "fairface" if i < 15 else "fairface:b", f"wording {i // 3 % 5}"]
+        part = images[["image_id"]].assign(**dict(zip(choices, names, strict=True)), **about)
+        parts.append(part.assign(hit=rng.random(len(images)) < 0.1 + i / 50))
+    hits = compact(pd.concat(parts, ignore_index=True))
+    groups = hits.join(images.set_index("image_id"), on="image_id")
+    yield groups, [choices] + [[*choices, by] for by in GROUPS]
+    rates = [
+        headline_rates(part).assign(words=" ".join(key))
+        for key, part in hits.groupby(choices[1:], sort=False, observed=True)
+    ]
+    yield "words", pd.concat(rates)
+    for by in GROUPS:
+        yield f"by_{by}", rates_within(hits, images[["image_id", by]])
+
+
+#: the studies of the paper, and what goes beyond it
+PAPER = (fairface, denigration, class_design, congress, celebrities, cctv)
+STUDIES = (*PAPER, mitigation, retrieval, sensitivity)
 STUDIES = {f.__name__: f for f in STUDIES}
 
 
@@ -265,15 +319,16 @@ def main() -> None:
         print(f"{study}: {runs[0]['answers']:,} answers, {_range(spent)} s, plain pandas "
               f"{_range([run['plain_seconds'] for run in runs])} s, peak "
               f"{max(run['peak_mib'] for run in runs):.0f} MiB; {middle}")  # fmt: skip
-    whole = [
-        sum(sum(runs[i]["seconds"].values()) for runs in found.values())
-        for i in range(given.rounds)
-    ]
-    plain = [sum(runs[i]["plain_seconds"] for runs in found.values()) for i in range(given.rounds)]
-    ratios = [mine / theirs for mine, theirs in zip(whole, plain, strict=True)]
-    print(f"all: {_range(whole)} s, plain pandas {_range(plain)} s, ratio {_range(ratios)}")
+    kept = {"studies": found}
+    paper = {f.__name__: found[f.__name__] for f in PAPER if f.__name__ in found}
+    for what, studies in (("paper", paper), ("all", found)):
+        whole, plain = (
+            [sum(take(runs[i]) for runs in studies.values()) for i in range(given.rounds)]
+            for take in (lambda run: sum(run["seconds"].values()), lambda run: run["plain_seconds"])
+        )
+        kept[what] = {"seconds": whole, "plain_seconds": plain}
+        print(f"{what}: {_range(whole)} s, plain pandas {_range(plain)} s")
     if given.json:
-        kept = {"studies": found, "seconds": whole, "plain_seconds": plain, "ratio": ratios}
         Path(given.json).write_text(json.dumps(kept, indent=1) + "\n")
 
 

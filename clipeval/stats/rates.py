@@ -210,8 +210,8 @@ def group_counts(
     n = frame[images]
     if not by:
         return pd.DataFrame({"n": [int(n.sum())], "count": [int(n[hits].sum())]})
-    parts = pd.DataFrame({"n": n, "count": n.where(hits, 0)})
-    grouped = parts.groupby([frame[name] for name in by], observed=observed, sort=True)
+    parts = frame[by].assign(n=n, count=n.where(hits, 0))
+    grouped = parts.groupby(by, observed=observed, sort=True)
     return grouped.sum().fillna(0).astype("int64").reset_index(names=by)
 
 

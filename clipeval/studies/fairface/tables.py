@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.datasets.fairface import RACES
+from clipeval.datasets.labelfile import RESERVED
 from clipeval.published import load_published, replications, with_published
 from clipeval.stats import IMAGES, codes_of, counted, group_rates, mean_rate
 
@@ -111,13 +112,24 @@ def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
     return scored
 
 
+def counted_answers(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How many images of which groups were given which class by which method, of rank 1.
+
+    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
+    """
+    if IMAGES in predictions:
+        return predictions
+    first = (predictions["rank"] == 1).to_numpy()
+    top = predictions if first.all() else predictions[first]
+    asked = ("method", "task", "label", "rank")
+    return counted(top, [name for name in top if name in asked or name not in RESERVED])
+
+
 def _scored(predictions: pd.DataFrame, rules: dict[str, str], by: Sequence[str]) -> pd.DataFrame:
     """`score` of different rows, each with how many images it stands for, by the columns of `by`."""
     names = ["method", "task", "label", "rank", "race", "gender", *attributes_of(predictions), *by]
-    top = predictions[[name for name in dict.fromkeys(names) if name in predictions]]
-    first = (top["rank"] == 1).to_numpy()
-    top = top if first.all() else top[first]
-    return score(counted(top, list(top)), rules)
+    top = counted_answers(predictions)
+    return score(counted(top, [name for name in names if name in top]), rules)
 
 
 def _rates(scored: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -146,7 +158,7 @@ def accuracy_by_white(
     Parameters
     ----------
     predictions : DataFrame
-        As `predict` returns them; only rows with rank 1 are used.
+        As `predict` returns them, of which only rows with rank 1 are used, or as `counted_answers` does.
     race_rule, probe_race_rule : "collapse" or "binary"
         "Race" is White against Non-White: 7 classes collapsed after the prediction, or two classes.
     probe_model : "CLIP" or "Instagram"

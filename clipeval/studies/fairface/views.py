@@ -9,6 +9,7 @@ from clipeval.studies.fairface.probe import probe_fits
 from clipeval.studies.fairface.tables import (
     accuracy_by_group,
     accuracy_by_white,
+    counted_answers,
     gender_by_race,
     like_the_paper,
     published_note,
@@ -84,6 +85,7 @@ def show_accuracy(session, predictions: pd.DataFrame) -> None:
     """
     from IPython.display import display
 
+    predictions = counted_answers(predictions)
     paper = like_the_paper(predictions)
     if paper:
         _show_paper(session, predictions)

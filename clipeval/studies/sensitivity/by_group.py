@@ -44,8 +44,7 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
         asked += [part for groups in by for part in _said(groups)]
 
         def rated(base=base, study=study, hits=hits) -> pd.DataFrame:
-            hits = hits.astype({name: object for name in hits if name != "hit"})
-            rates = pd.concat([_rates(hits, groups) for groups in by], ignore_index=True)
+            rates = pd.concat([rates_within(hits, groups) for groups in by], ignore_index=True)
             return rates.assign(study=study.id, **about_base(base))
 
         if by:
@@ -69,12 +68,15 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
     return pd.DataFrame(found)
 
 
-def _rates(hits: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+def rates_within(hits: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
     """Rates of hits by one grouping (`groups`: image_id and a column), each choice's groups in their order."""
-    name = groups.columns[1]
-    rows = hits.merge(groups, on="image_id", validate="many_to_one")
-    keys = ["quantity", "class_set", "templates", name]
-    rates = group_rates(rows, "hit", by=keys, metric="rate", observed=True)
+    name, keys = groups.columns[1], ["quantity", "class_set", "templates"]
+    images = hits["image_id"].astype("category").cat
+    place = pd.Index(groups["image_id"]).get_indexer(images.categories)[images.codes]
+    rows = hits.loc[place >= 0, [*keys, "hit"]].reset_index(drop=True)
+    rows[name] = groups[name].array.take(place[place >= 0])
+    rates = group_rates(rows, "hit", by=[*keys, name], metric="rate", observed=True)
+    rates = rates.astype(dict.fromkeys(keys, object)).sort_values(keys, kind="stable")
     rates = rates.rename(columns={name: "group"}).astype({"group": str}).assign(grouping=name)
     order = {str(v): i for i, v in enumerate(pd.Categorical(groups[name]).categories)}
     return rates.sort_values("group", key=lambda g: g.map(order), kind="stable")
