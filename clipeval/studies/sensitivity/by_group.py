@@ -76,7 +76,7 @@ def rates_within(hits: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
     rows = hits.loc[place >= 0, [*keys, "hit"]].reset_index(drop=True)
     rows[name] = groups[name].array.take(place[place >= 0])
     rates = group_rates(rows, "hit", by=[*keys, name], metric="rate", observed=True)
-    rates = rates.astype(dict.fromkeys(keys, object)).sort_values(keys, kind="stable")
+    rates = rates.astype(dict.fromkeys(keys, str)).sort_values(keys, kind="stable")
     rates = rates.rename(columns={name: "group"}).astype({"group": str}).assign(grouping=name)
     order = {str(v): i for i, v in enumerate(pd.Categorical(groups[name]).categories)}
     return rates.sort_values("group", key=lambda g: g.map(order), kind="stable")
