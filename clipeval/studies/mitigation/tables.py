@@ -115,7 +115,7 @@ def counted_answers(predictions: pd.DataFrame, harms: ClassSet | str) -> pd.Data
 def _by_metric(predictions: pd.DataFrame, harms: ClassSet | str):
     """Each metric and its rows of `counted_answers`; methods are those that have a column there, in their order."""
     for metric, rows in counted_answers(predictions, harms).groupby("metric", sort=False):
-        methods = pd.Categorical(rows["method"], list(pd.unique(rows["method"])))
+        methods = rows["method"].cat.set_categories(list(pd.unique(rows["method"])))
         yield metric, rows.assign(method=methods).reset_index(drop=True)
 
 
