@@ -134,13 +134,10 @@ def cluster_rates(
     `few_clusters` (bool), as in `cluster_bootstrap`
     """
     by = [by] if isinstance(by, str) else list(by)
-    check_groups(frame, [*by, clusters])
+    check_groups(frame, [*by, clusters], images)
     if images is None:
-        frame, images = (
-            counted(frame.assign(**{HIT: hits_of(frame, hit)}), [*by, clusters, HIT]),
-            IMAGES,
-        )
-        hit = HIT
+        frame = counted(frame.assign(**{HIT: hits_of(frame, hit)}), [*by, clusters, HIT])
+        hit, images = HIT, IMAGES
     table = group_rates(frame, hit, by=by, metric=metric, confidence=confidence, images=images)
     hits, n, names = hits_of(frame, hit), frame[images].to_numpy(), codes_of(frame[clusters])[0]
     where = frame.reset_index(drop=True).groupby(by, observed=True).indices if by else {}
