@@ -61,7 +61,7 @@ def nearest(scores, k: int | None = None) -> np.ndarray:
 
 
 def max_skew(
-    scores, codes, target, *, k: int, floor: bool = False, ties: Ties = "stable"
+    scores, codes, target, *, k: int, floor: bool = False, ties: Ties = "stable", order=None
 ) -> np.ndarray:
     """MaxSkew@k of each ranking: the largest over groups of ln(share among the k nearest / target share).
 
@@ -77,6 +77,7 @@ def max_skew(
     floor : whether a group of which no image is found counts as if it had a share of 1/k
     ties : "stable" for exactly k images, those of one score in the order in which they came; "kept" for all
         images that have the score of the kth, shares being counts over k even so (Berg et al. 2022)
+    order : int array (rankings, n), what `nearest` returns of the scores, where it is at hand
 
     Returns
     -------
@@ -90,7 +91,7 @@ def max_skew(
     """
     scores, codes, target = _checked(scores, codes, target, k)
     found = np.empty(len(scores))
-    for part, ranked, taken in _ranked(scores, codes, k, ties):
+    for part, ranked, taken in _ranked(scores, codes, k, ties, order):
         counts = [((ranked == g) & taken).sum(axis=1) for g in range(len(target))]
         found[part] = skew_of_counts(np.stack(counts, axis=-1), target, k=k, floor=floor)
     return found
@@ -168,21 +169,21 @@ def divergences(ranked, target) -> np.ndarray:
     return total
 
 
-def _ranked(scores, codes, k: int, ties: Ties):
+def _ranked(scores, codes, k: int, ties: Ties, order=None):
     """Rankings in parts that bound the memory: a slice, groups by rank (r, m), and which are taken (r, m)."""
     step = max(1, CELLS // scores.shape[1])
     for start in range(0, len(scores), step):
         part = slice(start, start + step)
         here = scores[part]
-        order = nearest(here)
+        near = nearest(here) if order is None else order[part]
         if ties == "stable":
-            order = order[:, :k]
-            yield part, codes[order], np.ones(order.shape, dtype=bool)
+            near = near[:, :k]
+            yield part, codes[near], np.ones(near.shape, dtype=bool)
             continue
-        falling = np.take_along_axis(here, order, axis=1)
+        falling = np.take_along_axis(here, near, axis=1)
         taken = falling >= falling[:, k - 1 : k]
         deepest = int(taken.sum(axis=1).max())
-        yield part, codes[order[:, :deepest]], taken[:, :deepest]
+        yield part, codes[near[:, :deepest]], taken[:, :deepest]
 
 
 def _checked(scores, codes, target, k):

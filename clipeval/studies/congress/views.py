@@ -31,20 +31,25 @@ _EMPTY = "no label is given at this threshold"
 
 def set_names(predictions: pd.DataFrame) -> dict[str, str]:
     """Label set -> how it is called, with its number of labels: "cloud labels (311)"."""
-    rows = _of_label_sets(predictions)
+    return _named(_of_label_sets(predictions))
+
+
+def _named(rows: pd.DataFrame) -> dict[str, str]:
     number = rows.groupby(rows["task"].astype(str), sort=False)["label"].nunique()
     return {name: f"{_SETS.get(name, name)} ({n:,})" for name, n in number.items()}
 
 
 def _of_label_sets(predictions: pd.DataFrame) -> pd.DataFrame:
-    return predictions[predictions["task"].isin(label_tasks(predictions)).to_numpy()]
+    """Every label of each set once, in the order in which they come; with the class set."""
+    offered = predictions[["task", "class_set", "label"]].drop_duplicates()
+    return offered[offered["task"].isin(label_tasks(predictions)).to_numpy()]
 
 
 def figure_notes(predictions: pd.DataFrame, correction: str) -> str:
     """Which words were offered and how p values were corrected: two sentences for captions."""
     rows = _of_label_sets(predictions)
     source = rows.groupby(rows["task"].astype(str), sort=False)["class_set"].first()
-    sets = "; ".join(f"{name} of {source[key]}" for key, name in set_names(predictions).items())
+    sets = "; ".join(f"{name} of {source[key]}" for key, name in _named(rows).items())
     return (
         f"Offered: {sets}. p values are corrected for the labels of a set "
         f"({CORRECTION_NAMES[correction]})."
@@ -107,12 +112,11 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
     Tables are `by_GROUP`, `top_by_GROUP`, `thresholds_by_GROUP` and `categories_by_GROUP`; of gender
     `labels_by_gender`, `top_gendered`, `thresholds` and `categories`.
     """
+    note = notes_of(session, predictions)
     for grouping in session.groupings:
         ids = _IDS if grouping.name == "gender" else {k: v + grouping.id for k, v in _OWN.items()}
-        _show_labels(session, predictions, grouping.name, ids)
-        _show_most(session, predictions, grouping.name, ids)
-        _show_thresholds(session, predictions, grouping.name, ids)
-        _show_kinds(session, predictions, grouping.name, ids)
+        for show in (_show_labels, _show_most, _show_thresholds, _show_kinds):
+            show(session, predictions, grouping.name, ids, note)
 
 
 _IDS = {
@@ -145,7 +149,7 @@ The same probabilities, other thresholds: how many labels an image is given, and
 is no right threshold; whoever sets it decides which harms appear."""
 
 
-def _show_labels(session, predictions, by: str, ids) -> None:
+def _show_labels(session, predictions, by: str, ids, note: str) -> None:
     from IPython.display import Markdown, display
 
     from clipeval.output.tables import show_frame
@@ -156,14 +160,14 @@ def _show_labels(session, predictions, by: str, ids) -> None:
     table = session.tabulate(
         labels_by_gender, predictions, by=by, thresholds=p.threshold_list, **how
     )
-    text = f"Images that carry each label, by {by}. {notes_of(session, predictions)}"
+    text = f"Images that carry each label, by {by}. {note}"
     display(session.table(ids["labels"], table, text))
     first = table["p_adjusted"].sort_values(kind="stable").index[:12]
     shown = ["label_set", "threshold", "label", "category", by, "n", "count", "percent"]
     display(show_frame(table.loc[first, [*shown, "p_adjusted", "min_expected", "test"]]))
 
 
-def _show_most(session, predictions, by: str, ids) -> None:
+def _show_most(session, predictions, by: str, ids, note: str) -> None:
     from IPython.display import Markdown, display
 
     p = session.parameters
@@ -173,7 +177,6 @@ def _show_most(session, predictions, by: str, ids) -> None:
     most = session.tabulate(
         top_gendered, predictions, by=by, threshold=p.top_threshold, top=p.top, **how
     )
-    note = notes_of(session, predictions)
     groups = "women and for men" if by == "gender" else f"each {by}"
     text = (
         f"The labels most gendered for {groups}"
@@ -186,13 +189,13 @@ def _show_most(session, predictions, by: str, ids) -> None:
     show_top(session, most, text, note, set_names(predictions), by=by, id=ids["top"])
 
 
-def _show_thresholds(session, predictions, by: str, ids) -> None:
+def _show_thresholds(session, predictions, by: str, ids, note: str) -> None:
     from IPython.display import Markdown, display
 
     from clipeval.output import figures
     from clipeval.output.tables import show_frame
 
-    p, note = session.parameters, notes_of(session, predictions)
+    p = session.parameters
     display(Markdown(_THRESHOLDS.format(by=as_markdown(by))))
     how = {"thresholds": p.sweep_list, "correction": p.correction}
     table = session.tabulate(thresholds, predictions, by=by, **how)
@@ -238,7 +241,7 @@ gender. The model's are those of the threshold of the most gendered labels. A se
 of a model has no counterpart there, so that only differences between women and men compare."""
 
 
-def _show_kinds(session, predictions, by: str, ids) -> None:
+def _show_kinds(session, predictions, by: str, ids, note: str) -> None:
     from IPython.display import Markdown, display
 
     kinds = label_categories(session)
@@ -254,7 +257,7 @@ def _show_kinds(session, predictions, by: str, ids) -> None:
     display(Markdown(f"## Kinds of labels, by {as_markdown(by)}\n\n{_CODED if known else _KINDS}"))
     how = {"categories": kinds, "thresholds": p.threshold_list, "seed": p.seed}
     table = session.tabulate(categories, predictions, by=by, label_set=name, **how)
-    show_categories(session, table, notes_of(session, predictions), by=by, id=ids["categories"])
+    show_categories(session, table, note, by=by, id=ids["categories"])
 
 
 _CODED = """\

@@ -134,6 +134,11 @@ class Search:
         """Mean score of each word over its templates: (words, n)."""
         return self.scores.reshape(*self.shape, -1).mean(axis=1)
 
+    @functools.cached_property
+    def by_concept(self) -> np.ndarray:
+        """Images in falling order of the mean score of each word: (words, n)."""
+        return nearest(self.concepts)
+
     def groups(self, column: str) -> tuple[np.ndarray, list]:
         """Group of each image as a code, and the groups in order."""
         values = self.images[column].astype("category").cat.remove_unused_categories()

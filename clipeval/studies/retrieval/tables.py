@@ -6,7 +6,14 @@ import pandas as pd
 from clipeval.classify.zeroshot import kept
 from clipeval.datasets.planted import load_extra
 from clipeval.published import load_published
-from clipeval.stats import RATE_COLUMNS, group_rates, max_skew, ndkl, skew_of_counts, target_shares
+from clipeval.stats import (
+    RATE_COLUMNS,
+    max_skew,
+    ndkl,
+    rates_of_counts,
+    skew_of_counts,
+    target_shares,
+)
 from clipeval.stats.skew_draws import around, measures, over_prompts, redrawn, shuffled
 from clipeval.studies.retrieval.search import Search, search
 
@@ -31,7 +38,7 @@ def nearest_images(session) -> pd.DataFrame:
     """
     depth, parts, p = max([session.found_k, *session.ks]), [], session.parameters
     for found in session.searches.values():
-        words, order = found.words, np.argsort(-found.concepts, axis=1, kind="stable")
+        words, order = found.words, found.by_concept
         tasks = {word: task for task, own in words.class_set.tasks.items() for word in own}
         for row, (word, near) in enumerate(zip(found.labels, order, strict=True)):
             near = near if word in shown_words(p.shown) else near[:depth]
@@ -203,17 +210,11 @@ def found_by(session, name: str) -> pd.DataFrame:
     k, parts = session.found_k, []
     for found in session.searches.values():
         codes, values = found.groups(name)
-        near = np.argsort(-found.concepts, axis=1, kind="stable")[:, :k]
-        top = pd.DataFrame({"word": np.repeat(found.labels, k), "code": codes[near].ravel()})
-        top = top.assign(words=found.words.class_set.spec)
+        near = codes[found.by_concept[:, :k]]
         for code, value in enumerate(values):
-            rates = group_rates(
-                top.assign(hit=top["code"] == code),
-                "hit",
-                by=["words", "word"],
-                metric=f"share of the {k:,} nearest",
-            )
-            rates.insert(2, name, value)
+            about = {"words": found.words.class_set.spec, "word": found.labels, name: value, "n": k}
+            counts = pd.DataFrame(about | {"count": (near == code).sum(axis=1)})
+            rates = rates_of_counts(counts, f"share of the {k:,} nearest")
             parts.append(rates.assign(in_data=100 * (codes == code).mean(), code=code))
     table = pd.concat(parts, ignore_index=True)
     order = {word: i for f in session.searches.values() for i, word in enumerate(f.labels)}
@@ -250,7 +251,8 @@ def by_template(session) -> pd.DataFrame:
     for name in session.groupings.names:
         codes, values = found.groups(name)
         target = target_shares(codes, len(values), "data")
-        each = max_skew(found.scores, codes, target, k=k, floor=session.parameters.floor)
+        how = {"k": k, "floor": session.parameters.floor, "order": found.order}
+        each = max_skew(found.scores, codes, target, **how)
         each = each.reshape(found.shape)
         for t, template in enumerate(found.words.templates.templates):
             low, high = over_prompts(each[:, t : t + 1], seed=session.parameters.seed)
@@ -305,7 +307,7 @@ def choices(session) -> pd.DataFrame:
             if k > len(codes):
                 continue
             rules = {"floor": way.get("floor", False), "ties": way.get("ties", "stable")}
-            value = max_skew(found.scores, codes, target, k=k, **rules).mean()
+            value = max_skew(found.scores, codes, target, k=k, order=found.order, **rules).mean()
             rows.append(
                 {"choice": choice, "k": k, "n": len(codes), "metric": "MaxSkew", "percent": value}
             )
