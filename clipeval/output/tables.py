@@ -84,8 +84,11 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
+    values = table[name]
     try:
-        return pd.to_numeric(table[name]).to_numpy(dtype=float, na_value=np.nan)
+        if not pd.api.types.is_numeric_dtype(values):
+            values = pd.to_numeric(values)
+        return values.to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"table column {name} holds something that is not a number: {error}"

@@ -289,8 +289,11 @@ def _distinct(table: pd.DataFrame) -> pd.DataFrame:
     kept = []
     for _, rows in table.groupby(["study", "quantity"], sort=False):
         for choice in ("class_set", "templates"):
-            asked = rows.groupby(choice, sort=False)["asked"].agg(lambda texts: repr(list(texts)))
-            rows = rows[rows[choice].isin(asked.drop_duplicates().index)]
+            asked: dict[str, list[str]] = {}
+            for name, text in zip(rows[choice], rows["asked"], strict=True):
+                asked.setdefault(name, []).append(text)
+            first = {tuple(texts): name for name, texts in reversed(asked.items())}
+            rows = rows[rows[choice].isin(first.values())]
         kept.append(rows)
     return pd.concat(kept, ignore_index=True).drop(columns="asked")
 
