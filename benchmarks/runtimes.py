@@ -120,7 +120,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="", help="folder of a checkpoint of open_clip")
     parser.add_argument("--photos", default="", help="folder of .jpg files for the checkpoint")
     parser.add_argument(
-        "--images", type=int, default=64, help="for ViT-B/32; 16 times as many for the checkpoint"
+        "--images",
+        type=int,
+        default=64,
+        help="for ViT-B/32; 16 times as many, at most 1,024, for the checkpoint",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", default="")
@@ -138,7 +141,13 @@ def main() -> None:
         name = "ViT-B-32-quickgelu, random weights"
         keep(name, random_model(folder), "", given.images, min(32, given.images))
     if given.checkpoint:
-        keep("checkpoint", f"local-dir:{given.checkpoint}", given.photos, 16 * given.images, 64)
+        keep(
+            "checkpoint",
+            f"local-dir:{given.checkpoint}",
+            given.photos,
+            min(1024, 16 * given.images),
+            64,
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -229,12 +230,37 @@ def tower(tmp_path_factory):
     return f"local-dir:{folder}", torch.randn(5, 3, 32, 32)
 
 
+@pytest.mark.parametrize("n", [1, 3, 16, 33])
+def test_few_images_are_filled_up_and_their_rows_are_their_own(n):
+    asked = []
+
+    def compiled(pixels):
+        asked.append(len(pixels))
+        return pixels.sum(dim=(1, 2, 3))
+
+    pixels = torch.arange(n * 12.0).reshape(n, 3, 2, 2)
+    found = runtimes._of_any_size(compiled)(pixels)
+    assert torch.equal(found, pixels.sum(dim=(1, 2, 3))) and asked == [max(n, 16)]
+
+
+def test_on_a_gpu_the_repeated_blocks_of_the_image_tower_are_compiled(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **how: asked.append((block, how)))
+    network, linear = torch.nn.Module(), torch.nn.Linear(2, 2)
+    blocks = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+    network.visual = torch.nn.Sequential(linear, blocks)
+    network.transformer = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+    pixels = SimpleNamespace(device=torch.device("cuda"))
+    assert runtimes._compiled(len, pixels, network) is len
+    assert asked == [(block, {"dynamic": True}) for block in blocks]
+
+
 def same_as_torch(tower, runtime):
     name, pixels = tower
     plain, fast = load_model(name, device="cpu"), load_model(name, device="cpu", runtime=runtime)
     fast.offers = lambda: [[["a man", "a boy"], ["a woman"]]]
     for features in ("projected", "pre_projection"):
-        for images in (pixels, pixels[:3], pixels[:1], pixels[[4]]):
+        for images in (pixels, pixels[:3], pixels[:1], pixels[[4]], pixels.repeat(7, 1, 1, 1)):
             found, expected = (
                 torch.nn.functional.normalize(m.encode_images(images, features))
                 for m in (fast, plain)
@@ -289,8 +315,14 @@ def test_onnx_runtime_gives_the_vectors_of_torch(tower):
 @pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_torch_compile_gives_the_vectors_of_torch(tower):
-    plain, fast = same_as_torch(tower, "compile")
-    blocks = fast.network.visual.transformer.resblocks
-    assert all(block._compiled_call_impl for block in blocks)
-    text = fast.network.transformer.resblocks
-    assert not any(block._compiled_call_impl for block in text)
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    _, fast = same_as_torch(tower, "compile")
+    assert counters["stats"]["unique_graphs"] == 2, (
+        "one for each kind of features, whatever the batch's size"
+    )
+    blocks = (*fast.network.visual.transformer.resblocks, *fast.network.transformer.resblocks)
+    assert not any(block._compiled_call_impl for block in blocks), (
+        "texts are encoded by torch as it is"
+    )
