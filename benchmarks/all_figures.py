@@ -20,14 +20,14 @@ HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "figures.md"
 #: scripts in the order of the table, at sizes that fit into half an hour together
 SCRIPTS = {
-    "embedding_throughput": ["--rounds", "4"],
+    "embedding_throughput": ["--rounds", "3"],
     "embedding_memory": [],
     "linear_probe": [],
-    "tables_million": [],
+    "tables_million": ["--rounds", "2"],
     "warm_reports": ["--rounds", "3"],
     "store_scale": [],
     "statistics_scale": ["--answers", "100000000"],
-    "runtimes": [],
+    "runtimes": ["--rounds", "2"],
     "gpu": [],
 }
 HEAD = """# All figures
