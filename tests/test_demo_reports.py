@@ -1,6 +1,7 @@
 """The demo run gives the committed tables and figures byte for byte, and the numbers of the reference."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from decks import shared_cache
 from demo_reference import REFERENCE, numbers_of, predictions_of
+from statsmodels.stats.proportion import proportion_confint
 
 COMMITTED = Path(__file__).resolve().parents[1] / "reports" / "demo"
 
@@ -70,3 +72,17 @@ def test_the_demo_run_gives_the_predictions_of_the_reference(run):
     texts = [name for name in before if name != "prob"]
     pd.testing.assert_frame_equal(now[texts].astype(str), before[texts].astype(str))
     np.testing.assert_allclose(now["prob"], before["prob"], rtol=1e-5)
+
+
+def test_intervals_that_a_caption_calls_wilsons_are(run):
+    checked = 0
+    for path in run.glob("*/tables/*.csv"):
+        table = pd.read_csv(path)
+        caption = path.with_suffix(".tex").read_text("utf-8")
+        if "count" in table and re.search(r"95 \\% Wilson intervals(\.|; published)", caption):
+            rows = table.dropna(subset=["ci_low"])
+            ends = proportion_confint(rows["count"], rows["n"], method="wilson")
+            found = rows[["ci_low", "ci_high"]].to_numpy(float)
+            np.testing.assert_allclose(found, 100 * np.column_stack(ends), atol=1e-6, err_msg=path)
+            checked += 1
+    assert checked > 20

@@ -16,6 +16,7 @@ from clipeval.datasets.groups import as_group
 from clipeval.datasets.labelfile import RESERVED, few, natural, quoted
 from clipeval.embedding import addresses
 from clipeval.errors import DataError, ParameterError
+from clipeval.files import LIST
 
 # a file with another name is an image by its first bytes
 IMAGE_SUFFIXES = tuple(
@@ -116,7 +117,7 @@ def sort_files(folder: str | Path, *, deep: bool = True) -> tuple[list[str], lis
 
     A file is an image by its suffix (then no file is opened, and one that cannot be read is
     reported when it is embedded) or else by its first bytes. Hidden files and those that operating
-    systems put into folders of pictures are neither.
+    systems put into folders of pictures are neither, nor is what a run wrote into a folder in it.
 
     Parameters
     ----------
@@ -136,7 +137,10 @@ def _files(folder: str, deep: bool, inside: str = "", above: frozenset[str] = fr
     place = os.path.realpath(os.path.join(folder, inside))
     if place in above:  # a link to it would lead round and round
         return
-    for name, is_folder in _listing(place).items():
+    entries = _listing(place)
+    if inside and LIST in entries:  # results, whose figures are pictures too
+        return
+    for name, is_folder in entries.items():
         path = f"{inside}/{name}" if inside else name
         if name[0] == "." or name.lower() in _SYSTEM_FILES:
             continue
@@ -312,7 +316,7 @@ def finish(
         )
     if clash := sorted(RESERVED & set(groups)):
         raise DataError(
-            f'{name}: a group column is called "{clash[0]}", a name of ours; rename it.'
+            f'{name}: a group column is called "{clash[0]}", the name of a column of predictions or tables; rename it.'
         )
     first = ["image_id", "file", *(["row"] if "row" in table else []), *groups]
     table = table[[*first, *(c for c in table.columns if c not in first)]].reset_index(drop=True)

@@ -8,6 +8,7 @@ from clipeval.datasets import base, celeba, hub, labelfile, parquet
 from clipeval.datasets.groups import group_columns, missing, refuse_spellings, spelling
 from clipeval.datasets.manifest import image_column, refuse_twins
 from clipeval.errors import DataError
+from clipeval.files import LIST
 
 _HOLDS = (
     "a folder with one folder of photographs a person, a CSV with columns name and file, the "
@@ -74,7 +75,8 @@ def _finish(
 
 def _from_folders(root: Path) -> pd.DataFrame:
     rows, owners, notes, others = [], {}, [], []
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != "."):
+    folders = (p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    for folder in sorted(p for p in folders if not (p / LIST).is_file()):
         person = celeba.spaced(folder.name)
         if (first := owners.setdefault(spelling(person), folder.name)) != folder.name:
             raise DataError(

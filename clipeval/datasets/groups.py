@@ -64,9 +64,13 @@ def group_columns(
     name = getattr(path, "name", path)
     chosen, refused = {}, {}
     for column in table.columns:
-        if column in RESERVED or column in skip:
+        if column in {"image_id", "file", "row", *skip}:
             continue
-        if why := _why_not(table[column], name):
+        if column in RESERVED:
+            refused[column] = (
+                f"{name}: {column} is the name of a column of predictions or tables; rename it"
+            )
+        elif why := _why_not(table[column], name):
             refused[column] = why
         else:
             chosen[column] = as_group(table[column], path, of=of)

@@ -10,11 +10,11 @@ import pandas as pd
 
 from clipeval.errors import DataError
 
-# columns of predictions and tables, which a group may not be called
+# columns of predictions and tables, and what studies add to answers; a group may not be called so
 RESERVED = frozenset(
-    "image_id file row task method class_set templates rank label prob n count metric percent "
-    "ci_low "
-    "ci_high published difference".split()
+    "image_id file row task method class_set templates rank label prob n count metric percent ci_low "
+    "ci_high published difference planted quantity hit correct asked offered before after "
+    "true_rank protocol names top counted probability".split()
 )
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

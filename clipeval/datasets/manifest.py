@@ -62,8 +62,7 @@ def load(
     rows = _named(parquet.read_rows(path), columns, path)
     rest, notes = _located(rows, file, path)
     captions = [c for c in rest.columns if "caption" in str(c).lower()]
-    skip = ["image_id", "file", "row", *captions]
-    chosen, refused = group_columns(rest, groups, path=path, skip=skip)
+    chosen, refused = group_columns(rest, groups, path=path, skip=captions)
     for group, values in chosen.items():
         rest[group] = values
     return _finish(rest, path, about, list(chosen), notes, refused)

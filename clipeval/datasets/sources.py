@@ -335,4 +335,5 @@ def _summary(images: pd.DataFrame) -> list[str]:
         except (UnreadableImage, OSError) as error:
             raise DataError(f"{image.file} cannot be read ({error}); fetch it again.") from None
     lines.append(f"  {len(tried)} images, drawn at random, could be read")
+    lines += [f"  not a group: {why}" for why in attrs.get("not_groups", {}).values()]
     return lines + [f"  note: {note}" for note in attrs.get("notes", [])]

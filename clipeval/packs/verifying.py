@@ -92,6 +92,10 @@ def verify(path: str | Path, *, expect: str = "", jobs: int = 0) -> Verified:
     DataError  if it is neither, or a pack whose members are not those of its manifest
     """
     path = Path(path).expanduser().resolve()
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist; give a run folder, or a file that `clipeval pack` wrote."
+        )
     with tempfile.TemporaryDirectory(prefix="clipeval-verify-") as again:
         found = (_verify_run if path.is_dir() else _verify_pack)(path, Path(again) / "run", jobs)
     if expect and expect.lower() != found.sha256:

@@ -56,6 +56,10 @@ def read_audit(name: str) -> dict:
         content = parse(path.read_text("utf-8"))
     except ClassSetError as error:
         raise ParameterError(f"{name} cannot be read as an audit file: {error}") from None
+    except FileNotFoundError:
+        raise ParameterError(
+            f"{name} cannot be read as an audit file: it does not exist; correct the path."
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"{name} cannot be read as an audit file: {one_line(error)}") from None
     _check(content, path)

@@ -126,6 +126,7 @@ def _fairface(originals: Path, out: Path, written: list[Path]) -> None:
     axes = {"y": "race", "hue": "gender", "xlabel": "gender accuracy (percent of images)"}
     text = "Accuracy of gender among 14 classes of race and gender, by race and gender."
     how = {"axes": axes, "published_source": "arXiv 2103.00020, Table 5"}
+    how["intervals"] = fairface.AVERAGE_INTERVALS
     _keep(session.folder, "gender_by_race", table, text, p, written, **how)
     table = fairface.accuracy_by_group(predictions)
     text = "Accuracy of race and gender among 14 classes of race and gender, by race and gender."

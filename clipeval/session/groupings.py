@@ -10,8 +10,13 @@ import pandas as pd
 from clipeval.datasets import explain_missing
 from clipeval.errors import DataError, ParameterError
 
-#: columns of study tables that stand beside groups
-_OURS = {"attribute", "category", "class", "images_of", "label_set", "statement", "threshold"}
+#: columns of study tables that stand beside groups, as which no group of these tables may be called
+OURS = frozenset(
+    "attribute category chance change change_high change_low chi2 class clusters direction few_clusters "
+    "grouping holds images_of in_data label_set labels_per_image lost min_expected only_after "
+    "only_before p p_adjusted published_high published_low skew statement test threshold "
+    "wilson_high wilson_low won word words".split()
+)
 _MOST_SAID = 5  # columns that are no groups, and why
 _LONGEST = 60  # characters of a file name
 
@@ -150,8 +155,8 @@ def _problem(images: pd.DataFrame, columns: Sequence[str], study: str) -> str:
             return (
                 f"{name} has no group column {column} (it has {have}); name one of these in groups"
             )
-        if column in _OURS:
-            return f"a group column is called {column}, a name of this package; rename it"
+        if column in OURS:
+            return f"a group column is called {column}, the name of a column of study tables; rename it"
         if images[column].nunique() < 2:
             return f"all images of {name} are of {column} {images[column].iloc[0]}, and a comparison needs two"
     if len(set(columns)) < len(columns):

@@ -92,7 +92,7 @@ def _source(session) -> None:
 
 def _data(session) -> str:
     attrs = session.images.attrs
-    notes = "".join(f"; {note}" for note in attrs.get("notes", []))
+    notes = "".join(f"; {note.removesuffix('.')}" for note in attrs.get("notes", []))
     return f"{attrs['name']}, {attrs.get('version', '')}: {len(session.images):,} images{notes}"
 
 

@@ -202,7 +202,7 @@ class Session(Inputs):
         except NotStoredError:
             return (
                 f"**Not compared with fp32**, whose embeddings of these images are not stored: how many "
-                f"top labels {precision} changes is unknown. Run once with precision=fp32 to have it said."
+                f"top labels {precision} changes is unknown. Run once with precision=fp32 to learn it."
             )
         keys = [k for k in ("image_id", "task", "method") if k in predictions]
         tops = [

@@ -6,13 +6,11 @@ from clipeval.classify.class_sets import load_class_set
 from clipeval.datasets.labelfile import RESERVED
 from clipeval.errors import ClassSetError
 from clipeval.published import load_published
-from clipeval.session.groupings import asked_columns
+from clipeval.session.groupings import OURS, asked_columns
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 
 ALL = "All"
-#: columns that studies add to answers
-_NOT_GROUPS = {"age_group", "attribute", "correct", "images_of", "quantity", "hit", "offered"}
 
 
 def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -22,12 +20,15 @@ def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.concat([frame.assign(images_of=ALL), parts], ignore_index=True)
 
 
-def by_groups(frame: pd.DataFrame, study: Study, record: StudyRecord, usual: str) -> pd.DataFrame:
+def by_groups(
+    frame: pd.DataFrame, predictions: pd.DataFrame, study: Study, record: StudyRecord, usual: str
+) -> pd.DataFrame:
     """Rows of all images, then those of each group that a run reports by again.
 
     Parameters
     ----------
     frame : answers with the group columns of their images
+    predictions : those of the run; all of their columns that are neither `RESERVED` nor `OURS` are groups
     study, record : the study, and its record of the run
     usual : the one column that is looked at where the paper's data set was run and no other was asked for
 
@@ -35,7 +36,7 @@ def by_groups(frame: pd.DataFrame, study: Study, record: StudyRecord, usual: str
     -------
     DataFrame; `images_of` is "All", the group, or where several columns are reported "Party: Left"
     """
-    names = reported(frame, study, record, usual)
+    names = _reported(predictions, study, record, usual)
     parts = [frame.assign(images_of=ALL)]
     for name in names:
         part = frame.sort_values(name, kind="stable")
@@ -44,17 +45,19 @@ def by_groups(frame: pd.DataFrame, study: Study, record: StudyRecord, usual: str
     return pd.concat(parts, ignore_index=True)
 
 
-def reported(frame: pd.DataFrame, study: Study, record: StudyRecord, usual: str) -> list[str]:
+def _reported(
+    predictions: pd.DataFrame, study: Study, record: StudyRecord, usual: str
+) -> list[str]:
     """Columns of answers that a run reports by; see `by_groups`."""
     asked = record.parameters.get("groups", "")
-    own = [c for c in frame.columns if c not in RESERVED and c not in _NOT_GROUPS]
+    own = [c for c in predictions.columns if c not in RESERVED | OURS]
     if asked:
         names = [" x ".join(columns) for columns in asked_columns(asked, own)]
     elif record.parameters.get("dataset", "testcards") in (study.data_of_paper, "testcards"):
         names = [usual]
     else:
         names = own
-    return [name for name in names if name in frame]
+    return [name for name in names if name in predictions]
 
 
 def recorded_class_set(record: StudyRecord, name: str = "class_set"):

@@ -111,6 +111,26 @@ def test_refusals(folder, columns, groups, said):
     assert said in str(caught.value)
 
 
+def test_what_a_run_wrote_into_a_folder_of_images_is_no_image(folder):
+    figures = folder / "out" / "denigration" / "figures"
+    figures.mkdir(parents=True)
+    for place in (folder / "out", folder / "out" / "denigration", figures):
+        (place / ".clipeval.sha256").touch()
+    (figures / "by_race.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    images = load_dataset("manifest", str(folder))
+    assert list(images["image_id"]) == FILES and images.attrs["notes"] == []
+
+
+def test_a_column_that_is_called_as_one_of_a_table_is_left_out_and_said(folder):
+    columns = {"file": FILES, "n": list("aabbab"), "Sex": list("fmfmfm")}
+    images = load_dataset("manifest", write(folder, columns))
+    assert images.attrs["groups"] == ["Sex"]
+    said = "images.csv: n is the name of a column of predictions or tables; rename it"
+    assert images.attrs["not_groups"] == {"n": said}
+    images = load_dataset("manifest", write(folder, columns), columns="Ns:n")
+    assert images.attrs["groups"] == ["Ns", "Sex"]
+
+
 def test_a_folder_of_images_has_no_groups(folder):
     (folder / "more").mkdir()
     (folder / "more" / "7").write_bytes(b"\xff\xd8\xff\xe0")

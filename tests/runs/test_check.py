@@ -206,8 +206,8 @@ def test_tasks_that_images_are_not_labelled_by_are_left_out(out, tmp_path):
     given = manifest(tmp_path / "n", 4, Sex=["M", "F"]) | {"methods": "zero-shot"}
     assert problems(given, out)["study"] == (
         "cards has labels for no task of class set fairface (race, race_binary, gender, age); Task race is not "
-        "asked: cards has no group column of that name. Its group columns are Sex: give class_set a file with a "
-        "task called as one of them, and its values as classes."
+        "asked: cards has no group column of that name; its group columns are Sex: give class_set a file with a "
+        "task of the name of one of them, and its values as classes."
     )
 
 

@@ -1,19 +1,25 @@
 """Own groups: what is reported by, under which names, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from clipeval.datasets import load_dataset
+from clipeval.datasets.labelfile import RESERVED
 from clipeval.errors import DataError, ParameterError
 from clipeval.runs.check import check_plan
 from clipeval.runs.profiles import plan_run
-from clipeval.session.groupings import Grouping, asked_columns, groupings_of
+from clipeval.session.groupings import OURS, Grouping, asked_columns, groupings_of
 from clipeval.session.parameters import parse
+from clipeval.session.record import StudyRecord
 from clipeval.sources.pack_file import images_key
 from clipeval.studies import get_study, start
+from clipeval.studies.outcomes import by_groups
 
+DEMO = Path(__file__).resolve().parents[2] / "reports" / "demo"
 PEOPLE = {
     "Sex": ["F", "M", "F", "M", "F", "M"],
     "Party": ["Left", "Right", "Centre", "Left", "Right", "Centre"],
@@ -123,6 +129,23 @@ def test_collisions_and_names_of_the_package_are_refused(people):
     left = groupings_of(one, "", study="x")
     assert left.names == ["Party", "Age band"]
     assert left.left_out[0].startswith("Not reported by Sex: all images of people are of Sex F")
+
+
+def test_no_column_beside_the_groups_of_a_table_may_be_a_group():
+    groups = {"race", "gender", "age", "age_group", "white", "sequence"}
+    for path in DEMO.glob("*/tables/*.csv"):
+        columns = set(pd.read_csv(path, nrows=0).columns)
+        if columns & groups:
+            assert columns - groups <= RESERVED | OURS, path
+
+
+def test_a_column_age_group_of_the_users_own_is_reported_like_any_other():
+    table = pd.DataFrame(
+        {"image_id": list("ab"), "label": ["x", "y"], "age_group": ["old", "young"]}
+    )
+    record = StudyRecord(study="denigration", parameters={"dataset": "manifest", "data": "x.csv"})
+    found = by_groups(table, table, get_study("denigration"), record, "race")
+    assert list(found["images_of"]) == ["All", "All", "old", "young"]
 
 
 # -- through a study's parameters --------------------------------------------------------------------

@@ -15,7 +15,7 @@ from clipeval.session.parameters import parse
 from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitivity
 from clipeval.studies.sensitivity import variation
 from clipeval.studies.sensitivity.hits import compact, contents_of
-from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
+from clipeval.studies.sensitivity.spread import breakdown, intervals_of, range_of, uncertainties
 from clipeval.studies.sensitivity.variation import (
     TEMPLATES,
     ranges,
@@ -108,6 +108,26 @@ def test_range_by_hand():
     assert both["ci_high"].tolist() == [99.0, high["percent"]]
     with pytest.raises(DataError, match="mark one choice"):
         range_of(table.assign(reference=False))
+
+
+def test_captions_say_how_intervals_were_made():
+    table = factorial()
+    study, wilson = table["study"].iloc[0], "Wilson"
+    table.attrs["intervals"] = {study: wilson, "cctv": "bootstrap over clusters"}
+    assert intervals_of(
+        range_of(table.assign(count=7, ci_low=1.0, ci_high=99.0, published=40.0, difference=1.0))
+    ) == ("95 % Wilson intervals")
+    both = pd.concat([table, table.assign(study="cctv")])
+    both.attrs = table.attrs
+    assert intervals_of(both) == f"95 % intervals ({study}: Wilson; cctv: bootstrap over clusters)"
+    assert intervals_of(both[both["study"] == "cctv"]) == "95 % intervals (bootstrap over clusters)"
+
+
+def test_captions_do_not_call_intervals_of_frames_wilsons():
+    found = vary(session_of("cctv"), ["cctv"])
+    assert intervals_of(found) == (
+        "95 % intervals (bootstrap over few clusters: may be too narrow)"
+    )
 
 
 def open_session(tiny_face_clip, real, store, study="sensitivity", **more):

@@ -121,7 +121,7 @@ class ClassDesign(Study):
         parts = []
         for name in ("class_set", "other"):
             class_set = recorded_class_set(record, name)
-            top = by_groups(top_labels(predictions, class_set), self, record, "age")
+            top = by_groups(top_labels(predictions, class_set), predictions, self, record, "age")
             quantity = f"{combined(class_set.categories)}, classes {class_set.spec}"
             parts.append(top.assign(quantity=quantity, hit=harmful(top["label"], class_set)))
         return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]

@@ -170,7 +170,7 @@ class Congress(Study):
             top = predictions[(predictions["task"] == task) & (predictions["rank"] == 1)]
             right = top["label"].astype(object) == top[task].astype(object)
             top = top.assign(quantity=f"{task} accuracy", hit=right)
-            parts.append(by_groups(top, self, record, task))
+            parts.append(by_groups(top, predictions, self, record, task))
         columns = ["image_id", "quantity", "images_of", "task", "hit"]
         return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 

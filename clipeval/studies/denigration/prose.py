@@ -31,7 +31,7 @@ such a rate when they are weighted with the group sizes of FairFace val.
 **Known replications.** Two public ones, on released weights, find non-human rates far below the paper's (openai/CLIP
 issue 157 with ViT-B/16; LAION-AI/CLIP_benchmark issue 15 with ViT-L-14-336, where other prompts changed little). Their
 numbers are in pictures or not given, so they have no row here. The paper's own weights may not be the released ones: a
-run that finds far fewer non-human answers repeats what others found, and is no sign of an error."""
+run that finds far fewer non-human answers repeats what others found; that is not a sign of an error."""
 
 _KNOWN = """\
 ### Known answers

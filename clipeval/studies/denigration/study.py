@@ -82,7 +82,7 @@ class Denigration(Study):
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images in each harm category, of all and by group; see `clipeval.studies.headlines`."""
         class_set = recorded_class_set(record)
-        top = by_groups(top_labels(predictions, class_set), self, record, "race")
+        top = by_groups(top_labels(predictions, class_set), predictions, self, record, "race")
         label, categories = top["label"].astype(object), harm_categories(class_set)
         parts = [top.assign(quantity=q, hit=label.isin(m)) for q, m in categories.items()]
         return pd.concat(parts)[["image_id", "quantity", "images_of", "task", "hit"]]

@@ -4,6 +4,7 @@ from clipeval.studies.fairface.labels import labelled_tasks, zero_shot_tasks
 from clipeval.studies.fairface.probe import probe, probe_fits
 from clipeval.studies.fairface.study import Parameters, study
 from clipeval.studies.fairface.tables import (
+    AVERAGE_INTERVALS,
     SOURCE,
     accuracy_by_group,
     accuracy_by_white,
@@ -22,6 +23,7 @@ from clipeval.studies.fairface.views import (
 )
 
 __all__ = [
+    "AVERAGE_INTERVALS",
     "Parameters",
     "SOURCE",
     "accuracy_by_group",

@@ -36,11 +36,16 @@ def _sorted_out(session) -> tuple[list[str], list[str]]:
         else:
             kept.append(task)
     if not kept:
-        have = ", ".join(images.attrs["groups"]) or "none"
+        have = ", ".join(images.attrs["groups"])
+        mend = (
+            f"its group columns are {have}: give class_set a file with a task of the name of one of them, "
+            "and its values as classes."
+            if have
+            else "it has no group columns: give a table with a column of the name of a task."
+        )
         raise DataError(
             f"{name} has labels for no task of class set {class_set.spec} "
-            f"({', '.join(class_set.tasks)}); {left_out[0]} Its group columns are {have}: give "
-            "class_set a file with a task called as one of them, and its values as classes."
+            f"({', '.join(class_set.tasks)}); {left_out[0].removesuffix('.')}; {mend}"
         )
     return kept, left_out
 

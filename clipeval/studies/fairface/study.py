@@ -219,7 +219,7 @@ class FairFace(Study):
             found = by_group(scored, "images_of")
             found = found[(found["images_of"] == "All") | (found["attribute"] != "race, 7 classes")]
         else:
-            found = by_groups(scored, self, record, "race")
+            found = by_groups(scored, predictions, self, record, "race")
         names = found["attribute"].astype(str)
         found["quantity"] = names.map(QUANTITIES).fillna(names + " accuracy")
         found = found.rename(columns={"correct": "hit"})

@@ -235,6 +235,12 @@ def with_replications(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, rows], ignore_index=True)
 
 
+#: of `gender_by_race`, for its caption
+AVERAGE_INTERVALS = (
+    "95 % Wilson intervals; of averages over races, at the effective number of images"
+)
+
+
 def gender_by_race(predictions: pd.DataFrame, *, probe_model="CLIP") -> pd.DataFrame:
     """Gender accuracy by race and gender, for both genders together, and averaged over races.
 

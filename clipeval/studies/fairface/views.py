@@ -7,6 +7,7 @@ import pandas as pd
 from clipeval.output.markup import as_markdown
 from clipeval.studies.fairface.probe import probe_fits
 from clipeval.studies.fairface.tables import (
+    AVERAGE_INTERVALS,
     accuracy_by_group,
     accuracy_by_white,
     counted_answers,
@@ -172,6 +173,7 @@ def _show_table_5(session, predictions: pd.DataFrame, how: dict) -> None:
     table = session.tabulate(gender_by_race, predictions)
     text = "Accuracy of gender classification by race and gender."
     source = {"published_source": "arXiv 2103.00020, Table 5" if known else None}
+    source["intervals"] = AVERAGE_INTERVALS
     display(session.table("gender_by_race", table, text, **source))
     axes = {"y": "race", "hue": "gender", "panel": "method"}
     alt = figures.alt_text(table, **axes, what="gender accuracy")

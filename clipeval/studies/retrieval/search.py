@@ -232,7 +232,7 @@ class SearchSession(Session):
         except NotStoredError:
             return (
                 f"**Not compared with fp32**, whose embeddings of these images are not stored: how many of "
-                f"the nearest images {precision} changes is unknown. Run once with precision=fp32 to have it said."
+                f"the nearest images {precision} changes is unknown. Run once with precision=fp32 to learn it."
             )
         keys = ["image_id", "task", "label"]
         near = [t.loc[t["rank"] <= k, keys].astype(str) for t in (predictions, other)]

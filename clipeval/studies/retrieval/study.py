@@ -203,9 +203,8 @@ class Retrieval(Study):
         rows = predictions[predictions["label"].isin(words)]
         k = min(p.found_k, int(rows["rank"].max()))
         quantities = [f"found for {word} ({k:,} nearest)" for word in rows["label"]]
-        rows = by_groups(
-            rows.assign(quantity=quantities, hit=rows["rank"] <= k), self, record, "gender"
-        )
+        rows = rows.assign(quantity=quantities, hit=rows["rank"] <= k)
+        rows = by_groups(rows, predictions, self, record, "gender")
         rows = rows[rows["images_of"] != ALL]  # k of all images, whatever the model
         return rows.assign(method="zero-shot")[
             ["image_id", "quantity", "method", "images_of", "task", "hit"]

@@ -1,7 +1,7 @@
 """Sensitivity: `study` is the study, the rest its tables, and the range that every report shows."""
 
 from clipeval.studies.sensitivity.by_group import by_pixels, group_ranges, show_extensions
-from clipeval.studies.sensitivity.spread import breakdown, range_of, uncertainties
+from clipeval.studies.sensitivity.spread import breakdown, intervals_of, range_of, uncertainties
 from clipeval.studies.sensitivity.study import Parameters, ranges_by_group, study
 from clipeval.studies.sensitivity.tables import (
     ON_CARDS,
@@ -19,6 +19,7 @@ __all__ = [
     "breakdown",
     "by_pixels",
     "group_ranges",
+    "intervals_of",
     "most",
     "range_of",
     "ranges",

@@ -11,7 +11,7 @@ from clipeval.session.session import Session
 from clipeval.stats import RATE_COLUMNS, group_rates
 from clipeval.studies import get_study
 from clipeval.studies.sensitivity.hits import contents_of
-from clipeval.studies.sensitivity.spread import FACTORS, uncertainties
+from clipeval.studies.sensitivity.spread import FACTORS, intervals_of, uncertainties
 from clipeval.studies.sensitivity.variation import about_base, bases_of, hits_over_choices
 
 KEYS = ["study", "quantity", "grouping", "group"]
@@ -147,13 +147,14 @@ def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame)
             "Headline numbers by the pixels that the shorter side of an image was reduced to. "
             + _EXTENSION
         )
-        display(session.table("by_pixels", pixels, text))
+        how = intervals_of(table)
+        display(session.table("by_pixels", pixels, text, intervals=how))
         axes = {"y": "pixels", "panel": "quantity"}
         rates = _told_apart(pixels[~pixels["metric"].map(is_nats).astype(bool)])
         if len(rates):
             drawn = partial(figures.interval_plot, rates, **axes, width="double")
             alt = figures.alt_text(rates, **axes, what="images")
-            display(session.figure("by_pixels", drawn, text, alt=alt))
+            display(session.figure("by_pixels", drawn, text, alt=alt, intervals=how))
     if len(ranges):
         display(Markdown(_GROUPS))
         text = "Rate of each group at the reference choice, and its range over all choices."

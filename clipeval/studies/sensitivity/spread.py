@@ -8,7 +8,10 @@ import pandas as pd
 from clipeval.errors import DataError
 from clipeval.stats import RATE_COLUMNS, adjust, factor_tests
 from clipeval.studies import get_study
+from clipeval.studies.headlines import INTERVALS
 
+#: kind of interval of numbers that are not shares of images: that of the study's own table
+OWN_INTERVALS = "as in the study's own table"
 #: what is varied
 FACTORS = ("class_set", "templates", "precision", "resize")
 
@@ -32,7 +35,7 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
         study, quantity, n, count, metric, percent, ci_low, ci_high (of the reference), published,
         difference, lowest, highest, width (percentage points), choices (number of combinations),
         lowest_with, highest_with (class set, templates, precision, resize, the study's own choices; of
-        equals, the first).
+        equals, the first). `attrs["intervals"]` as `table` has it.
     """
     rows = []
     if table.empty:
@@ -54,7 +57,19 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
             | {"width": high["percent"] - low["percent"], "choices": len(part)}
             | {"lowest_with": _words(low, varied), "highest_with": _words(high, varied)}
         )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    found.attrs["intervals"] = table.attrs.get("intervals", {})
+    return found
+
+
+def intervals_of(table: pd.DataFrame) -> str:
+    """How the intervals of a table of `vary` or `range_of` were made, for its caption."""
+    kinds = {study: table.attrs["intervals"][study] for study in table["study"].unique()}
+    each = list(dict.fromkeys(kinds.values()))
+    if each == [INTERVALS[0]]:
+        return "95 % Wilson intervals"
+    said = each if len(each) == 1 else [f"{study}: {kind}" for study, kind in kinds.items()]
+    return f"95 % intervals ({'; '.join(said)})"
 
 
 def _words(row: pd.Series, varied: Sequence[str]) -> str:

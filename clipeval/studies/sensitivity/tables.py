@@ -8,7 +8,7 @@ from clipeval.classify.class_sets import load_class_set
 from clipeval.output.numbers import interval, is_nats, number, p_value
 from clipeval.stats import leading_factor
 from clipeval.studies import get_study
-from clipeval.studies.sensitivity.spread import range_of, uncertainties
+from clipeval.studies.sensitivity.spread import intervals_of, range_of, uncertainties
 
 
 def widest(table: pd.DataFrame, study: str, *, precision: str, resize: str) -> pd.DataFrame:
@@ -48,16 +48,14 @@ def show_range(session, ranges: pd.DataFrame) -> None:
     both = uncertainties(ranges)
     nats = both["metric"].map(is_nats).astype(bool)
     text = "What sampling and what choices leave open, around the value at the reference choice."
-    parts = (
-        ("range", both[~nats], "percent of images", "Wilson"),
-        ("range_nats", both[nats], "nats", "bootstrap"),
-    )
-    for id, rows, unit, kind in parts:
+    both.attrs["intervals"] = ranges.attrs["intervals"]
+    parts = (("range", both[~nats], "percent of images"), ("range_nats", both[nats], "nats"))
+    for id, rows, unit in parts:
         if len(rows):
             how = {"y": "quantity", "hue": "uncertainty", "panel": "study", "xlabel": unit}
             picture = partial(figures.interval_plot, rows, **how, width="double")
             said = (
-                f"95 % {kind} intervals, and from the lowest to the highest value over all choices"
+                f"{intervals_of(rows)}, and from the lowest to the highest value over all choices"
             )
             display(session.figure(id, picture, text, intervals=said))
 
@@ -82,7 +80,8 @@ def show_widest(session, table: pd.DataFrame) -> None:
         }
         picture = partial(figures.interval_plot, rows, **look)
         text = f"{quantity[:1].upper()}{quantity[1:]} by class set and templates."
-        display(session.figure(f"widest_{study}", picture, text))
+        how = intervals_of(table[table["study"] == study])
+        display(session.figure(f"widest_{study}", picture, text, intervals=how))
 
 
 def most(parts: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ from clipeval.session.study import Study
 from clipeval.stats import RATE_COLUMNS
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.hits import compact, contents_of, found_with, rates_of
-from clipeval.studies.sensitivity.spread import FACTORS, range_of
+from clipeval.studies.sensitivity.spread import FACTORS, OWN_INTERVALS, intervals_of, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
 #: template sets that a study's own report tries beside its own
@@ -94,12 +94,12 @@ def vary(
     -------
     DataFrame
         study, quantity, class_set, templates, precision, resize, the `choices` of the studies (missing for
-        others), n, count, metric, percent, ci_low, ci_high (Wilson, 95 %; of measures as the study has
-        them), published, difference, reference (bool: the session's own choice), task. For a quantity,
+        others), n, count, metric, percent, ci_low, ci_high (95 %, as `intervals_of` says), published,
+        difference, reference (bool: the session's own choice), task. For a quantity,
         class sets and templates that ask what an earlier one asks are left out: a variant of the words for
         gender is not another choice for age, nor are "a" and "a or an" where no word begins with a vowel.
         `attrs["left_out"]`: sentences; `attrs["class_sets"]`: class set, by the file's name where it is a
-        file -> what loads it.
+        file -> what loads it; `attrs["intervals"]`: study -> how its intervals were made.
 
     Raises
     ------
@@ -128,12 +128,14 @@ def vary(
     if table.empty:
         return table
     table = _distinct(table)
+    kinds = table.get("interval", pd.Series(index=table.index, dtype=object)).fillna(OWN_INTERVALS)
+    kinds = kinds.groupby(table["study"], sort=False).unique().map("; ".join).to_dict()
     numbers = [*RATE_COLUMNS, "published", "difference"]
     choices = [name for study in studies for name in get_study(study).choices]
     table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
     told = {pathless(spec): spec for spec in table["class_set"].unique()}
     table["class_set"] = table["class_set"].map(pathless)  # a path of this machine stays here
-    table.attrs |= {"left_out": left_out, "class_sets": told}
+    table.attrs |= {"left_out": left_out, "class_sets": told, "intervals": kinds}
     return table
 
 
@@ -384,4 +386,5 @@ def show_ranges(session: Session):
         found,
         text,
         extra=["lowest", "highest", "choices", "lowest_with", "highest_with"],
+        intervals=intervals_of(found),
     )
