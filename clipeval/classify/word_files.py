@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -94,6 +95,32 @@ def find(spec: str, folder: str, what: str) -> tuple[Path, str]:
             f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
         )
     return path, variant
+
+
+def refuse_namesake(spec: str, folder: str, what: str, load: Callable) -> None:
+    """Refuse a file of the user's that bears the name of a bundled one and holds other words.
+
+    Captions and records would say that the bundled words were asked.
+
+    Parameters
+    ----------
+    spec, folder, what : as for `find`
+    load : `load_class_set` or `load_templates`
+    """
+    path, variant = find(spec, folder, what)
+    found = load(spec)
+    known = known_files(folder).get(found.name, path)
+    if known.resolve() == path.resolve():
+        return
+    try:
+        same = load(f"{known}:{variant}" if variant else str(known)).hash == found.hash
+    except ClassSetError:  # it has no such variant
+        same = False
+    if not same:
+        raise ClassSetError(
+            f"{path.name} has the name {found.name}, as a bundled {what} with other words has; give it a "
+            "`name:` of its own, which captions repeat."
+        )
 
 
 #: lists and mappings within one another, at most: those of a class set's variants are five

@@ -303,11 +303,12 @@ def bibtex(
     figure_id : id of the table or figure within its study, such as "by_race"
     provenance : what it was made from
     study : study id, such as "denigration"
-    title : what it shows, plain text
+    title : what it shows, plain text, of which the first sentence is taken
     code : `code_version()`: the commit, where there is one
     """
     from clipeval.output.latex import escape
 
+    title = title.partition(". ")[0]
     if provenance.test_cards:
         title = f"{TEST_CARDS}: {title}"
     setup = ", ".join(x for x in _model(provenance) + _images(provenance) if x)

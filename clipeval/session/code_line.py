@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet
+from clipeval.classify.word_files import known_files
 
 #: longer values stand as their name, which is that of a variable in the notebook
 MOST = 400
@@ -16,7 +17,7 @@ def code_line(function, options: Mapping, study: str) -> str:
     Parameters
     ----------
     function : a study's table function, whose first argument are predictions
-    options : its other arguments
+    options : its other arguments; for a class set of the user's FILE.yaml stands
     study : id, for whoever reads the predictions of a finished run
     """
     said = [f"{name}={_value(name, value)}" for name, value in options.items()]
@@ -30,7 +31,9 @@ def code_line(function, options: Mapping, study: str) -> str:
 
 def _value(name: str, value: object) -> str:
     if isinstance(value, ClassSet):
-        return f'clipeval.load_class_set("{value.spec}")'
+        known = value.name in known_files("class_sets")  # a file of the user's has no such name
+        spec = value.spec if known else f"FILE.yaml{value.spec.removeprefix(value.name)}"
+        return f'clipeval.load_class_set("{spec}")'
     if isinstance(value, pd.DataFrame | pd.Series) or callable(value):
         return name
     said = repr(value)

@@ -6,6 +6,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from clipeval.classify.class_sets import load_class_set, load_templates
+from clipeval.classify.word_files import refuse_namesake
 from clipeval.errors import ClipevalError, ModelError, StoreError
 from clipeval.session.parameters import refuse_cards
 from clipeval.session.run_folder import check_out, check_writable
@@ -97,7 +99,12 @@ def _data(session) -> str:
 
 
 def _classes(session) -> str:
-    """Class set and templates load."""
+    """Class set and templates load, and none bears the name of a bundled one with other words."""
+    p = session.parameters
+    if not p.pack:  # which may hold what was bundled then
+        for name in filter(None, (getattr(p, field) for field in p.class_sets)):
+            refuse_namesake(name, "class_sets", "class set", load_class_set)
+        refuse_namesake(p.templates, "templates", "template set", load_templates)
     said = [session.templates.label]
     if session.parameters.class_set:
         said.insert(0, session.class_set.label)

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.stats import chi2
 from test_models import SMALL, in_hub_cache, save
 
+from clipeval.paths import DATA
 from clipeval.runs.check import check_plan
 from clipeval.runs.profiles import plan_run
 
@@ -376,6 +377,23 @@ def test_class_sets_and_templates(out, tmp_path):
     path.write_text("classes: [cat, dog, cat]\n")
     found = problems({"class_set": str(path)}, out)
     assert found == {"classes": 'twice.yaml: task "twice" lists the class "cat" twice; remove one.'}
+
+
+def test_other_words_under_the_name_of_a_bundled_file_are_refused(out, tmp_path):
+    bundled = DATA / "class_sets" / "fairface.yaml"
+    same, other = tmp_path / "same.yaml", tmp_path / "other.yaml"
+    shutil.copy(bundled, same)
+    assert problems({"class_set": str(same), "methods": "zero-shot"}, out) == {}
+    assert problems({"class_set": f"{same}:latino", "methods": "zero-shot"}, out) == {}
+    other.write_text(bundled.read_text("utf-8").replace("Black", "African"), "utf-8")
+    assert problems({"class_set": str(other), "methods": "zero-shot"}, out)["classes"] == (
+        "other.yaml has the name fairface, as a bundled class set with other words has; give it a `name:` of "
+        "its own, which captions repeat."
+    )
+    templates = tmp_path / "photo.yaml"
+    templates.write_text("templates: ['a picture of a {}.']\n")
+    said = problems({"templates": str(templates), "methods": "zero-shot"}, out)["classes"]
+    assert said.startswith("photo.yaml has the name photo, as a bundled template set with")
 
 
 LONG = "a person " + "who is very very old " * 20

@@ -138,9 +138,9 @@ here are the labels that differ most."""
 _MOST = """\
 ## The labels that differ most by {by}{figure}
 
-By chi-squared, the labels given most of all to each group, sorted by how many images carry them. Where a model gives
-few labels, fewer than `top` are shown; the corrected p value says which differ by more than chance; in the figures
-these have a *."""
+By chi-squared, for each group the labels that it is given more often than the others, sorted by how many images carry
+them. Where a model gives few labels, fewer than `top` are shown; the corrected p value says which differ by more than
+chance; in the figures these have a *."""
 
 _THRESHOLDS = """\
 ## What the threshold decides, by {by}
@@ -177,12 +177,8 @@ def _show_most(session, predictions, by: str, ids, note: str) -> None:
     most = session.tabulate(
         top_gendered, predictions, by=by, threshold=p.top_threshold, top=p.top, **how
     )
-    groups = "women and for men" if by == "gender" else f"each {by}"
-    text = (
-        f"The labels most gendered for {groups}"
-        if by == "gender"
-        else f"The labels given most of all to {groups}"
-    )
+    most_gendered = "The labels most gendered for women and for men"
+    text = most_gendered if by == "gender" else f"The labels that differ most by {by}"
     text += f" at {p.top_threshold:g} %"
     extra = ["p_adjusted", "min_expected", "test"]
     display(session.table(ids["top"], most, f"{text}. {note}", extra=extra))
