@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from clipeval.classify.word_files import yaml_file
 from clipeval.errors import ParameterError
 from clipeval.models.reduced import pixels_of
 
@@ -137,6 +138,12 @@ class Parameters(BaseModel):
                 f"compile=true and runtime={self.runtime} are two ways to run one image tower; leave one out."
             )
         return "compile" if self.compile else self.runtime
+
+    @property
+    def own_words(self) -> bool:
+        """Whether classes or templates are files of the user's."""
+        named = (getattr(self, name) for name in (*self.class_sets, "templates"))
+        return any(yaml_file(value) for value in named)
 
     @property
     def out_folder(self) -> Path:

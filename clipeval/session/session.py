@@ -58,6 +58,8 @@ class Session(Inputs):
         attrs, embeddings = self.images.attrs, self.embed()
         p = self.parameters
         notes = self.hide(list(attrs.get("notes", [])))
+        if attrs.get("planted") and p.own_words:
+            notes.append("Cards answer the bundled words: what they answer to others is chance.")
         return Provenance(
             model=self.info.model,
             pretrained=self.info.pretrained,

@@ -627,6 +627,8 @@ def test_a_class_set_of_ones_own_is_carried(tmp_path, monkeypatch):
     own.write_text(json.dumps({"name": "own", "tasks": tasks, "variants": variant}))
     values = {"class_set": f"{own}:b", "limit": 20, "methods": "zero-shot"}
     run = finished("fairface", tmp_path / "run", **values)
+    chance = "Cards answer the bundled words: what they answer to others is chance."
+    assert chance in run.provenance.notes
     packed = make_pack(tmp_path / "run")
     assert packed.path == tmp_path / "run.clipeval.zip"
     own.unlink()

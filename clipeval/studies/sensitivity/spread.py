@@ -73,7 +73,10 @@ def intervals_of(table: pd.DataFrame) -> str:
 
 
 def _words(row: pd.Series, varied: Sequence[str]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied)
+    values = [int(v) if isinstance(v, float) else v for v in row[list(varied)]]  # the k of a search
+    return ", ".join(
+        f"{name.replace('_', ' ')} {v}" for name, v in zip(varied, values, strict=True)
+    )
 
 
 def uncertainties(ranges: pd.DataFrame) -> pd.DataFrame:
