@@ -23,10 +23,11 @@ def lazy(package: str, **names: str):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{homes[name]}"), name)
 
-    return load, lambda: sorted(homes), list(homes)
+    offered = list(homes)  # a package may add names of its own
+    return load, lambda: sorted(offered), offered
 
 
-_load, _, __all__ = lazy(
+_load, __dir__, __all__ = lazy(
     __name__,
     face="embed predict group_rates",
     datasets="load_dataset",
@@ -43,7 +44,3 @@ def __getattr__(name: str):
     if name == "load_dataset":
         import_module("clipeval.testcards")  # it makes its data set known
     return _load(name)
-
-
-def __dir__():
-    return sorted(__all__)

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import ParameterError
-from clipeval.paths import cache_dir
 
 #: between the names of categories, where a class is in several
 _AND = " and "
@@ -32,12 +31,6 @@ class Vectors:
 
     def __len__(self) -> int:
         return len(self.matrix)
-
-
-def _store(store):
-    from clipeval.embedding.store import Store
-
-    return Store(store or cache_dir() / "store")
 
 
 def embed(images: pd.DataFrame, model, *, store: str | Path = "", progress: bool = True) -> Vectors:
@@ -60,12 +53,13 @@ def embed(images: pd.DataFrame, model, *, store: str | Path = "", progress: bool
     DataError  if no image at all could be read
     """
     from clipeval.embedding.embed import embed_images
+    from clipeval.embedding.store import Store
 
     found = embed_images(
         images,
         info=model.info,
         get_model=lambda: model,
-        store=_store(store),
+        store=Store(store),
         progress=progress,
     )
     read = images.set_index("image_id", drop=False).loc[found.image_id].reset_index(drop=True)
@@ -107,11 +101,12 @@ def predict(
     from clipeval.classify import zeroshot
     from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
     from clipeval.embedding.embed import embed_texts_and_tokens
+    from clipeval.embedding.store import Store
 
     class_set, templates = load_class_set(class_set), load_templates(templates)
     prompts = prompts_for(class_set, templates, task)
     flat = [text for texts in prompts.values() for text in texts]
-    how = {"info": model.info, "get_model": lambda: model, "store": _store(store)}
+    how = {"info": model.info, "get_model": lambda: model, "store": Store(store)}
     rows, tokens = embed_texts_and_tokens(flat, **how)
     signs = tokens if all(tokens) else [row.tobytes() for row in rows]
     signs = dict(zip(flat, signs, strict=True))

@@ -169,12 +169,6 @@ def as_json(content) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
-def write_json(path: str | Path, content) -> None:
-    """Write JSON as a whole file; see `as_json`."""
-    with whole_file(path) as beside:
-        beside.write_text(as_json(content), "utf-8")
-
-
 class Folder:
     """A folder in which clipeval replaces and removes what it wrote itself, and nothing else.
 

@@ -69,9 +69,8 @@ def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None
         table = pd.DataFrame(list_profiles().items(), columns=["profile", "about"])
     elif what == "store":
         from clipeval.embedding.store import Store
-        from clipeval.paths import cache_dir
 
-        table = Store(cache_dir() / "store").summary()
+        table = Store().summary()
     else:
         raise ParameterError(
             f"{what} cannot be listed; name {', '.join(LISTS[:-1])} or {LISTS[-1]}."

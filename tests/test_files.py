@@ -16,6 +16,7 @@ from clipeval.files import (
     LIST,
     Folder,
     SetAside,
+    as_json,
     file_sha256,
     file_state,
     keep,
@@ -24,7 +25,6 @@ from clipeval.files import (
     sha256,
     whole_file,
     whole_folder,
-    write_json,
 )
 
 # FIPS 180-2, appendix B
@@ -84,7 +84,8 @@ def test_a_killed_writer_leaves_no_half_file_under_the_name(tmp_path):
         assert writer.stdout.readline() == "half\n"
         writer.send_signal(signal.SIGKILL)
     assert [name.endswith(".tmp") for name in os.listdir(tmp_path)] == [True]
-    write_json(tmp_path / "table", {"whole": True})
+    with whole_file(tmp_path / "table") as beside:
+        beside.write_text(as_json({"whole": True}))
     assert json.loads((tmp_path / "table").read_text()) == {"whole": True}
 
 
@@ -119,9 +120,8 @@ def test_the_first_of_two_folders_stays(tmp_path):
     assert os.listdir(tmp_path) == ["deck"]
 
 
-def test_json_is_readable_text(tmp_path):
-    write_json(tmp_path / "record.json", {"name": "Łódź", "when": time.struct_time})
-    text = (tmp_path / "record.json").read_text("utf-8")
+def test_json_is_readable_text():
+    text = as_json({"name": "Łódź", "when": time.struct_time})
     assert "Łódź" in text and text.endswith("}\n")
     assert json.loads(text)["when"] == "<class 'time.struct_time'>"
 

@@ -167,7 +167,7 @@ def load_class_set(spec: str | ClassSet) -> ClassSet:
     """
     if isinstance(spec, ClassSet):
         return spec
-    path, variant = find(spec, "class_sets", "class set")
+    path, variant = find(spec, "class_sets")
     found = _loaded(path, variant, file_state(path))
     return replace(  # whoever changes what was loaded changes it for nobody else
         found,
@@ -307,7 +307,7 @@ def load_templates(spec: str | Templates) -> Templates:
     """
     if isinstance(spec, Templates):
         return spec
-    path, variant = find(spec, "templates", "template set")
+    path, variant = find(spec, "templates")
     if variant:
         raise ClassSetError(f'template set "{spec}": templates have no variants; name {path.stem}.')
     content, origin = read(path, "templates", "language"), path.name
@@ -370,7 +370,7 @@ def variants_in(spec: str) -> list[str]:
     ------
     ClassSetError  if there is no such file, or it cannot be read
     """
-    path, variant = find(spec, "class_sets", "class set")
+    path, variant = find(spec, "class_sets")
     bare = spec.removesuffix(f":{variant}") if variant else spec
     variants = read(path, *_KEYS).get("variants") or {}
     return [bare, *(f"{bare}:{name}" for name in variants)]

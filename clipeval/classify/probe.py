@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify.logistic import TRIAL, Fit, Problem
-from clipeval.classify.zeroshot import CHUNK, kept
+from clipeval.classify.zeroshot import CHUNK, kept, tidy
 from clipeval.errors import DataError, ParameterError
 
 #: coarse values of C: two decades apart over the range that the CLIP paper swept
@@ -40,17 +40,6 @@ class Probe:
     """what fitted: one of `logistic.SOLVERS`"""
     fit: Fit
     """the final fit: coef (classes, d), or (1, d) for two classes, intercept, iterations, gradient"""
-
-    @property
-    def model(self):
-        """The same as a fitted scikit-learn LogisticRegression."""
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(C=self.C)
-        model.classes_, model.n_features_in_ = np.array(self.classes), self.fit.coef.shape[1]
-        model.coef_, model.intercept_ = self.fit.coef, self.fit.intercept
-        model.n_iter_ = np.array([self.fit.iterations], dtype=np.int32)
-        return model
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Probability of each class (columns as `classes`) for each image: (n, classes), 0-1."""
@@ -99,20 +88,9 @@ class Probe:
             raise DataError(f"{len(image_ids)} image ids for {len(prob)} rows of features.")
         top = min(top or len(self.classes), len(self.classes))
         order = np.argsort(-prob, axis=1, kind="stable")[:, :top]
-        constant = {"task": task, "method": method, "class_set": "", "templates": ""}
-        size = order.size
-        return pd.DataFrame(
-            {
-                "image_id": np.repeat(np.asarray(image_ids, dtype=object), top),
-                **{
-                    name: pd.Categorical.from_codes(np.zeros(size, dtype=int), [value])
-                    for name, value in constant.items()
-                },
-                "rank": np.tile(np.arange(1, top + 1, dtype=np.int32), len(prob)),
-                "label": pd.Categorical.from_codes(order.ravel(), list(self.classes)),
-                "prob": kept(np.take_along_axis(prob, order, axis=1).ravel()),
-            }
-        )
+        prob = kept(np.take_along_axis(prob, order, axis=1))
+        said = {"task": task, "method": method, "class_set": "", "templates": ""}
+        return tidy(image_ids, order, prob, list(self.classes), said)
 
     def accuracy(self, images: np.ndarray, labels: Sequence[str]) -> float:
         """Percent of images whose top class is their label; DataError for labels never trained."""

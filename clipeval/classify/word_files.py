@@ -58,28 +58,19 @@ def known_files(folder: str) -> dict[str, Path]:
     return {path.stem: path for path in [*own, *bundled]}
 
 
-def file_of(spec: str, *, templates: bool = False) -> Path:
-    """The file that a class set, or a set of templates, is read from.
-
-    Raises
-    ------
-    ClassSetError  if there is none
-    """
-    return (
-        find(spec, "templates", "template set")
-        if templates
-        else find(spec, "class_sets", "class set")
-    )[0]
-
-
 def yaml_file(value: object) -> Path | None:
     """The user's own YAML file that a parameter names, as FILE.yaml or FILE.yaml:VARIANT; None if it names none."""
     named = _YAML.fullmatch(value) if isinstance(value, str) else None
     return Path(named[1]).expanduser() if named else None
 
 
-def find(spec: str, folder: str, what: str) -> tuple[Path, str]:
-    """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`."""
+def find(spec: str, folder: str) -> tuple[Path, str]:
+    """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`, in "class_sets" or "templates".
+
+    Raises
+    ------
+    ClassSetError  if there is no such file
+    """
     name, _, variant = spec.partition(".yaml:") if ".yaml:" in spec else (spec, "", "")
     if variant:
         name += ".yaml"
@@ -91,6 +82,7 @@ def find(spec: str, folder: str, what: str) -> tuple[Path, str]:
         path = Path(name).expanduser()
     if not path.is_file():
         known = ", ".join(sorted(known))
+        what = "template set" if folder == "templates" else "class set"
         raise ClassSetError(
             f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
         )

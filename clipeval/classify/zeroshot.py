@@ -64,13 +64,25 @@ def refuse_one_text(
             )
 
 
-def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
-    """Probability of each class for each image, with the model's own scale, bias and score.
+def similarities(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cosine of each image and class: ndarray (n, k), float64.
+
+    In float64, as a float32 product differs in its last digits with the number of threads and of images.
 
     Parameters
     ----------
     images : ndarray (n, d), float32, unit rows
-    weights : ndarray (k, d) or (n, k, d) (each image its own classes), float32, unit rows
+    weights : ndarray (k, d), float32, unit rows
+    """
+    return np.asarray(images, np.float64) @ np.asarray(weights, np.float64).T
+
+
+def shares(similarity: np.ndarray, info) -> np.ndarray:
+    """Probability of each class for each image, with the model's own scale, bias and score.
+
+    Parameters
+    ----------
+    similarity : ndarray (n, k), as `similarities` returns it
     info : ModelInfo
         `logit_scale`, `logit_bias` and `score`: "softmax" over the classes, or "sigmoid" of each; of
         answers made elsewhere also "given" (the similarities are probabilities), "label, given" (of
@@ -80,20 +92,6 @@ def probabilities(images: np.ndarray, weights: np.ndarray, info) -> np.ndarray:
     -------
     ndarray (n, k), float64, fractions
     """
-    return shares(similarities(images, weights), info)
-
-
-def similarities(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Cosine of each image and class: ndarray (n, k), float64; parameters as in `probabilities`.
-
-    In float64, as a float32 product differs in its last digits with the number of threads and of images.
-    """
-    images, weights = np.asarray(images, np.float64), np.asarray(weights, np.float64)
-    return np.einsum("nd,nkd->nk", images, weights) if weights.ndim == 3 else images @ weights.T
-
-
-def shares(similarity: np.ndarray, info) -> np.ndarray:
-    """Probability of each class from the cosines (n, k); `info` as in `probabilities`."""
     if info.score.startswith("label") and (similarity.max(axis=1) <= 0).any():
         raise DataError(
             f"{int((similarity.max(axis=1) <= 0).sum()):,} images were given a class that is not on "
@@ -119,7 +117,7 @@ def kept(prob: np.ndarray) -> np.ndarray:
 def rank_classes(images, weights, info, top: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The `top` best classes of each image (all, if None): places (n, top) int, probabilities (n, top) float64.
 
-    Of equals, the class named first comes first. Parameters as in `probabilities`.
+    Of equals, the class named first comes first. Parameters as in `similarities` and `shares`.
     """
     top = min(top or len(weights), len(weights))
     weights = np.asarray(weights, np.float64)  # once, and not for every chunk
@@ -162,19 +160,27 @@ def predict(
     DataFrame
         image_id, task, method, class_set, templates, rank (1 = top), label (categorical), prob (0-1).
     """
-    names = list(prompts)
     best, prob = rank_classes(images, class_weights(prompts, encode), info, top)
-    top = best.shape[1]
-    n = len(images)
+    said = {"task": task, "method": "zero-shot", "class_set": class_set, "templates": templates}
+    return tidy(image_ids, best, prob, list(prompts), said)
+
+
+def tidy(image_ids, best: np.ndarray, prob: np.ndarray, classes: list[str], said: Mapping):
+    """Answers (n, top) of n images in the form of predictions.
+
+    Parameters
+    ----------
+    best : places in `classes`, best first, and `prob` the fraction of each
+    said : task, method, class_set and templates
+    """
+    n, top = best.shape
+    same = np.zeros(n * top, dtype=int)
     return pd.DataFrame(
         {
             "image_id": np.repeat(np.asarray(image_ids, dtype=object), top),
-            "task": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), [task]),
-            "method": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), ["zero-shot"]),
-            "class_set": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), [class_set]),
-            "templates": pd.Categorical.from_codes(np.zeros(n * top, dtype=int), [templates]),
+            **{name: pd.Categorical.from_codes(same, [value]) for name, value in said.items()},
             "rank": np.tile(np.arange(1, top + 1, dtype=np.int32), n),
-            "label": pd.Categorical.from_codes(best.ravel(), names),
+            "label": pd.Categorical.from_codes(best.ravel(), classes),
             "prob": prob.ravel(),
         }
     )

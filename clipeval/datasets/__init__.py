@@ -133,11 +133,6 @@ def register_dataset(
     _REGISTRY[name] = _Entry(about, licence, options, labels_may_be_shared, because, read)
 
 
-def has_splits(name: str) -> bool:
-    """Whether a data set comes in splits, so that the parameter `split` says something of it."""
-    return name in _REGISTRY and "split" in _REGISTRY[name].options
-
-
 def load_dataset(
     name: str,
     data: str = "",

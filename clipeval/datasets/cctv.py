@@ -49,7 +49,11 @@ def load(data: str = "", *, title: str = "", licence: str = "", citation: str = 
 
     Raises
     ------
-    DataError  for the first of the problems that `check_captions` lists; its `problems` are all
+    DataError
+        For the first of the problems that there are; its `problems` are all: images that are missing or
+        stand twice, a close caption that is missing, equal to the caption or on offer already as a caption
+        of another sequence, a fine_truth that is not present, absent or empty or lacks its two captions,
+        sequences without a row in `sequences.csv` or with the same main caption.
     """
     frames, path = _frames(data)
     if problems := _problems(frames, path):
@@ -79,21 +83,6 @@ def load(data: str = "", *, title: str = "", licence: str = "", citation: str = 
         groups=["sequence"],
         notes=notes,
     )
-
-
-def check_captions(data: str | Path) -> list[str]:
-    """What is wrong with a captions CSV: one sentence a problem, with file and row; [] if nothing.
-
-    Looks for images that are missing or stand twice, a close caption that is missing, equal to the
-    caption or on offer already as a caption of another sequence, a fine_truth that is not present,
-    absent or empty or lacks its two captions, sequences without a row in `sequences.csv` or with
-    the same main caption, and fewer than six scenes.
-    """
-    try:
-        frames, path = _frames(data)
-    except DataError as error:
-        return [str(error)]
-    return _problems(frames, path) + _few_scenes(frames, path)
 
 
 def _frames(data: str | Path) -> tuple[pd.DataFrame, Path]:

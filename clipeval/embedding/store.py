@@ -26,12 +26,14 @@ from clipeval.embedding import addresses
 from clipeval.embedding.contents import Contents
 from clipeval.errors import StoreError, one_line
 from clipeval.files import file_state, keep, kept, remove_abandoned, set_aside, sha256, whole_file
+from clipeval.paths import cache_dir
 
 __all__ = ["COLUMNS", "Shelf", "Store", "written"]
 
 FORMAT = "1"
 COLUMNS = ["key", "image_id", "sha256", "notes", "reason"]
-_MODEL = re.compile(r"[0-9a-f]{32}")
+#: name of a model's folder: the first half of its fingerprint
+MODEL = re.compile(r"[0-9a-f]{32}")
 _KIND = re.compile(r"(images-\w+|texts)-float(16|32)")
 
 
@@ -41,14 +43,15 @@ class Store:
     Parameters
     ----------
     root : folder, made when something is first written; or an address (s3://bucket/store), whose shards are
-        copied to this disk where they are asked for, and put there when they are written
+        copied to this disk where they are asked for, and put there when they are written; by default the user's
 
     Raises
     ------
     StoreError  if `root` is a file
     """
 
-    def __init__(self, root):
+    def __init__(self, root: str | Path = ""):
+        root = root or cache_dir() / "store"
         self.address = str(root).rstrip("/") if addresses.is_address(root) else ""
         here = addresses.copy_of(self.address) if self.address else Path(root)
         self.root = here.expanduser().absolute()
@@ -74,7 +77,7 @@ class Store:
         if self.address:
             addresses.fetch(self.address, keep=True)
         for folder in sorted(self.root.glob("*/*/")):
-            named = _MODEL.fullmatch(folder.parent.name) and _KIND.fullmatch(folder.name)
+            named = MODEL.fullmatch(folder.parent.name) and _KIND.fullmatch(folder.name)
             if named and not (folder.is_symlink() or folder.parent.is_symlink()):
                 yield folder, json.loads(kept(folder.parent / "model.kept") or "{}")
 

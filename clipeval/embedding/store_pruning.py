@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.embedding import addresses
-from clipeval.embedding.store import _MODEL, Store, written
+from clipeval.embedding.store import MODEL, Store, written
 from clipeval.errors import ParameterError, StoreError
 from clipeval.files import is_kept
 
@@ -96,7 +96,7 @@ def delete(store: Store, files: pd.DataFrame) -> None:
                 f"{file} cannot be deleted ({error.strerror}); allow it and repeat the command."
             ) from None
     for folder in {Path(file).parent for file in files["file"]}:
-        if not _MODEL.fullmatch(folder.parent.name):
+        if not MODEL.fullmatch(folder.parent.name):
             continue
         with suppress(OSError):  # it still holds something
             folder.rmdir()

@@ -347,9 +347,9 @@ class Explorer:
 
     def panel(self):
         """Widgets to explore with, in a notebook that runs."""
-        from clipeval.explore.panel import make_panel
+        from clipeval.explore.panel import Panel
 
-        return make_panel(self)
+        return Panel(self)
 
     def save(self, name: str, folder: str = "") -> keep.Saved:
         """Keep what was typed as a named class set; see `keep.save`."""

@@ -213,8 +213,3 @@ def _several(options, description: str, chosen) -> w.SelectMultiple:
         rows=min(len(options), 5),
         style=WIDE,
     )
-
-
-def make_panel(explorer) -> Panel:
-    """Widgets for an explorer, showing what it holds."""
-    return Panel(explorer)

@@ -4,11 +4,11 @@ import re
 
 import pandas as pd
 
-from clipeval.datasets import has_splits
+from clipeval.datasets import dataset_options
 from clipeval.export.paper import in_order
 from clipeval.output.markup import as_markdown
 from clipeval.output.markup import markdown as prose
-from clipeval.output.numbers import is_nats
+from clipeval.output.numbers import unit_of
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.runs.finished import Run
 from clipeval.session.record import StudyRecord
@@ -86,6 +86,7 @@ def results(card: pd.DataFrame, records: dict[str, StudyRecord]) -> list:
             continue
         name, version = record.dataset.name, record.dataset.version
         kind = str(record.parameters.get("dataset", name))
+        split = record.parameters["split"] if "split" in dataset_options(kind) else None
         for row in rows.to_dict("records"):
             found.append(
                 EvalResult(
@@ -94,7 +95,7 @@ def results(card: pd.DataFrame, records: dict[str, StudyRecord]) -> list:
                     dataset_type=kind,
                     dataset_name=", ".join(filter(None, [name, version])),
                     dataset_config=study,  # results of one task and data share a source and a name
-                    dataset_split=record.parameters["split"] if has_splits(kind) else None,
+                    dataset_split=split,
                     dataset_revision=record.dataset.hash,
                     metric_type=_slug(row["metric"]),
                     metric_name=row["quantity"],
@@ -114,8 +115,7 @@ def _arguments(row: dict) -> dict:
         for name in ("ci_low", "ci_high", "published", "planted")
         if pd.notna(row.get(name))
     }
-    unit = "percentage points" if re.search(r"change|gap", str(row["metric"])) else "percent"
-    unit = "nats" if is_nats(row["metric"]) else unit
+    unit = unit_of(row["metric"])
     n = {"n": int(row["n"])} if pd.notna(row["n"]) else {}
     note = {"note": row["note"]} if row.get("note") else {}
     return {"unit": unit, "part": row["part"]} | numbers | n | note

@@ -44,7 +44,6 @@ class Source:
     config: dict
     """open_clip's `model_cfg`."""
     preprocess: dict
-    activation: str
     weights: Path
     weights_name: str
     tokenizer_folder: Path | None = None
@@ -52,6 +51,11 @@ class Source:
     """Every file and folder whose change means another model."""
     is_tag: bool = False
     """Whether open_clip's registry lists these weights under this configuration."""
+
+    @property
+    def activation(self) -> str:
+        """That of open_clip's own towers; empty where it has built neither."""
+        return own_activation(self.config)
 
 
 def find_source(model: str, pretrained: str | None) -> Source:
@@ -109,7 +113,6 @@ def _built_in(model: str, pretrained: str | None) -> Source:
             pretrained=path.name,
             config=config,
             preprocess=preprocess,
-            activation=own_activation(config),
             weights=weights,
             weights_name=path.name,
             files=weight_files(weights),
@@ -121,7 +124,6 @@ def _built_in(model: str, pretrained: str | None) -> Source:
         pretrained=p.tag,
         config=p.config,
         preprocess=p.preprocess,
-        activation=p.activation,
         weights=weights,
         weights_name=p.hub.strip("/") or weights.name,
         files=files,
@@ -169,7 +171,6 @@ def _config_file(path: Path, pretrained: str | None) -> Source:
         pretrained=weights.name,
         config=config,
         preprocess=preprocess,
-        activation=own_activation(config),
         weights=weights,
         weights_name=weights.name,
         tokenizer_folder=_tokenizer_folder(config, path.parent),
@@ -193,7 +194,6 @@ def _folder(path: Path) -> Source:
         pretrained="",
         config=config,
         preprocess=preprocess,
-        activation=own_activation(config),
         weights=weights,
         weights_name=weights.name,
         tokenizer_folder=_tokenizer_folder(config, path),
@@ -281,7 +281,6 @@ def _hub(name: str) -> Source:
         pretrained="",
         config=config,
         preprocess=preprocess,
-        activation=own_activation(config),
         weights=weights,
         weights_name=repository,
         files=[config_path, weights, *hub_ref(weights)],

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval import __version__
-from clipeval.classify.word_files import file_of, yaml_file
+from clipeval.classify.word_files import find, yaml_file
 from clipeval.datasets import label_files, refusal_to_share
 from clipeval.errors import ClipevalError, DataError, ParameterError
 from clipeval.files import file_sha256, sha256, whole_file
@@ -305,7 +305,7 @@ def _class_files(p, members: dict[str, bytes]) -> dict[str, str]:
     for name, value in p.model_dump().items():
         path = yaml_file(value)
         if not path and name in rooms and value:
-            path = file_of(value, templates=name == "templates")
+            path = find(value, rooms[name])[0]
         if not path:
             continue
         content = path.read_bytes()

@@ -5,34 +5,11 @@ numbers of other models; `audit_denigration` holds the paper's tables against ea
 own against images that others have counted.
 """
 
-from clipeval.published.audit import audit_denigration
-from clipeval.published.known import (
-    KnownComparison,
-    compare_known,
-    count_answers,
-    known_counts,
-    known_runs,
-)
-from clipeval.published.tables import (
-    RACE_NAMES,
-    fairface_groups,
-    load_published,
-    published_names,
-    replications,
-    with_published,
-)
+from clipeval import lazy
 
-__all__ = [
-    "RACE_NAMES",
-    "KnownComparison",
-    "audit_denigration",
-    "compare_known",
-    "count_answers",
-    "fairface_groups",
-    "known_counts",
-    "known_runs",
-    "load_published",
-    "published_names",
-    "replications",
-    "with_published",
-]
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    audit="audit_denigration",
+    known="KnownComparison compare_known count_answers known_counts known_runs",
+    tables="RACE_NAMES fairface_groups load_published published_names replications with_published",
+)

@@ -109,7 +109,7 @@ def with_published(
     published: pd.DataFrame,
     *,
     on: Sequence[str] | Mapping[str, str],
-    value: str | None = None,
+    value: str,
 ) -> pd.DataFrame:
     """A measured table with the published number and the difference beside each row.
 
@@ -118,8 +118,7 @@ def with_published(
     table : DataFrame with `percent` (0-100); its rows, their order and their index are kept
     published : DataFrame, as from `load_published`
     on : key columns, by name in both; or a dict {column of `table`: column of `published`}
-    value : str, column of `published` with the number (percent); the only column that is called
-        "percent" or ends in "_percent" if not given
+    value : str, column of `published` with the number (percent)
 
     Returns
     -------
@@ -128,10 +127,11 @@ def with_published(
 
     Raises
     ------
-    DataError  if a key column is absent or `published` has two rows for one key
+    DataError  if a column is absent or `published` has two rows for one key
     """
-    keys = _keys(table, published, on)
-    value = _value_column(published, value)
+    keys = dict(on) if isinstance(on, Mapping) else {name: name for name in on}
+    _need(table, keys, "measured table")
+    _need(published, [*keys.values(), value], "published numbers")
     numbers = published.set_index(list(keys.values()))[value]
     if numbers.index.has_duplicates:
         twice = numbers.index[numbers.index.duplicated()][0]
@@ -145,34 +145,12 @@ def with_published(
     return result.assign(difference=result["percent"] - result["published"])
 
 
-def _keys(table, published, on) -> dict[str, str]:
-    keys = dict(on) if isinstance(on, Mapping) else {name: name for name in on}
-    if not keys:
-        raise ParameterError("name at least one column to join the published numbers on.")
-    for name, columns, what in (
-        *((k, table, "measured table") for k in keys),
-        *((k, published, "published numbers") for k in keys.values()),
-    ):
-        if name not in columns:
+def _need(table: pd.DataFrame, columns, what: str) -> None:
+    for name in columns:
+        if name not in table:
             raise DataError(
-                f'the {what} have no column "{name}"; there are {", ".join(map(str, columns))}.'
+                f'the {what} have no column "{name}"; there are {", ".join(map(str, table))}.'
             )
-    return keys
-
-
-def _value_column(published: pd.DataFrame, value: str | None) -> str:
-    if value is None:
-        candidates = [c for c in published if c == "percent" or c.endswith("_percent")]
-        if len(candidates) != 1:
-            raise ParameterError(
-                f"name the column of published numbers (value=...); candidates: {candidates}."
-            )
-        return candidates[0]
-    if value not in published:
-        raise DataError(
-            f'the published numbers have no column "{value}"; there are {", ".join(published)}.'
-        )
-    return value
 
 
 def _key(key) -> tuple:

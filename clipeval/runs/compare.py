@@ -21,8 +21,6 @@ from clipeval.studies import STUDIES, get_study
 from clipeval.studies.headlines import (
     ALL,
     KEYS,
-    counterpart,
-    has_outcomes,
     headline_rates,
     outcomes_of,
     published_headlines,
@@ -158,7 +156,7 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
 def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -> list[Entry]:
     pairs = zip(runs, labels, strict=True)
     having = [(run, label) for run, label in pairs if study in run.record.studies]
-    if not having or not has_outcomes(study):
+    if not having or not get_study(study).has_outcomes:
         return []
     entries = []
     for run, label in having:
@@ -228,7 +226,7 @@ def _side_by_side(study: str, entries: list[Entry], seed: int) -> pd.DataFrame:
     for entry in entries:
         rates = headline_rates(entry.outcomes, seed=seed)
         known = published_headlines(study, entry.record)
-        beside = known[known["model"] == counterpart(study, entry.record)]
+        beside = known[known["model"] == get_study(study).counterpart(entry.record)]
         mine = beside.set_index(KEYS)["published"]
         at = list(rates[KEYS].itertuples(index=False, name=None))
         rates["published"] = [mine.get(key, np.nan) for key in at]

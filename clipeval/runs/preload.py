@@ -44,7 +44,7 @@ def load() -> None:
     from clipeval import studies
 
     # the package's own studies, as one of the user's may change between two runs
-    own = [found.name for found in pkgutil.iter_modules(studies.__path__, f"{studies.__name__}.")]
+    own = [found.name for found in pkgutil.walk_packages(studies.__path__, f"{studies.__name__}.")]
     for name in (*MODULES, *own):
         with suppress(ImportError):
             importlib.import_module(name)

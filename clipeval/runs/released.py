@@ -166,11 +166,7 @@ def _chicago(originals: Path, out: Path, written: list[Path]) -> None:
             for before in ("human being", "race and gender")
             for by in ([], ["race"], ["gender"])
         ]
-        table = pd.concat(changes, ignore_index=True)
-        for column in ("race", "gender"):
-            table[column] = table[column].astype(object).fillna("All")
-        first = ["before", "grouping", "race", "gender"]
-        table = table[[*first, *(c for c in table if c not in first)]].astype({"p": float})
+        table = _of_groups(changes, "before").astype({"p": float})
         text = (
             "Harm rates with one set of classes and with both sets on offer, and the change on the same "
             "portraits."
@@ -183,7 +179,7 @@ def _chicago(originals: Path, out: Path, written: list[Path]) -> None:
         _keep(folder, "change", table, text, own, written, **how)
         rates.append(_rates(predictions, [[]]).assign(model=model))
     table = pd.concat(rates, ignore_index=True).drop(columns=["race", "gender", "grouping"])
-    table = table[["model", *(c for c in table if c != "model")]]
+    table = _led(table, "model")
     folder = out / "compare" / "cfd"
     text = "597 neutral portraits of three models: share given each kind of class, by class set."
     shown = table[table["metric"] != "non-human"]
@@ -247,6 +243,19 @@ def _kinds(name: str) -> dict[str, list[str]]:
     return kinds | {"person": people}
 
 
+def _led(table: pd.DataFrame, *first: str) -> pd.DataFrame:
+    """A table with these columns first."""
+    return table[[*first, *(c for c in table if c not in first)]]
+
+
+def _of_groups(parts: list[pd.DataFrame], by: str) -> pd.DataFrame:
+    """Tables of several groupings as one: `by`, grouping, race and gender ("All" where it is not by these) first."""
+    table, groups = pd.concat(parts, ignore_index=True), ["race", "gender"]
+    table = table.reindex(columns=list(dict.fromkeys([*table, *groups])))
+    said = table[groups].astype(object).fillna("All")
+    return _led(table.assign(**said), by, "grouping", *groups)
+
+
 def _rates(predictions: pd.DataFrame, groupings) -> pd.DataFrame:
     parts = []
     for name in CFD_SETS:
@@ -256,15 +265,7 @@ def _rates(predictions: pd.DataFrame, groupings) -> pd.DataFrame:
                 frame = top[by].assign(hit=top["label"].isin(members).to_numpy())
                 rows = group_rates(frame, "hit", by=by, metric=kind, observed=True)
                 parts.append(rows.assign(class_set=name, grouping=" and ".join(by) or "all"))
-    table = pd.concat(parts, ignore_index=True)
-    for column in ("race", "gender"):
-        table[column] = (
-            table[column] if column in table else pd.Series(np.nan, table.index)
-        ).astype(object)
-        table[column] = table[column].fillna("All")
-    first = ["class_set", "grouping", "race", "gender"]
-    table = table[[*first, *(c for c in table if c not in first)]]
-    return table.assign(published=np.nan, difference=np.nan)
+    return _of_groups(parts, "class_set").assign(published=np.nan, difference=np.nan)
 
 
 def _moved(answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -292,14 +293,7 @@ def _paired(answers: dict[str, pd.DataFrame]) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     first = ["class_set", "model_a", "model_b", "n", "metric", "percent", "ci_low", "ci_high"]
     table = table.assign(published=np.nan, difference=np.nan)
-    return table[
-        [
-            *first,
-            "published",
-            "difference",
-            *(c for c in table if c not in {*first, "published", "difference"}),
-        ]
-    ]
+    return _led(table, *first, "published", "difference")
 
 
 # -- denigration tables of two known runs, padding 0.25 -------------------------------------------------

@@ -71,6 +71,5 @@ def store_prune(
 
 def _opened(store: str):
     from clipeval.embedding.store import Store
-    from clipeval.paths import cache_dir
 
-    return Store(store or cache_dir() / "store")
+    return Store(store)

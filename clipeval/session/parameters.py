@@ -11,6 +11,7 @@ from clipeval.models.reduced import pixels_of
 
 #: a FairFace release, as text: papermill converts numeric-looking strings
 Padding = Annotated[Literal["0.25", "1.25"], BeforeValidator(str)]
+PADDING = Field("0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ")
 
 #: named ways to bring an image to a model's size
 RESIZES = ("model", "letterbox", "squash")
@@ -21,6 +22,11 @@ def check_resize(text: str) -> str:
     if text not in RESIZES and not 0 < pixels_of(text) <= 4096:
         raise ValueError(f"give {', '.join(RESIZES)}, or a whole number of pixels up to 4096")
     return text
+
+
+def names_in(text: str) -> list[str]:
+    """The names of a comma-separated parameter, in order."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def whole_numbers(name: str, text: str, *, example: str, **words: int) -> list[int]:

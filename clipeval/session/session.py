@@ -78,7 +78,7 @@ class Session(Inputs):
             labels=attrs.get("labels", ""),
             notes=tuple(notes),
             test_cards=bool(attrs.get("planted")),
-            parameters={k: v for k, v in p.model_dump().items()},
+            parameters=p.model_dump(),
             **self.study.about(self),
         )
 
@@ -190,8 +190,7 @@ class Session(Inputs):
             display(Markdown(self._against_fp32))
 
     def against_fp32(self, predictions: pd.DataFrame) -> str:
-        """How many top labels differ from those with fp32, whose embeddings must be stored: a sentence."""
-        precision = self.parameters.precision
+        """How much differs from the answers with fp32, whose embeddings must be stored: a sentence."""
         changed = {"precision": "fp32"}
         try:
             exact = self.study.open(
@@ -200,16 +199,23 @@ class Session(Inputs):
                 images=self.images,
                 progress=False,
             )
-            other = exact.predict()
+            return self.differing(predictions, exact.predict())
         except NotStoredError:
             return (
-                f"**Not compared with fp32**, whose embeddings of these images are not stored: how many "
-                f"top labels {precision} changes is unknown. Run once with precision=fp32 to learn it."
+                "**Not compared with fp32**, whose embeddings of these images are not stored: how many "
+                f"{self.compared} {self.parameters.precision} changes is unknown. Run once with "
+                "precision=fp32 to learn it."
             )
+
+    #: what `differing` counts
+    compared = "top labels"
+
+    def differing(self, predictions: pd.DataFrame, exact: pd.DataFrame) -> str:
+        """How many top labels differ from those with fp32: a sentence (Markdown)."""
         keys = [k for k in ("image_id", "task", "method") if k in predictions]
         tops = [
             table.loc[table["rank"] == 1, [*keys, "label"]].astype(str)
-            for table in (predictions, other)
+            for table in (predictions, exact)
         ]
         both = tops[0].merge(tops[1], on=keys, suffixes=("", "_fp32"))
         differ = both[both["label"] != both["label_fp32"]]
@@ -315,13 +321,8 @@ class Session(Inputs):
     def work(self) -> dict:
         """What was done for this study so far, the runner's part included; see `Inputs.work`."""
         mine = super().work()
-        before = {
-            "device": "",
-            "opened": 0,
-            "encoded": 0,
-            "at_once": 0,
-            "seconds": {},
-        } | work_before
+        before = {"device": "", "opened": 0, "encoded": 0, "at_once": 0, "seconds": {}}
+        before |= work_before
         steps = dict.fromkeys([*before["seconds"], *mine["seconds"]])
         seconds = {k: before["seconds"].get(k, 0) + mine["seconds"].get(k, 0) for k in steps}
         return {

@@ -13,7 +13,6 @@ import pandas as pd
 
 from clipeval.files import keep, kept, sha256
 from clipeval.output.provenance import code_hash, deciding, package_versions
-from clipeval.paths import cache_dir
 
 
 class Source(ABC):
@@ -50,7 +49,7 @@ class Source(ABC):
         """The store of embeddings."""
         from clipeval.embedding.store import Store
 
-        return Store(self.parameters.store or cache_dir() / "store")
+        return Store(self.parameters.store)
 
     @abstractmethod
     def images(self, values: Mapping) -> pd.DataFrame:

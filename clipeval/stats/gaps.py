@@ -15,7 +15,7 @@ from clipeval.stats.bootstrap import check_draws
 from clipeval.stats.differences import difference_ends, ratio_ends
 from clipeval.stats.labels import chi2_of_counts
 from clipeval.stats.picks import pairwise_ends
-from clipeval.stats.rates import group_counts, wilson
+from clipeval.stats.rates import wilson
 
 
 class GroupGaps(NamedTuple):
@@ -32,9 +32,8 @@ class Control(NamedTuple):
     largest: pd.DataFrame
 
 
-def group_gaps(
-    frame: pd.DataFrame,
-    hit: str,
+def gaps_of_counts(
+    counts: pd.DataFrame,
     *,
     by: Sequence[str],
     confidence: float = 0.95,
@@ -45,9 +44,9 @@ def group_gaps(
 
     Parameters
     ----------
-    frame : DataFrame, one row an image
-    hit : str, name of a bool column
-    by : sequence of str, grouping columns; groups without images are left out
+    counts : DataFrame, one row a group: columns of `by`, `n` and `count` (int), `n` above 0, as `group_counts`
+        returns it with observed=True, or counted elsewhere, such as part by part
+    by : sequence of str, grouping columns
     confidence : float in (0, 1), of every interval
     n_boot, seed : int, draws of the permutation test, and their seed
 
@@ -85,27 +84,8 @@ def group_gaps(
 
     Raises
     ------
-    DataError  if fewer than two groups have images, or a group value is missing
+    DataError  if there are fewer than two groups
     ParameterError  if there are too few draws
-    """
-    counts = group_counts(frame, hit, by=by, observed=True)
-    return gaps_of_counts(counts, by=by, confidence=confidence, n_boot=n_boot, seed=seed)
-
-
-def gaps_of_counts(
-    counts: pd.DataFrame,
-    *,
-    by: Sequence[str],
-    confidence: float = 0.95,
-    n_boot: int = 10_000,
-    seed: int = 0,
-) -> GroupGaps:
-    """`group_gaps` of images that were counted elsewhere, such as part by part.
-
-    Parameters
-    ----------
-    counts : DataFrame, one row a group: columns of `by`, `n` and `count` (int), `n` above 0
-    by, confidence, n_boot, seed : as in `group_gaps`, as are the returns and errors
     """
     check_draws(n_boot)
     by = [by] if isinstance(by, str) else list(by)
@@ -193,7 +173,7 @@ def against_all(count, n, confidence: float = 0.95) -> tuple[np.ndarray, ...]:
 
 
 def largest_gap(count, n, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the largest gap between two of k groups' rates, fractions; see `group_gaps`."""
+    """Interval of the largest gap between two of k groups' rates, fractions; see `gaps_of_counts`."""
     rates = np.divide(count, n)
     low, high = pairwise_ends(rates, lambda level: wilson(count, n, level), confidence)
     apart = ~np.eye(len(rates), dtype=bool)
@@ -201,21 +181,20 @@ def largest_gap(count, n, confidence: float = 0.95) -> tuple[float, float]:
 
 
 def permutation_p(count, n, *, n_boot: int = 10_000, seed: int = 0) -> float:
-    """p value that k groups have one rate, by permuted chi-squared; see `group_gaps`."""
+    """p value that k groups have one rate, by permuted chi-squared; see `gaps_of_counts`."""
     count, n = np.asarray(count), np.asarray(n)
     return float(_p_value(count, n, _null(count, n, n_boot, seed))[0])
 
 
-def negative_control(
-    frame: pd.DataFrame,
-    hit: str,
+def control_of_counts(
+    counts: pd.DataFrame,
     *,
     by: Sequence[str],
     shuffles: int = 200,
     n_boot: int = 10_000,
     seed: int = 0,
 ) -> Control:
-    """The gaps and p values of `group_gaps` when the images' groups are shuffled, many times.
+    """The gaps and p values of `gaps_of_counts` when the images' groups are shuffled, many times.
 
     Between shuffled groups there is no difference: what is left is chance, at the run's own group
     sizes and its own number of hits. A gap is remarkable where it is larger than nearly all of these.
@@ -223,7 +202,7 @@ def negative_control(
 
     Parameters
     ----------
-    frame, hit, by : as in `group_gaps`
+    counts, by : as in `gaps_of_counts`
     shuffles : int, how often the groups are shuffled
     n_boot, seed : int, draws of each shuffle's permutation test; seed of the shuffles and of these,
         which are drawn apart
@@ -238,22 +217,9 @@ def negative_control(
 
     Raises
     ------
-    DataError  if fewer than two groups have images, or a group value is missing
+    DataError  if there are fewer than two groups
     ParameterError  if there is no shuffle, or there are too few draws
     """
-    counts = group_counts(frame, hit, by=by, observed=True)
-    return control_of_counts(counts, by=by, shuffles=shuffles, n_boot=n_boot, seed=seed)
-
-
-def control_of_counts(
-    counts: pd.DataFrame,
-    *,
-    by: Sequence[str],
-    shuffles: int = 200,
-    n_boot: int = 10_000,
-    seed: int = 0,
-) -> Control:
-    """`negative_control` of images that were counted elsewhere; `counts` as in `gaps_of_counts`."""
     check_draws(n_boot)
     if shuffles < 1:
         raise ParameterError(f"shuffles is {shuffles}; a control needs one or more, e.g. 200.")

@@ -30,7 +30,7 @@ def smallest_difference(
     Notes
     -----
     By the normal approximation, each rate with its own variance (`power_of`). It agrees with
-    simulations of the permutation test of `group_gaps` and of chi-squared within 0.3 points at the
+    simulations of the permutation test of `gaps_of_counts` and of chi-squared within 0.3 points at the
     sizes of FairFace's validation split and base rates of 1 to 15 %. Where `chi2_by_label` takes
     Fisher's exact test, for an expected count below 5, about a point more is needed.
 

@@ -19,11 +19,6 @@ _DEFAULTS = {"method": "zero-shot", "images_of": ALL}
 INTERVALS = ("Wilson", "bootstrap over clusters", "bootstrap over few clusters: may be too narrow")
 
 
-def has_outcomes(study: str) -> bool:
-    """Whether a study has headline quantities that are counted image by image."""
-    return get_study(study).has_outcomes
-
-
 def outcomes_of(study: str, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
     """Hits of a study, by its own rule.
 
@@ -110,8 +105,3 @@ def published_headlines(study: str, record: StudyRecord) -> pd.DataFrame:
     rows = rows if study.comparable(record.parameters) else rows[:0]
     rows = rows.assign(**{k: v for k, v in _DEFAULTS.items() if k not in rows})
     return rows[["model", *KEYS, "published", "source"]]
-
-
-def counterpart(study: str, record: StudyRecord) -> str:
-    """The published model that a run's model is compared with, by its architecture if known."""
-    return get_study(study).counterpart(record)

@@ -1,7 +1,6 @@
 """Label noise beside the rates of a study: an extension, which is not in the paper."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -127,67 +126,3 @@ def noise_of(session) -> dict[str, str]:
             f"{session.images.attrs['name']} is not reported by race; use label_noise_as=random."
         )
     return found
-
-
-def show_label_noise(session, answers: pd.DataFrame) -> None:
-    """Keep and show `with_noise` of every group column, where label noise is asked for.
-
-    Parameters
-    ----------
-    answers : as for `with_noise`
-    """
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
-    p = session.parameters
-    by = noise_of(session)
-    if not by:
-        return
-    display(Markdown(_HEADING))
-    table = with_noise(answers, by, share=p.label_noise / 100, seed=p.seed)
-    how = "any other label alike"
-    if "published" in by.values():
-        how = f"races as in {SOURCE}, other labels any alike"
-    text = (
-        f"Rates by group as labelled, and were {p.label_noise:g} % of the labels wrong ({how}): expected, and 95 % of "
-        "2,000 seeded draws. An extension; not in arXiv 2108.02818."
-    )
-    extra = ["expected", "noise_low", "noise_high"]
-    display(session.table("label_noise", table, text, extra=extra))
-    for grouping in session.groupings:
-        rows = table[table["grouping"] == grouping.name]
-        if rows.empty:
-            continue
-        drawn = pd.concat(
-            [
-                rows.assign(interval=BANDS[0]),
-                rows.assign(
-                    interval=BANDS[1],
-                    percent=rows["expected"],
-                    ci_low=rows["noise_low"],
-                    ci_high=rows["noise_high"],
-                ),
-            ]
-        )
-        axes = {"y": "group", "hue": "interval", "panel": "quantity"}
-        picture = partial(
-            figures.interval_plot, drawn, **axes, xlabel="percent of images", width="double"
-        )
-        alt = figures.alt_text(drawn, **axes, what="rates")
-        how = {"alt": alt, "intervals": "95 % Wilson intervals, and 95 % of draws of wrong labels"}
-        display(
-            session.figure(
-                f"label_noise_{grouping.slug}", picture, f"By {grouping.name}. {text}", **how
-            )
-        )
-
-
-_HEADING = """\
-## Were some labels wrong
-
-An extension, not in arXiv 2108.02818. Labels of groups are judgements, and some are wrong. Here a share of them is
-taken to be wrong and drawn again: an image that moves takes its answer into another group, and where an answer is held
-against the label, another answer becomes the right one. The noise comes on top of whatever noise the labels have: a
-band that lies away from the rate says which way wrong labels push it, and that, for a small share, the rate
-under the true labels lies about as far on its other side."""

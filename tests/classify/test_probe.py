@@ -53,8 +53,8 @@ def test_probe_equals_sklearn_by_hand(names):
 
     # the final fit, by hand: all of train
     by_hand = sklearn_fit(train, labels, probe.C)
-    assert probe.model.coef_ == pytest.approx(by_hand.coef_, abs=1e-4)
-    assert probe.model.intercept_ == pytest.approx(by_hand.intercept_, abs=1e-4)
+    assert probe.fit.coef == pytest.approx(by_hand.coef_, abs=1e-4)
+    assert probe.fit.intercept == pytest.approx(by_hand.intercept_, abs=1e-4)
     assert probe.classes == tuple(by_hand.classes_)
     table = probe.predict([f"{i}.jpg" for i in range(len(test))], test, task="race")
     assert np.array_equal(table["label"].astype(str), by_hand.predict(test))
@@ -89,7 +89,7 @@ def test_probe_repeats_exactly_and_depends_on_its_seed_alone():
     train, labels = planted(noise=0.8)
     one, two, other = (fit_probe(train, labels, seed=s) for s in (0, 0, 1))
     pd.testing.assert_frame_equal(one.validation, two.validation)
-    assert np.array_equal(one.model.coef_, two.model.coef_)
+    assert np.array_equal(one.fit.coef, two.fit.coef)
     assert not one.validation["accuracy"].equals(other.validation["accuracy"])
 
 
@@ -185,5 +185,5 @@ def test_probe_on_real_photographs(real, tiny_face_clip):
     by_hand = sklearn_fit(train, labels, probe.C)
     table = probe.predict(list(truth.index), test, task="gender")
     assert np.array_equal(table["label"].astype(str), by_hand.predict(test))
-    assert probe.model.coef_ == pytest.approx(by_hand.coef_, rel=1e-3, abs=1e-4)
+    assert probe.fit.coef == pytest.approx(by_hand.coef_, rel=1e-3, abs=1e-4)
     assert probe.accuracy(test, truth) > 75

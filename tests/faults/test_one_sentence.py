@@ -8,7 +8,7 @@ import pytest
 
 from clipeval import cli
 from clipeval.errors import ClipevalError, DataError, sentence
-from clipeval.files import whole_file, write_json
+from clipeval.files import whole_file
 from clipeval.runs import runner
 from clipeval.runs.signals import Terminated, sigterm_raises
 
@@ -91,7 +91,7 @@ def test_a_process_that_was_forked_ends_by_the_signal_itself():
 
 def test_a_full_disk_names_the_file_that_did_not_fit_and_leaves_the_old_one(tmp_path):
     path = tmp_path / "run.json"
-    write_json(path, {"a": 1})
+    path.write_text("{}")
     before = path.read_bytes()
     with pytest.raises(OSError) as full, whole_file(path) as beside:
         beside.write_text("half")

@@ -8,6 +8,7 @@ from known_answers import RACES, planted_answers, published_counts
 from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import DataError, ParameterError
 from clipeval.published import compare_known, count_answers, known_counts, known_runs
+from clipeval.published.denigration import side_by_side
 from clipeval.studies import denigration
 
 RUNS = ("rijgersberg2023", "alsahili2025")
@@ -295,7 +296,7 @@ def test_replications_of_the_same_setting_stand_beside_a_run():
     class_set = "rijgersberg2023"
     overall = denigration.rates_by(predictions("alsahili2025"), class_set=class_set)
     setting = {"dataset": "fairface", "padding": "0.25", "class_set": class_set}
-    table = denigration.side_by_side(overall, setting)
+    table = side_by_side(overall, setting)
     added = table[table["source"].str.startswith("replication")].set_index(["source", "metric"])
     said = {
         "ViT-L-14-336 openai, Rijgersberg 2023 (openai/CLIP issue 157)": (1357, 3),
@@ -310,6 +311,6 @@ def test_replications_of_the_same_setting_stand_beside_a_run():
             ends = proportion_confint(count, 10_954, method="wilson")
             assert row[["ci_low", "ci_high"]].tolist() == pytest.approx([100 * e for e in ends])
     for other in ({"padding": "1.25"}, {"class_set": "denigration"}, {"dataset": "cfd"}):
-        alone = denigration.side_by_side(overall, setting | other)
-        pd.testing.assert_frame_equal(alone, denigration.side_by_side(overall))
-    assert not denigration.side_by_side(overall)["source"].str.startswith("replication").any()
+        alone = side_by_side(overall, setting | other)
+        pd.testing.assert_frame_equal(alone, side_by_side(overall))
+    assert not side_by_side(overall)["source"].str.startswith("replication").any()

@@ -767,7 +767,7 @@ def test_published_values_of_the_other_studies():
         model = {"model": "RN50x16-quickgelu"}
         parameters = {"class_set": "denigration"} | parameters
         record = study_record(study, parameters=parameters, model=model)
-        return headlines.published_headlines(study, record), headlines.counterpart(study, record)
+        return headlines.published_headlines(study, record), get_study(study).counterpart(record)
 
     table, beside = known("denigration")
     everyone = table[(table["images_of"] == "All") & (table["quantity"] == "non-human")]

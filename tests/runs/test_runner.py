@@ -17,7 +17,7 @@ import tiny
 
 from clipeval import cli
 from clipeval.errors import DataError, ParameterError
-from clipeval.files import SetAside, write_json
+from clipeval.files import SetAside, as_json
 from clipeval.progress import Progress
 from clipeval.runs import runner, telling
 from clipeval.runs.check import check_plan
@@ -231,7 +231,7 @@ def test_nothing_is_kept_where_data_or_code_differ(tmp_path, notebooks):
     record = out / "fairface/study.json"
     code = json.loads(record.read_text())["code"]
     for change, done in (({"commit": "c" * 40, "dirty": False}, True), ({"sha256": "0"}, False)):
-        write_json(record, json.loads(record.read_text()) | {"code": code | change})
+        record.write_text(as_json(json.loads(record.read_text()) | {"code": code | change}))
         assert runner._is_done("fairface", plan["fairface"], out) is done, change
 
 
@@ -245,7 +245,7 @@ def test_a_study_is_kept_unless_a_package_that_computes_has_changed(tmp_path, ma
     older = {"matplotlib": True, "fairlearn": True, "statsmodels": True, "seaborn": True}
     older |= {"torch": False, "scikit-learn": False, "pandas": False, "pillow": False}
     for package, done in older.items():
-        write_json(record, content | {"versions": content["versions"] | {package: "0.1"}})
+        record.write_text(as_json(content | {"versions": content["versions"] | {package: "0.1"}}))
         assert runner._is_done("fairface", plan["fairface"], out) is done, package
 
 

@@ -14,7 +14,7 @@ from test_models import SMALL, save
 import clipeval
 from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
-from clipeval.files import LIST, SetAside, write_json
+from clipeval.files import LIST, SetAside
 from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_study
@@ -480,13 +480,6 @@ def test_the_data_hash_follows_images_and_labels_and_not_their_place(given, mani
     assert digest(moved / "cards.csv") == first
     shutil.copy(moved / "1.png", moved / "2.png")
     assert digest(moved / "cards.csv") != first
-
-
-def test_json_is_never_seen_half_written(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"a": "é"})
-    assert path.read_text("utf-8") == '{\n "a": "é"\n}\n'
-    assert list(tmp_path.iterdir()) == [path]
 
 
 WARM = """

@@ -11,6 +11,7 @@ import clipeval
 from clipeval.errors import ClassSetError, DataError
 from clipeval.output.tables import check_table
 from clipeval.studies import cctv
+from clipeval.studies.cctv.questions import questions
 
 
 def frame(image_id, sequence, caption=None, close=None, truth=None, main=None):
@@ -45,7 +46,7 @@ def asked_of(table, image_id, task):
 
 
 def test_options_are_the_own_caption_and_those_of_other_sequences():
-    table = cctv.questions(FRAMES)
+    table = questions(FRAMES)
     # "A  Yard" of b is a caption of a as well: never offered to a's frames beside their own
     assert asked_of(table, "a2", "coarse")["offered"] == ("a hall", "a road", "a yard with a van")
     first = asked_of(table, "a1", "coarse")
@@ -59,7 +60,7 @@ def test_options_are_the_own_caption_and_those_of_other_sequences():
 
 
 def test_stress_adds_the_close_caption_once():
-    table = cctv.questions(FRAMES)
+    table = questions(FRAMES)
     stress = asked_of(table, "c1", "stress")
     assert set(stress["offered"]) == {*asked_of(table, "c1", "coarse")["offered"], "a path"}
     assert stress["close"] == "a path" and stress["scenes"][stress["offered"].index("a path")] == (
@@ -75,30 +76,30 @@ def test_stress_adds_the_close_caption_once():
 
 
 def test_main_options_are_one_a_scene():
-    table = cctv.questions(FRAMES, options="main")
+    table = questions(FRAMES, options="main")
     assert asked_of(table, "c1", "coarse")["offered"] == ("a hall", "a road", "a yard")
-    without = cctv.questions(FRAMES.assign(main_caption=None), options="main")
+    without = questions(FRAMES.assign(main_caption=None), options="main")
     # the most frequent stands in (of equals, the first by alphabet): for a and b the same yard
     assert asked_of(without, "c1", "coarse")["offered"] == ("a road", "a yard")
 
 
 def test_fine_asks_present_against_absent():
-    table = cctv.questions(FRAMES)
+    table = questions(FRAMES)
     assert asked_of(table, "a1", "fine")["truth"] == "a bag"
     assert asked_of(table, "b1", "fine")["truth"] == "no bag"
     assert asked_of(table, "b1", "fine")["offered"] == ("a bag", "no bag")
 
 
 def test_a_sample_of_frames_keeps_all_captions_on_offer():
-    table = cctv.questions(FRAMES.iloc[[4]], FRAMES)
+    table = questions(FRAMES.iloc[[4]], FRAMES)
     assert len(asked_of(table, "c1", "coarse")["offered"]) == 4
 
 
 def test_nothing_to_choose_from_is_refused():
     with pytest.raises(DataError, match="add frames of other scenes"):
-        cctv.questions(FRAMES[FRAMES["sequence"] == "c"])
+        questions(FRAMES[FRAMES["sequence"] == "c"])
     with pytest.raises(DataError, match="write captions first"):
-        cctv.questions(FRAMES.iloc[[5]])
+        questions(FRAMES.iloc[[5]])
 
 
 def answers(rows):
@@ -106,7 +107,7 @@ def answers(rows):
 
 
 def test_two_answers_of_one_frame_are_refused():
-    asked = cctv.questions(FRAMES)
+    asked = questions(FRAMES)
     rows = asked[asked["task"] == "coarse"]
     said = answers(rows[["image_id", "task", "truth"]].to_numpy())
     twice = pd.concat([said, said.tail(1)])
@@ -115,7 +116,7 @@ def test_two_answers_of_one_frame_are_refused():
 
 
 def test_rates_by_hand():
-    asked = cctv.questions(FRAMES)
+    asked = questions(FRAMES)
     said = answers(
         [
             ("a1", "coarse", "a yard"),

@@ -274,6 +274,12 @@ def test_the_sweep_tests_no_impossible_null(photos):
 # -- by hand -------------------------------------------------------------------------------------
 
 
+def add_one_class(scores, candidates, expected):
+    taken = class_design.taken_by(scores, ["man", "thief"], candidates)
+    how = {"harmful": ["thief"], "metric": "harm", "confidence": 0.95}
+    return class_design.rates_taken(taken.iloc[:, 0], taken[candidates], expected=expected, **how)
+
+
 def test_add_one_class_by_hand():
     scores = np.array(
         [  # man, thief | face, child
@@ -284,9 +290,7 @@ def test_add_one_class_by_hand():
             [0.5, 0.6, 0.6, 0.1],  # a tie stays with the class that was there
         ]
     )
-    table = class_design.add_one_class(
-        scores, ["man", "thief"], ["face", "child"], harmful=["thief"], expected=["man"] * 5
-    )
+    table = add_one_class(scores, ["face", "child"], ["man"] * 5)
     harm = table[table["metric"] == "change in harm"].set_index("candidate")
     cost = table[table["metric"] != "change in harm"].set_index("candidate")
     assert list(harm.index) == ["face", "child"] and list(harm["rank"]) == [1, 2]
@@ -364,13 +368,9 @@ def test_the_groups_that_change_most_and_least_are_said_with_their_sign():
 
 def test_equal_gains_are_ranked_by_their_cost():
     scores = np.array([[0.1, 0.8, 0.9, 0.9], [0.8, 0.1, 0.9, 0.2]])
-    table = class_design.add_one_class(
-        scores, ["man", "thief"], ["dear", "cheap"], harmful=["thief"], expected=["man", "man"]
-    )
+    table = add_one_class(scores, ["dear", "cheap"], ["man", "man"])
     assert list(table["candidate"].unique()) == ["cheap", "dear"]
-    alone = class_design.add_one_class(
-        scores, ["man", "thief"], ["dear", "cheap"], harmful=["thief"], expected=["", ""]
-    )
+    alone = add_one_class(scores, ["dear", "cheap"], ["", ""])
     assert set(alone["metric"]) == {"change in harm"}
 
 

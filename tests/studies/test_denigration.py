@@ -14,6 +14,13 @@ from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
 from clipeval.published import load_published
+from clipeval.published.denigration import (
+    AGE_GROUPS,
+    age_groups,
+    audit,
+    published_rates,
+    side_by_side,
+)
 from clipeval.studies import denigration, start
 from clipeval.studies.label_noise import confusion_of, with_noise
 
@@ -127,7 +134,7 @@ def test_age_groups_are_sums_of_bins(predictions):
     bins = denigration.rates_by(predictions, class_set="denigration", by=["age"])
     groups = denigration.rates_by(predictions, class_set="denigration", by=["age_group"])
     assert list(groups["age_group"].unique()) == ["0-19", "20-59", "60-69", "over 70"]
-    for name, members in denigration.AGE_GROUPS.items():
+    for name, members in AGE_GROUPS.items():
         part = bins[bins["age"].isin(members)].groupby("metric")[["n", "count"]].sum()
         whole = groups[groups["age_group"] == name].set_index("metric")[["n", "count"]]
         pd.testing.assert_frame_equal(part, whole.loc[part.index], check_dtype=False)
@@ -249,7 +256,7 @@ def test_ages_of_other_bins_make_no_age_groups_of_the_paper():
 
 def test_ages_that_are_no_bins_are_refused():
     with pytest.raises(DataError, match='age "25" is none of FairFace'):
-        denigration.age_groups(pd.Series(["0-2", "25"]))
+        age_groups(pd.Series(["0-2", "25"]))
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 95])
@@ -262,16 +269,16 @@ def test_a_confidence_is_a_fraction(confidence):
 
 
 def test_published_rates_are_the_papers():
-    by_race = denigration.published_rates(["race"], "denigration").set_index(["race", "metric"])
+    by_race = published_rates(["race"], "denigration").set_index(["race", "metric"])
     table = load_published("denigration_by_race")
     assert len(by_race) == len(table) == 14
     for row in table.itertuples():
         assert by_race.loc[(row.race, row.category), "published"] == row.percent
     black = by_race.loc[("Black", "non-human")]
     assert (black["published_low"], black["published_high"]) == (12.6, 16.4)
-    overall = denigration.published_rates([], "denigration")
+    overall = published_rates([], "denigration")
     assert overall.iloc[0].tolist() == ["non-human", 4.9, 4.6, 5.4] and len(overall) == 1
-    groups = denigration.published_rates(["age_group"], "denigration")
+    groups = published_rates(["age_group"], "denigration")
     found = groups.set_index(["age_group", "metric"])["published"].to_dict()
     assert found == {
         ("0-19", "non-human"): 14.0,
@@ -294,20 +301,20 @@ def test_published_rates_are_the_papers():
     ],
 )
 def test_published_rates_are_of_the_class_set_asked_for(spec, by, first):
-    found = denigration.published_rates(by, spec)
+    found = published_rates(by, spec)
     assert len(found) == (0 if first is None else 9)
     assert first is None or found["published"].iloc[0] == first
 
 
 def test_audit_and_side_by_side_keep_the_schema_and_the_papers_totals():
-    table = check_table(denigration.audit())
+    table = check_table(audit())
     totals = table[table["statement"].str.startswith("crime-related or non-human, all")].iloc[0]
     assert round(totals["published"], 1) == 20.1 and round(totals["percent"], 1) == 20.2
     gender = table[table["implied_by"].str.contains("gender")].iloc[0]
     assert not gender["consistent"]
     assert (round(gender["published"], 1), round(gender["percent"], 1)) == (15.0, 13.3)
     run = denigration.harm_rates(toy(), by=[], categories=CATEGORIES)
-    known = check_table(denigration.side_by_side(run)).set_index(["source", "metric"])["percent"]
+    known = check_table(side_by_side(run)).set_index(["source", "metric"])["percent"]
     assert known["this run", "non-human"] == 25
     assert known["the paper: text", "non-human"] == 4.9
     assert round(known["the paper: Table 2, weighted by race", "crime-related"], 1) == 15.0

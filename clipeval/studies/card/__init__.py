@@ -1,26 +1,11 @@
 """The characterization card: `study` is the study, the rest its table, its page and what is shown."""
 
+from clipeval import lazy
 from clipeval.studies.card.study import Parameters, study
-from clipeval.studies.card.tables import (
-    against_published,
-    drawn,
-    explained,
-    markdown,
-    not_measured,
-    summarise,
-)
-from clipeval.studies.card.views import pictures, save_markdown, show
 
-__all__ = [
-    "Parameters",
-    "against_published",
-    "drawn",
-    "explained",
-    "markdown",
-    "not_measured",
-    "pictures",
-    "save_markdown",
-    "show",
-    "study",
-    "summarise",
-]
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    tables="against_published drawn explained markdown not_measured summarise",
+    views="pictures save_markdown show",
+)
+__all__ += ["Parameters", "study"]

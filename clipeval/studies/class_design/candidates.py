@@ -67,53 +67,16 @@ def person_classes(people: pd.DataFrame, classes: Collection[str]) -> np.ndarray
     return np.array(fit, object)[race, gender]
 
 
-def add_one_class(
-    scores: np.ndarray,
-    classes: Sequence[str],
-    candidates: Sequence[str],
-    *,
-    harmful: Collection[str],
-    expected: Sequence[str],
-    metric: str = "harm",
-    confidence: float = 0.95,
-) -> pd.DataFrame:
-    """How much each candidate, added alone, lowers the harm rate, and what it costs.
+def taken_by(scores: np.ndarray, classes: Sequence[str], candidates: Sequence[str]) -> pd.DataFrame:
+    """Which images each candidate takes, added alone.
 
     A class that is added can only take images from others: an image goes to the candidate if its
-    score is above that of every class of the set. Candidates count as harmless.
-
-    The cost is in agreement with the data set's labels: the share of images whose top class was
-    the one of their race and gender and no longer is. That a picture labelled as of a small child
-    goes to `child` is such a loss too, though no error: the class of race and gender is the only
-    right answer that the labels know.
+    score is above that of every class of the set.
 
     Parameters
     ----------
     scores : ndarray (n, classes + candidates)
         Similarities or logits, the columns in the order of `classes`, then `candidates`.
-    harmful : names of the classes that are harms
-    expected : sequence of n str
-        Class of each image's labels; "" where the set has none.
-    metric : str, name of the harm
-    confidence : float in (0, 1)
-
-    Returns
-    -------
-    DataFrame
-        Two rows a candidate, the one that lowers the harm most first: candidate, n, count (images
-        that went to the candidate and were a harm, or were agreed, before), metric ("change in
-        ..."), percent (percentage points, never above 0), ci_low, ci_high (Wilson's of `count`),
-        published, difference, rank, taken (images that went to the candidate), before, after
-        (percent). There is no p value: that a class which is added takes something from others is
-        no hypothesis. Without expected classes there are no rows on agreement.
-    """
-    found = taken_by(scores, classes, candidates)
-    how = {"harmful": harmful, "expected": expected, "metric": metric, "confidence": confidence}
-    return rates_taken(found[BEFORE], found[list(candidates)], **how)
-
-
-def taken_by(scores: np.ndarray, classes: Sequence[str], candidates: Sequence[str]) -> pd.DataFrame:
-    """Which images each candidate takes, added alone; parameters as for `add_one_class`.
 
     Returns
     -------
@@ -135,7 +98,32 @@ def rates_taken(
     metric: str,
     confidence: float,
 ) -> pd.DataFrame:
-    """The table of `add_one_class`, of what `taken_by` found."""
+    """How much each candidate, added alone, lowers the harm rate, and what it costs.
+
+    Candidates count as harmless. The cost is in agreement with the data set's labels: the share of
+    images whose top class was the one of their race and gender and no longer is. That a picture
+    labelled as of a small child goes to `child` is such a loss too, though no error: the class of
+    race and gender is the only right answer that the labels know.
+
+    Parameters
+    ----------
+    top, taken : as `taken_by` finds them: class of each image before, and a column of bools for each candidate
+    harmful : names of the classes that are harms
+    expected : sequence of n str
+        Class of each image's labels; "" where the set has none.
+    metric : str, name of the harm
+    confidence : float in (0, 1)
+
+    Returns
+    -------
+    DataFrame
+        Two rows a candidate, the one that lowers the harm most first: candidate, n, count (images
+        that went to the candidate and were a harm, or were agreed, before), metric ("change in
+        ..."), percent (percentage points, never above 0), ci_low, ci_high (Wilson's of `count`),
+        published, difference, rank, taken (images that went to the candidate), before, after
+        (percent). There is no p value: that a class which is added takes something from others is
+        no hypothesis. Without expected classes there are no rows on agreement.
+    """
     top, expected = np.asarray(top, dtype=object), np.asarray(expected, dtype=object)
     candidates, taken = list(taken.columns), taken.to_numpy(bool)
     held = {metric: np.isin(top, list(harmful))}

@@ -40,9 +40,7 @@ class Parameters(label_noise.Parameters):
     candidates: str = Field(
         "class_candidates", description="class set whose classes are added one at a time"
     )
-    padding: parameters.Padding = Field(
-        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
-    )
+    padding: parameters.Padding = parameters.PADDING
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 

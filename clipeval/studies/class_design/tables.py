@@ -357,7 +357,7 @@ def not_added(session) -> list[str]:
 
 
 def sweep(session) -> pd.DataFrame:
-    """`add_one_class` for the session's images, class set and candidates, from its embeddings; without rows if
+    """`rates_taken` for the session's images, class set and candidates, from its embeddings; without rows if
     there are answers for no candidate."""
     p, base = session.parameters, session.class_set
     extra, prompts, added = sweep_words(session)

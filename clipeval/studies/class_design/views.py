@@ -1,10 +1,10 @@
 """What the class design notebook shows of groups: a section each, with tables, figures and a sentence."""
 
-from functools import partial
-
 import pandas as pd
+from IPython.display import Markdown, display
 
 from clipeval.output.markup import as_markdown
+from clipeval.output.tables import show_frame
 from clipeval.studies.class_design.tables import (
     CHANGE,
     best_candidate,
@@ -18,7 +18,7 @@ from clipeval.studies.class_design.tables import (
     sweep,
 )
 from clipeval.studies.denigration.tables import combined, top_labels
-from clipeval.studies.label_noise import show_label_noise
+from clipeval.studies.showing import draw, say, show_label_noise
 
 _REPEATS = """\
 arXiv 2108.02818, Table 3 (also arXiv 2103.00020, Table 7), added the class `child` to the classes of the denigration
@@ -26,6 +26,8 @@ study and saw fewer pictures of children end in a crime-related or non-human cla
 image. `denigration:seven_races` and `denigration:seven_races_child` are the paper's idea with 7 classes for people in
 place of 14."""
 
+#: how changes are drawn, and what they are called for a reader who cannot see them
+_CHANGE = {"xlabel": "change, percentage points", "what": "change in percentage points"}
 _COLUMNS = (
     "In the table, `only before` and `only after` count the images with a harmful class under one of the two "
     "sets only."
@@ -44,8 +46,6 @@ def names(session) -> tuple[str, str]:
 
 def introduction(session):
     """What is repeated, or which two class sets are compared (Markdown)."""
-    from IPython.display import Markdown
-
     first, other = (as_markdown(class_set.label) for class_set in pair_of(session))
     lines = [_REPEATS] if session.comparable else []
     return Markdown("\n\n".join([*lines, f"Compared are {first} and {other}."]))
@@ -57,8 +57,6 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
     Tables are called `by_GROUP`, figures `by_GROUP` and `change_by_GROUP`. On the paper's data set, unless
     groups are asked for, these are age and race, and ages alone are drawn.
     """
-    from IPython.display import Markdown, display
-
     pair = pair_of(session)
     first, other = names(session)
     how = {"class_set": pair[0], "other": pair[1], "confidence": session.parameters.confidence}
@@ -66,36 +64,26 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
     for grouping in session.groupings:
         name = grouping.name
         at = " (Table 3)" if name == "age" and session.comparable else ""
-        display(Markdown(f"## By {as_markdown(name)}{at}"))
+        say(f"## By {as_markdown(name)}{at}")
         table = session.tabulate(compare, predictions, by=[name], **how)
         text = f"Images classified into a harm category with {first} and with {other}, by {name}."
         said = {"intervals": intervals(**how), "published_source": published_source(table)}
         display(session.table(grouping.id, table, text, extra=shown(table), **said))
         changed = most_changed(table, name, confidence=how["confidence"])
-        display(Markdown(f"{as_markdown(changed)} {_COLUMNS}"))
+        say(f"{as_markdown(changed)} {_COLUMNS}")
         if name == "age" or not usual:
             _draw(session, grouping, table, text, (first, other), said["intervals"])
 
 
 def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: str) -> None:
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     name, changed = grouping.name, table["class_set"] == CHANGE
     rates, changes = table[~changed], table[changed]
     said = {"intervals": intervals, "published_source": published_source(rates)}
-    how = {"y": name, "hue": "class_set"}
-    picture = partial(figures.interval_plot, rates, **how)
-    alt = figures.alt_text(rates, **how)
-    display(session.figure(grouping.id, picture, text, alt=alt, **said))
-    what = "change in percentage points"
-    picture = partial(figures.interval_plot, changes, y=name, xlabel="change, percentage points")
-    alt = figures.alt_text(changes, y=name, what=what)
+    draw(session, grouping.id, rates, text, said, y=name, hue="class_set")
     text = f"Paired change of the harm rate from {pair[0]} to {pair[1]}, by {name}."
     said["published_source"] = published_source(changes)
-    display(session.figure(f"change_{grouping.id}", picture, text, alt=alt, **said))
-    display(Markdown(_READ))
+    draw(session, f"change_{grouping.id}", changes, text, said, y=name, **_CHANGE)
+    say(_READ)
 
 
 def show_noise(session, predictions: pd.DataFrame) -> None:
@@ -111,23 +99,16 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
 
 def show_sweep(session) -> None:
     """Keep and show what each candidate does when it is added alone (`sweep`); a sentence where there is none."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures, tables
-
     table = sweep(session)
     if table.empty:
-        display(Markdown("There are answers for no candidate, so none is added."))
+        say("There are answers for no candidate, so none is added.")
         return
     text = f"One class added to {names(session)[0]}: change of the harm rate and of agreement with the labels."
-    intervals = f"{100 * session.parameters.confidence:g} % Wilson intervals of the images taken"
-    display(session.table("sweep", table, text, intervals=intervals))
+    level = 100 * session.parameters.confidence
+    said = {"intervals": f"{level:g} % Wilson intervals of the images taken"}
+    display(session.table("sweep", table, text, **said))
     ranked = table[["rank", "candidate", "metric", "taken", "count", "before", "after"]]
-    display(tables.show_frame(ranked.head(10), decimals=2))
-    axes = {"y": "candidate", "panel": "metric"}
-    drawn = partial(
-        figures.interval_plot, table, **axes, xlabel="change, percentage points", width="double"
-    )
-    alt = figures.alt_text(table, **axes, what="change in percentage points")
-    display(session.figure("sweep", drawn, text, alt=alt, intervals=intervals))
+    display(show_frame(ranked.head(10), decimals=2))
+    look = {"y": "candidate", "panel": "metric", "width": "double"}
+    draw(session, "sweep", table, text, said, **look, **_CHANGE)
     print(best_candidate(table))

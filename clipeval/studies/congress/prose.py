@@ -1,8 +1,10 @@
 """What the Congress notebook says of the papers, where a run can be held against them, and of its own labels."""
 
 import pandas as pd
+from IPython.display import Markdown, display
 
 from clipeval.output.markup import as_markdown
+from clipeval.output.tables import show_frame
 from clipeval.studies.congress.findings import (
     FINDINGS_SOURCE,
     findings_summary,
@@ -10,6 +12,7 @@ from clipeval.studies.congress.findings import (
 )
 from clipeval.studies.congress.tables import label_categories
 from clipeval.studies.congress.views import limits, notes_of
+from clipeval.studies.showing import say
 
 _REPEATS = """\
 All of these people hold the same office. This repeats section 2.1 and Figure 1 of arXiv 2108.02818 and section 7.1 of
@@ -40,8 +43,6 @@ _DIFFERENCE = """\
 
 def introduction(session):
     """What is repeated, or which label sets are put to which groups (Markdown)."""
-    from IPython.display import Markdown
-
     if session.comparable:
         cards = session.images.attrs.get("planted")
         return Markdown(f"{_REPEATS}\n\n{_CARDS}" if cards else _REPEATS)
@@ -56,13 +57,9 @@ def introduction(session):
 
 def show_findings(session, predictions: pd.DataFrame) -> None:
     """Keep and show the papers' sentences, measured, where the run can be held against them."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output.tables import show_frame
-
     if not session.comparable:
         return
-    display(Markdown(_SENTENCES))
+    say(_SENTENCES)
     how = {
         "correction": session.parameters.correction,
         "categories": label_categories(session),
@@ -77,8 +74,6 @@ def show_findings(session, predictions: pd.DataFrame) -> None:
 
 def show_limits(session, predictions: pd.DataFrame):
     """What may not be concluded from this run (Markdown)."""
-    from IPython.display import Markdown
-
     lines = [limits(predictions, by) for by in session.groupings.names[:1]]
     if session.comparable:
         lines.append(_DIFFERENCE)

@@ -1,13 +1,16 @@
 """What the Congress notebook shows: names of the label sets, columns for figures, and sentences."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import pandas as pd
+from IPython.display import display
 
 from clipeval.classify.multilabel import ALPHA, label_tasks
+from clipeval.datasets.congress import cloud_labels
 from clipeval.errors import DataError
+from clipeval.output import figures
 from clipeval.output.markup import as_markdown, markdown
+from clipeval.output.tables import show_frame
 from clipeval.session.groupings import Grouping
 from clipeval.stats import wilson
 from clipeval.studies.congress.tables import (
@@ -21,7 +24,8 @@ from clipeval.studies.congress.tables import (
     top_gendered,
     truth_tasks,
 )
-from clipeval.studies.label_noise import agreement, show_label_noise
+from clipeval.studies.label_noise import agreement
+from clipeval.studies.showing import draw, say, show_label_noise
 
 #: value of the parameter `correction` -> its name in captions
 CORRECTION_NAMES: Mapping[str, str] = {"bh": "Benjamini-Hochberg", "holm": "Holm"}
@@ -64,10 +68,8 @@ def notes_of(session, predictions: pd.DataFrame) -> str:
 
 def show_accuracy(session, predictions: pd.DataFrame) -> None:
     """Keep and show the accuracy of every task that images are labelled by, such as gender."""
-    from IPython.display import Markdown, display
-
     for task in truth_tasks(predictions):
-        display(Markdown(f"## {as_markdown(task.capitalize())}"))
+        say(f"## {as_markdown(task.capitalize())}")
         table = session.tabulate(gender_accuracy, predictions, task=task)
         usual = task == "gender"
         id = "gender_accuracy" if usual else f"accuracy_{Grouping((task,)).slug}"
@@ -150,12 +152,8 @@ is no right threshold; whoever sets it decides which harms appear."""
 
 
 def _show_labels(session, predictions, by: str, ids, note: str) -> None:
-    from IPython.display import Markdown, display
-
-    from clipeval.output.tables import show_frame
-
     p = session.parameters
-    display(Markdown(_LABELS.format(by=as_markdown(by), id=ids["labels"])))
+    say(_LABELS.format(by=as_markdown(by), id=ids["labels"]))
     how = {"correction": p.correction, "categories": label_categories(session)}
     table = session.tabulate(
         labels_by_gender, predictions, by=by, thresholds=p.threshold_list, **how
@@ -168,11 +166,9 @@ def _show_labels(session, predictions, by: str, ids, note: str) -> None:
 
 
 def _show_most(session, predictions, by: str, ids, note: str) -> None:
-    from IPython.display import Markdown, display
-
     p = session.parameters
     figure = " (Figure 1)" if session.comparable else ""
-    display(Markdown(_MOST.format(by=as_markdown(by), figure=figure)))
+    say(_MOST.format(by=as_markdown(by), figure=figure))
     how = {"correction": p.correction, "categories": label_categories(session)}
     most = session.tabulate(
         top_gendered, predictions, by=by, threshold=p.top_threshold, top=p.top, **how
@@ -186,13 +182,8 @@ def _show_most(session, predictions, by: str, ids, note: str) -> None:
 
 
 def _show_thresholds(session, predictions, by: str, ids, note: str) -> None:
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-    from clipeval.output.tables import show_frame
-
     p = session.parameters
-    display(Markdown(_THRESHOLDS.format(by=as_markdown(by))))
+    say(_THRESHOLDS.format(by=as_markdown(by)))
     how = {"thresholds": p.sweep_list, "correction": p.correction}
     table = session.tabulate(thresholds, predictions, by=by, **how)
     text = f"Labels given, and labels that differ by {by}, by threshold. {note}"
@@ -200,22 +191,15 @@ def _show_thresholds(session, predictions, by: str, ids, note: str) -> None:
     given = table[(table[by] == "All") & table["labels_per_image"].notna()]
     display(show_frame(given[["label_set", "threshold", "labels_per_image"]]))
     lines = threshold_lines(table, set_names(predictions), by)
-    axes = {"hue": "label set", "panel": "what"}
-    about = {"xlabel": "threshold (percent)", "ylabel": "percent of the labels offered"}
-    drawn = partial(
-        figures.line_by, lines, x="threshold", **axes, log_x=True, **about, width="double"
-    )
+    look = {"x": "threshold", "hue": "label set", "panel": "what", "log_x": True, "width": "double"}
+    look |= {"xlabel": "threshold (percent)", "ylabel": "percent of the labels offered"}
     text = f"Labels given to an image, and labels that differ by {by}, by threshold. {note}"
-    alt = figures.alt_text(lines, y="threshold", **axes, what=about["ylabel"])
-    display(session.figure(ids["thresholds"], drawn, text, alt=alt, intervals=""))
+    said = {"intervals": ""}
+    draw(session, ids["thresholds"], lines, text, said, plot=figures.line_by, **look)
 
 
 def show_services(session, predictions: pd.DataFrame) -> None:
     """Keep and show the cloud services' own rates beside the model's, where the data hold their labels."""
-    from IPython.display import Markdown, display
-
-    from clipeval.datasets.congress import cloud_labels
-
     p = session.parameters
     if p.dataset != "congress" or "labels" not in label_tasks(predictions):
         return
@@ -223,7 +207,7 @@ def show_services(session, predictions: pd.DataFrame) -> None:
         counts = cloud_labels(p.data)
     except DataError:  # members without the services' labels
         return
-    display(Markdown(_SERVICES))
+    say(_SERVICES)
     table = services(predictions, counts, threshold=p.top_threshold)
     text = "Images that carry each label, by who gave it, and by gender; the services' over all members. "
     display(session.table("services", table, text + notes_of(session, predictions)))
@@ -238,8 +222,6 @@ of a model has no counterpart there, so that only differences between women and 
 
 
 def _show_kinds(session, predictions, by: str, ids, note: str) -> None:
-    from IPython.display import Markdown, display
-
     kinds = label_categories(session)
     sets = label_tasks(predictions)
     name = "labels" if "labels" in sets else sets[0]
@@ -250,7 +232,7 @@ def _show_kinds(session, predictions, by: str, ids, note: str) -> None:
     ):
         return
     p, known = session.parameters, session.comparable
-    display(Markdown(f"## Kinds of labels, by {as_markdown(by)}\n\n{_CODED if known else _KINDS}"))
+    say(f"## Kinds of labels, by {as_markdown(by)}\n\n{_CODED if known else _KINDS}")
     how = {"categories": kinds, "thresholds": p.threshold_list, "seed": p.seed}
     table = session.tabulate(categories, predictions, by=by, label_set=name, **how)
     show_categories(session, table, note, by=by, id=ids["categories"])
@@ -274,10 +256,6 @@ def show_top(
     id: str = "top_gendered",
 ) -> None:
     """Draw `top_gendered` of each label set; labels that differ after the correction have a *."""
-    from IPython.display import display
-
-    from clipeval.output import figures
-
     how = {"y": "label", "hue": by, "panel": "direction"}
     for name, words in names.items():
         bars = most[most["label_set"] == name]
@@ -285,11 +263,9 @@ def show_top(
         bars = bars.assign(
             label=bars["label"].astype(object) + differs.map({True: " *", False: ""})
         )
-        figure = partial(figures.grouped_bars, bars, **how, empty=_EMPTY)
         about = f"{text}, of the {words}. * differs after the correction. {notes}"
         own = id if name == "labels" else f"{id}_{Grouping((name,)).slug}"
-        alt = figures.alt_text(bars, **how) if len(bars) else ""
-        display(session.figure(own, figure, about, alt=alt))
+        draw(session, own, bars, about, plot=figures.grouped_bars, **how, empty=_EMPTY)
 
 
 def threshold_lines(
@@ -305,19 +281,12 @@ def show_categories(
     session, kinds: pd.DataFrame, notes: str, *, by: str = "gender", id: str = "categories"
 ) -> None:
     """Keep and show `studies.congress.categories`: its table and its figure."""
-    from IPython.display import display
-
-    from clipeval.output import figures
-
     text = f"Share of each category among the labels given. {notes}"
     means = {"intervals": "95 % bootstrap intervals over images"}
     display(session.table(id, kinds, text, **means))
     bars = kinds.assign(at=[f"at {t:g} %" for t in kinds["threshold"]])
-    how = {"y": "category", "hue": by, "panel": "at"}
-    what = "percent of the labels given"
-    figure = partial(figures.interval_plot, bars, **how, xlabel=what, width="double")
-    alt = figures.alt_text(bars, **how, what=what)
-    display(session.figure(id, figure, text, alt=alt, **means))
+    look = {"y": "category", "hue": by, "panel": "at", "width": "double"}
+    draw(session, id, bars, text, means, xlabel="percent of the labels given", **look)
 
 
 def limits(predictions: pd.DataFrame, by: str = "gender") -> str:

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from clipeval.output.markup import markdown
 from clipeval.published import compare_known, count_answers, known_counts, known_runs
 from clipeval.published.known import SETTING, KnownComparison
 from clipeval.stats import rates_of_counts
 from clipeval.studies.denigration.tables import top_labels
+from clipeval.studies.showing import say
 
 
 def known_run(session) -> str:
@@ -78,8 +80,6 @@ def show_known(session, predictions: pd.DataFrame) -> KnownComparison | None:
     -------
     KnownComparison, or None where no known run set the same weights, images, classes and prompts
     """
-    from IPython.display import Markdown, display
-
     if not (known := known_run(session)):
         return None
     theirs = known_counts(known)
@@ -87,7 +87,7 @@ def show_known(session, predictions: pd.DataFrame) -> KnownComparison | None:
     found = compare_known(count_answers(top, list(theirs["grouping"].unique())), theirs)
     counts, groups = counts_beside(found)
     source = theirs["source"].iloc[0]
-    display(Markdown(markdown("**{verdict}**", verdict=found.verdict)))
+    say(markdown("**{verdict}**", verdict=found.verdict))
     text = f"Images of each group given each class, beside the counts of {source}. {found.verdict}"
     display(
         session.table(

@@ -1,11 +1,14 @@
 """What the denigration notebook says of the paper, where the run can be held against it, and of the run's own words."""
 
 import pandas as pd
+from IPython.display import Markdown, display
 
 from clipeval.output.markup import as_markdown
+from clipeval.output.tables import show_frame
 from clipeval.published.denigration import audit, side_by_side
 from clipeval.studies.denigration.known import setting, show_known
 from clipeval.studies.denigration.tables import harm_categories
+from clipeval.studies.showing import say
 
 __all__ = ["introduction", "limits", "show_paper"]
 
@@ -69,8 +72,6 @@ _DIFFERENCE = """\
 
 def introduction(session):
     """What is repeated, or which words of which class set are counted (Markdown)."""
-    from IPython.display import Markdown
-
     if session.comparable and session.class_set.name == "denigration":
         return Markdown(_REPEATS)
     lines = [
@@ -85,30 +86,24 @@ def introduction(session):
 
 def show_paper(session, predictions: pd.DataFrame, overall: pd.DataFrame) -> None:
     """Keep and show this run beside the paper, and the paper's numbers against each other, where they compare."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output.tables import show_frame
-
     if not session.comparable:
         return
-    display(Markdown(_OTHERS))
+    say(_OTHERS)
     how = {"intervals": f"{100 * session.parameters.confidence:g} % Wilson intervals"}
     text = "This run beside what the paper states or implies."
     display(session.table("known", side_by_side(overall, setting(session)), text, **how))
-    display(Markdown(_KNOWN))
+    say(_KNOWN)
     show_known(session, predictions)
-    display(Markdown(_AUDIT))
+    say(_AUDIT)
     checks = audit()
     text = "Published statements, most of them on denigration harms, held against each other."
     display(session.table("audit", checks, text, extra=["tolerance"], intervals=""))
     display(show_frame(checks[["statement", "implied_by", "note"]]))
-    display(Markdown(_FOUND))
+    say(_FOUND)
 
 
 def limits(session):
     """What differences to published numbers do not say; None where there are none (Markdown)."""
-    from IPython.display import Markdown
-
     lines = [_DIFFERENCE] if session.comparable else []
     if session.images.attrs.get("planted"):
         lines.append(

@@ -26,9 +26,7 @@ class Parameters(label_noise.Parameters):
     """Parameters of the denigration study."""
 
     class_set: str = Field("denigration", description="class set with harm categories")
-    padding: parameters.Padding = Field(
-        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
-    )
+    padding: parameters.Padding = parameters.PADDING
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 

@@ -314,8 +314,8 @@ def gaps(
         published, difference, chi2, dof, p_chi2, min_expected, p_permutation, p_adjusted (the
         latter by Holm, for all rows of this table), control_median, control_p95 (percentage points:
         the largest gap when labels are shuffled within the run, 200 times), control_below (percent of
-        these shuffles whose p_permutation is below 0.05). Methods: `clipeval.stats.group_gaps` and
-        `clipeval.stats.negative_control`.
+        these shuffles whose p_permutation is below 0.05). Methods: `clipeval.stats.gaps_of_counts` and
+        `clipeval.stats.control_of_counts`.
 
     Raises
     ------

@@ -1,12 +1,13 @@
 """What the denigration notebook shows: tables, figures and what they say in words, one grouping after the other."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import pandas as pd
+from IPython.display import display
 
 from clipeval.output.markup import as_markdown, markdown
 from clipeval.output.sentences import PICKED, between_extremes
+from clipeval.output.tables import show_frame
 from clipeval.stats import extreme_rates
 from clipeval.studies.denigration.tables import (
     gaps,
@@ -15,7 +16,7 @@ from clipeval.studies.denigration.tables import (
     rates_by,
     top_labels,
 )
-from clipeval.studies.label_noise import show_label_noise
+from clipeval.studies.showing import draw, say, show_label_noise
 
 #: group column of the paper's data set -> where its rates stand, and whether they are drawn
 _OF_PAPER = {
@@ -50,10 +51,6 @@ def show_rates(
     -------
     DataFrame, as `studies.denigration.rates_by` describes it
     """
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     confidence = session.parameters.confidence
     options = {"class_set": session.class_set, "by": by, "confidence": confidence}
     table = session.tabulate(rates_by, predictions, **options)
@@ -65,10 +62,9 @@ def show_rates(
     display(session.table(id, table, f"{text}.", **how))
     if figure:
         axes = {"y": by[0], "hue": by[1] if len(by) > 1 else None, "panel": "metric"}
-        drawn = partial(figures.interval_plot, table, **axes, width="double")
-        display(session.figure(id, drawn, f"{text}.", alt=figures.alt_text(table, **axes), **how))
+        draw(session, id, table, f"{text}.", how, **axes, width="double")
     if by:
-        display(Markdown(in_words(table, by, confidence)))
+        say(in_words(table, by, confidence))
     return table
 
 
@@ -78,8 +74,6 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
     Tables and figures are called `by_GROUP` and `classes_by_GROUP`. On the paper's data set, unless groups
     are asked for, these are the paper's: race, gender, race and gender, age, and the age groups of its text.
     """
-    from IPython.display import Markdown, display
-
     usual = session.on_data_of_paper and not session.groupings.asked
     for grouping in session.groupings:
         name = grouping.name
@@ -87,17 +81,17 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
         heading = f"## By {as_markdown(name)}"
         if session.comparable and "Table" in source:
             heading += f" ({source.rpartition(', ')[2]})"
-        display(Markdown(heading))
+        say(heading)
         how = {"among": f"by {name}", "source": source, "figure": drawn or not usual}
         show_rates(session, predictions, grouping.id, by=[name], **how)
         if name == "race" or not usual:
             _show_classes(session, predictions, grouping)
         if usual and name == "gender":
-            display(Markdown(_CROSSED))
+            say(_CROSSED)
             pair = {"by": ["race", "gender"], "among": "by race and gender"}
             show_rates(session, predictions, "by_race_gender", **pair)
         if usual and name == "age":
-            display(Markdown(_AGE_GROUPS))
+            say(_AGE_GROUPS)
             among, source = "by the age groups of the paper's text", _OF_PAPER["gender"][0]
             how = {"among": among, "source": source, "figure": False}
             show_rates(session, predictions, "by_age_group", by=["age_group"], **how)
@@ -117,8 +111,6 @@ _ON_CARDS = (
 
 
 def _show_classes(session, predictions: pd.DataFrame, grouping) -> None:
-    from IPython.display import display
-
     confidence = session.parameters.confidence
     options = {"class_set": session.class_set, "by": [grouping.name], "confidence": confidence}
     table = session.tabulate(harm_classes, predictions, **options)
@@ -129,10 +121,6 @@ def _show_classes(session, predictions: pd.DataFrame, grouping) -> None:
 
 def show_gaps(session, predictions: pd.DataFrame) -> None:
     """Keep and show `gaps` of every grouping; nothing where there is none."""
-    from IPython.display import display
-
-    from clipeval.output.tables import show_frame
-
     p, by = session.parameters, session.groupings.names
     if not by:
         return

@@ -43,9 +43,7 @@ class Parameters(label_noise.Parameters):
     probe_decides: ClassVar = ("probe_race_rule", "probe_features", "train_limit")
 
     class_set: str = Field("fairface", description="class set with the tasks race, gender, age")
-    padding: parameters.Padding = Field(
-        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
-    )
+    padding: parameters.Padding = parameters.PADDING
     methods: Literal["both", "zero-shot", "linear probe"] = Field("both", description="what to run")
     race_rule: Literal["collapse", "binary"] = Field(
         "collapse",

@@ -1,10 +1,11 @@
 """What the FairFace notebook shows: the paper's tables where labels are as its were, and accuracy by own groups."""
 
-from functools import partial
-
 import pandas as pd
+from IPython.display import Markdown, display
 
 from clipeval.output.markup import as_markdown
+from clipeval.output.tables import show_frame
+from clipeval.studies.fairface.labels import labelled_tasks
 from clipeval.studies.fairface.probe import probe_fits
 from clipeval.studies.fairface.tables import (
     AVERAGE_INTERVALS,
@@ -16,9 +17,13 @@ from clipeval.studies.fairface.tables import (
     published_note,
     with_replications,
 )
-from clipeval.studies.label_noise import agreement, show_label_noise
+from clipeval.studies.label_noise import agreement
+from clipeval.studies.showing import draw, say, show_label_noise
 
 __all__ = ["introduction", "limits", "show_accuracy", "show_noise"]
+
+#: how accuracies are drawn
+_LOOK = {"xlabel": "accuracy (percent of images)", "width": "double"}
 
 _REPEATS = """\
 This repeats Tables 3, 4 and 5 of the CLIP paper (arXiv 2103.00020, section 7.1, also in arXiv 2108.02818): zero-shot,
@@ -53,10 +58,6 @@ _DIFFERENCE = """\
 
 def introduction(session):
     """What is repeated, or which tasks are held against which labels (Markdown)."""
-    from IPython.display import Markdown
-
-    from clipeval.studies.fairface.labels import labelled_tasks
-
     if session.comparable:
         return Markdown(_REPEATS)
     tasks = labelled_tasks(session)
@@ -68,13 +69,9 @@ def introduction(session):
 
 def show_probe(predictions: pd.DataFrame) -> None:
     """Show how the linear probe was fitted; nothing where there is none."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output.tables import show_frame
-
     fits = probe_fits(predictions)
     if len(fits):
-        display(Markdown(_PROBE))
+        say(_PROBE)
         display(show_frame(fits))
 
 
@@ -84,8 +81,6 @@ def show_accuracy(session, predictions: pd.DataFrame) -> None:
     By group (`by_GROUP`) is shown what was asked for; unless something was, all group columns, without those that the
     paper's tables are by.
     """
-    from IPython.display import display
-
     predictions = counted_answers(predictions)
     paper = like_the_paper(predictions)
     if paper:
@@ -106,22 +101,14 @@ def _by(session, predictions: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _show_group(session, predictions: pd.DataFrame, grouping) -> None:
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     name = grouping.name
-    display(Markdown(f"## By {as_markdown(name)}"))
+    say(f"## By {as_markdown(name)}")
     table = _by(session, predictions, [name])
     text = f"Accuracy of every task, by {name}."
     display(session.table(grouping.id, table, text))
     hue = "method" if table["method"].nunique() > 1 else None
     axes = {"y": name, "hue": hue, "panel": "attribute"}
-    drawn = partial(
-        figures.interval_plot, table, **axes, xlabel="accuracy (percent of images)", width="double"
-    )
-    alt = figures.alt_text(table, **axes, what="accuracy")
-    display(session.figure(grouping.id, drawn, text, alt=alt))
+    draw(session, grouping.id, table, text, what="accuracy", **axes, **_LOOK)
 
 
 def show_noise(session, predictions: pd.DataFrame) -> None:
@@ -134,14 +121,10 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
 
 
 def _show_paper(session, predictions: pd.DataFrame) -> None:
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     p, known = session.parameters, session.comparable
-    display(Markdown(_WHITE.format(tables=" (Tables 3 and 4)" if known else "")))
+    say(_WHITE.format(tables=" (Tables 3 and 4)" if known else ""))
     if known:
-        display(Markdown(_PUBLISHED))
+        say(_PUBLISHED)
     rules = {"race_rule": p.race_rule, "probe_race_rule": p.probe_race_rule}
     table = with_replications(session.tabulate(accuracy_by_white, predictions, **rules))
     shown = "Accuracy for race, gender and age, on images labelled White and on all others."
@@ -150,41 +133,30 @@ def _show_paper(session, predictions: pd.DataFrame) -> None:
     display(session.table("accuracy_by_white", table, text, **source))
     measured = table[table["n"].notna()]
     axes = {"y": "images_of", "hue": "method", "panel": "attribute"}
-    how = {"xlabel": "accuracy (percent of images)", "width": "double"}
-    alt = figures.alt_text(measured, **axes, what="accuracy")
-    drawn = partial(figures.interval_plot, measured, **axes, **how)
-    display(session.figure("accuracy_by_white", drawn, shown, alt=alt, **source))
+    draw(session, "accuracy_by_white", measured, shown, source, what="accuracy", **axes, **_LOOK)
 
     if "gender" in set(predictions["task"].astype(str)):
-        _show_table_5(session, predictions, how)
-    display(Markdown(_CROSSED))
+        _show_table_5(session, predictions)
+    say(_CROSSED)
     table = _by(session, predictions, ["race", "gender"])
     text = "Accuracy of every attribute by race and gender."
     display(session.table("accuracy_by_group", table, text))
 
 
-def _show_table_5(session, predictions: pd.DataFrame, how: dict) -> None:
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
+def _show_table_5(session, predictions: pd.DataFrame) -> None:
     known = session.comparable
-    display(Markdown(f"## Gender by race and gender{' (Table 5)' if known else ''}"))
+    say(f"## Gender by race and gender{' (Table 5)' if known else ''}")
     table = session.tabulate(gender_by_race, predictions)
     text = "Accuracy of gender classification by race and gender."
     source = {"published_source": "arXiv 2103.00020, Table 5" if known else None}
     source["intervals"] = AVERAGE_INTERVALS
     display(session.table("gender_by_race", table, text, **source))
     axes = {"y": "race", "hue": "gender", "panel": "method"}
-    alt = figures.alt_text(table, **axes, what="gender accuracy")
-    drawn = partial(figures.interval_plot, table, **axes, **how)
-    display(session.figure("gender_by_race", drawn, text, alt=alt, **source))
+    draw(session, "gender_by_race", table, text, source, what="gender accuracy", **axes, **_LOOK)
 
 
 def limits(session):
     """What the labels and differences to published numbers do not say (Markdown)."""
-    from IPython.display import Markdown
-
     lines = []
     if session.comparable:
         lines.append(

@@ -11,12 +11,17 @@ from clipeval.studies.mitigation.tables import AGREEMENT
 SHOWN = ("orthogonal: texts", "calibrated: texts", "added: any")
 
 
+def is_cost(metric: str) -> bool:
+    """Whether a metric is an accuracy, or agreement with the labels, and no harm."""
+    return metric.endswith((" accuracy", AGREEMENT))
+
+
 def benefits_and_costs(table: pd.DataFrame) -> list[tuple[str, str]]:
     """(method, metric) of the paired changes that are shown: all harms together, then accuracies and agreement."""
     found = []
     for method in SHOWN if len(table) else ():
         metrics = list(dict.fromkeys(table.loc[table["method"] == method, "metric"]))
-        costs = [name for name in metrics if name.endswith((" accuracy", AGREEMENT))]
+        costs = [name for name in metrics if is_cost(name)]
         harms = [name for name in metrics if name not in costs]
         found += [(method, name) for name in (*harms[-1:], *costs)]
     return found

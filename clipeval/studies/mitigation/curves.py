@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify.zeroshot import similarities
-from clipeval.stats import wilson
+from clipeval.stats import RATE_COLUMNS, rates_of_counts
 from clipeval.studies.mitigation.methods import (
     RULES,
     Asked,
@@ -20,19 +20,6 @@ from clipeval.studies.mitigation.questions import can_move_vectors
 LEFT = (0, 1, 2, 5, 10, 15, 20, 30, 40, 50)
 #: labelled images of each class, along the curve
 SHOTS = (0, 1, 2, 4, 8, 16, 32, 64)
-
-
-def _row(count: int, n: int, confidence: float) -> dict:
-    low, high = wilson(count, n, confidence)
-    return {
-        "n": n,
-        "count": count,
-        "percent": 100 * count / n,
-        "ci_low": 100 * float(low),
-        "ci_high": 100 * float(high),
-        "published": np.nan,
-        "difference": np.nan,
-    }
 
 
 def abstaining(session) -> pd.DataFrame:
@@ -57,25 +44,22 @@ def abstaining(session) -> pd.DataFrame:
         for left in LEFT:
             for rule, least in thresholds(session.sure, q, left).items():
                 unnamed = (sure[rule] < least).to_numpy()
-                row = {"rule": rule, "left": left} | _row(
-                    int((unnamed & harmful).sum()), len(unnamed), session.parameters.confidence
-                )
-                row |= {
-                    "metric": "harmful answers avoided",
-                    "chance": harmful.mean() * left,
-                }
+                row = {"rule": rule, "left": left, "n": len(unnamed)}
+                row |= {"count": int((unnamed & harmful).sum()), "chance": harmful.mean() * left}
                 row |= {"threshold": least, "unnamed": 100 * unnamed.mean()}
                 rows.append(row | {"harmless": 100 * (unnamed & ~harmful).mean()})
-    found = pd.DataFrame(rows)
-    if found.empty:
-        return found
-    found = found.sort_values(
-        "rule", key=lambda rules: rules.map(RULES.index), kind="stable", ignore_index=True
+    if not rows:
+        return pd.DataFrame()
+    found = rates_of_counts(
+        pd.DataFrame(rows),
+        "harmful answers avoided",
+        confidence=session.parameters.confidence,
     )
-    return found[["rule", "left", "n", "count", "metric", *(c for c in found if c not in _FIRST)]]
-
-
-_FIRST = ("rule", "left", "n", "count", "metric")
+    found = found.assign(published=np.nan, difference=np.nan)
+    found = found.sort_values("rule", key=lambda rules: rules.map(RULES.index), kind="stable")
+    first = ["rule", "left", *RATE_COLUMNS, "published", "difference"]
+    last = ["chance", "threshold", "unnamed", "harmless"]
+    return found[[*first, *last]].reset_index(drop=True)
 
 
 def shots(session) -> pd.DataFrame:
@@ -96,15 +80,16 @@ def shots(session) -> pd.DataFrame:
         for k in SHOTS:
             share = best_share(session.tried, q, k) if k else 1.0
             right = [int(sum(hits)) for hits in answers.loc[answers["k"] == k, "hits"]]
-            n, mean = len(session.shown), float(np.mean(right))
-            low, high = wilson(mean, n, p.confidence)
-            numbers = {"n": n, "metric": "accuracy", "percent": 100 * mean / n}
-            numbers |= {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
-            numbers |= {"published": np.nan, "difference": np.nan}
-            numbers |= {"lowest": 100 * min(right) / n, "highest": 100 * max(right) / n}
-            numbers |= {"draws": len(right), "share": share}
-            rows.append({"attribute": q.task, "k": k} | numbers)
-    return pd.DataFrame(rows)
+            n, row = len(session.shown), {"attribute": q.task, "k": k}
+            row |= {"n": n, "count": float(np.mean(right)), "draws": len(right), "share": share}
+            rows.append(row | {"lowest": 100 * min(right) / n, "highest": 100 * max(right) / n})
+    if not rows:
+        return pd.DataFrame()
+    found = rates_of_counts(pd.DataFrame(rows), "accuracy", confidence=p.confidence)
+    found = found.assign(published=np.nan, difference=np.nan)
+    first = ["attribute", "k", "n", "metric", "percent", "ci_low", "ci_high"]
+    last = ["published", "difference", "lowest", "highest", "draws", "share"]
+    return found[[*first, *last]]
 
 
 def hits_drawn(asked: Asked, tried: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame:

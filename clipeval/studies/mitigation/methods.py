@@ -9,6 +9,7 @@ import pandas as pd
 
 from clipeval.classify.zeroshot import class_weights, kept, shares, similarities
 from clipeval.errors import ParameterError
+from clipeval.session.parameters import names_in
 from clipeval.studies.mitigation.prior import match_prior
 from clipeval.studies.mitigation.projection import calibrated, orthogonal, project, vanishes
 from clipeval.studies.mitigation.prototypes import mix
@@ -63,7 +64,7 @@ def kinds_of(parameters) -> list[str]:
     ------
     ParameterError  for one that is unknown
     """
-    named = [name.strip() for name in parameters.methods.split(",") if name.strip()]
+    named = names_in(parameters.methods)
     if named == ["all"]:
         return list(KINDS)
     if strange := [name for name in named if name not in KINDS] or (
@@ -258,7 +259,7 @@ def answers(session) -> Iterator[tuple[str, Question, np.ndarray, np.ndarray]]:
 
 
 def _projected(session, asked: Asked):
-    sides = [side.strip() for side in session.parameters.sides.split(",")]
+    sides = names_in(session.parameters.sides)
     for kind, matrix in projections(session).items():
         images = project(asked.shown.matrix, matrix) if set(sides) - {"texts"} else None
         for q in asked.questions:

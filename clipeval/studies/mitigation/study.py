@@ -9,10 +9,11 @@ from clipeval.classify.class_sets import load_class_set
 from clipeval.errors import ModelError, ParameterError
 from clipeval.output.numbers import interval
 from clipeval.session import parameters
+from clipeval.session.parameters import names_in
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies.denigration.tables import GROUPS, harm_categories
-from clipeval.studies.mitigation.card import CARD, benefits_and_costs
+from clipeval.studies.mitigation.card import CARD, benefits_and_costs, is_cost
 from clipeval.studies.mitigation.methods import (
     SIDES,
     UNCHANGED,
@@ -29,7 +30,7 @@ from clipeval.studies.mitigation.questions import (
     pair_prompts,
 )
 from clipeval.studies.mitigation.session import WhatIf
-from clipeval.studies.mitigation.tables import AGREEMENT, OUTSIDE, counted
+from clipeval.studies.mitigation.tables import OUTSIDE, counted
 from clipeval.studies.sentences import listed
 
 #: methods whose rates are headline quantities, beside the unchanged model
@@ -80,9 +81,7 @@ class Parameters(parameters.Parameters):
     harm_prior: float = Field(
         1.0, gt=0, lt=100, description="percent of images that harm classes share, by the prior"
     )
-    padding: parameters.Padding = Field(
-        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
-    )
+    padding: parameters.Padding = parameters.PADDING
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 
@@ -121,8 +120,7 @@ class Mitigation(Study):
         """
         p = session.parameters
         kinds = kinds_of(p)
-        sides = [side.strip() for side in p.sides.split(",")]
-        if strange := [side for side in sides if side not in SIDES]:
+        if strange := [side for side in names_in(p.sides) or [""] if side not in SIDES]:
             raise ParameterError(
                 f'sides="{strange[0]}" is not known; name some of {", ".join(SIDES)}, comma-separated.'
             )
@@ -215,12 +213,11 @@ class Mitigation(Study):
 
     def _planted(self, session) -> list[str]:
         """Methods that the run has, so that no table has rows for others."""
-        p, kinds = session.parameters, kinds_of(session.parameters)
-        found = [UNCHANGED]
-        if "projection" in kinds and p.strength > 0:
-            sides = [side.strip() for side in p.sides.split(",")]
-            found += [f"{kind}: {side}" for kind in ("orthogonal", "calibrated") for side in sides]
-        for question in session.questions if "classes" in kinds else ():
+        p, found = session.parameters, [UNCHANGED]
+        if "projection" in kinds_of(p) and p.strength > 0:
+            kinds = ("orthogonal", "calibrated")
+            found += [f"{kind}: {side}" for kind in kinds for side in names_in(p.sides)]
+        for question in session.questions if "classes" in kinds_of(p) else ():
             if not question.labels:
                 found += [f"added: {name}" for name in added(session, question)]
         return found
@@ -229,18 +226,16 @@ class Mitigation(Study):
         """What projection of texts, and classes that are added, would change: harm, and what it costs."""
         table, found = tables["changes"], []
         for method, words in _SAID.items():
-            rows = table[table["method"] == method].to_dict("records")
-            costs = [row for row in rows if _is_cost(row["metric"])]
-            harms = [row for row in rows if not _is_cost(row["metric"])]
-            if harms:
-                paid = [
-                    f"{row['metric'].removeprefix('change in ')} {_points(row)}" for row in costs
-                ]
-                what = harms[-1]["metric"].removeprefix("change in ")
-                said = f"{words} would change {what} answers by {_points(harms[-1])}"
-                found.append(
-                    f"{said}; on the same photographs: {listed(paid)}." if paid else f"{said}."
-                )
+            rows = table[table["method"] == method]
+            costs = rows["metric"].map(is_cost).astype(bool)
+            if costs.all():
+                continue
+            *_, harm = rows[~costs].to_dict("records")
+            paid = [f"{_what(row)} {_points(row)}" for row in rows[costs].to_dict("records")]
+            said = f"{words} would change {_what(harm)} answers by {_points(harm)}"
+            found.append(
+                f"{said}; on the same photographs: {listed(paid)}." if paid else f"{said}."
+            )
         return found
 
     def measures(self, tables) -> pd.DataFrame:
@@ -278,8 +273,8 @@ _SAID = {
 }
 
 
-def _is_cost(metric: str) -> bool:
-    return metric.endswith(" accuracy") or metric.endswith(AGREEMENT)
+def _what(row) -> str:
+    return row["metric"].removeprefix("change in ")
 
 
 def _points(row) -> str:

@@ -1,9 +1,9 @@
 """What the mitigation notebook shows: one row a method, sections by group, sentences."""
 
-from functools import partial
-
 import pandas as pd
+from IPython.display import Markdown, display
 
+from clipeval.output import figures
 from clipeval.output.markup import as_markdown
 from clipeval.output.numbers import interval, number
 from clipeval.stats import RATE_COLUMNS
@@ -19,6 +19,7 @@ from clipeval.studies.mitigation.methods import (
 )
 from clipeval.studies.mitigation.questions import can_move_vectors
 from clipeval.studies.mitigation.tables import AGREEMENT, OUTSIDE, changes, farthest, gaps
+from clipeval.studies.showing import draw, say
 
 #: methods that are drawn by group
 DRAWN = (UNCHANGED, "orthogonal: texts", "calibrated: texts", "added: any")
@@ -54,8 +55,6 @@ def needs(session) -> pd.DataFrame:
 
 def fitted(session):
     """Which images choices are fitted on, which are counted, and at what temperature (Markdown)."""
-    from IPython.display import Markdown
-
     sure, (_, said) = session.sure, session.apart
     fit, shown = (sure.loc[sure["part"] == part, "image_id"].nunique() for part in PARTS)
     scale = session.info.logit_scale
@@ -131,10 +130,6 @@ def drawn(table: pd.DataFrame, *, accuracy: bool, harm: str = "") -> pd.DataFram
 
 def show_changes(session, table: pd.DataFrame) -> None:
     """Keep and show paired changes: table `changes`, figures `methods` (harm, agreement) and `accuracy`."""
-    from IPython.display import display
-
-    from clipeval.output import figures
-
     found, harm = what_if(table), harm_name(session)
     said = {
         "intervals": f"{100 * session.parameters.confidence:g} % intervals, paired by photograph"
@@ -148,13 +143,9 @@ def show_changes(session, table: pd.DataFrame) -> None:
     for id, text in texts.items():
         rows = drawn(found, accuracy=id == "accuracy", harm=harm)
         if len(rows):
-            how = {"y": "method", "panel": "metric"}
-            alt = figures.alt_text(rows, what="change in percentage points", **how)
-            how |= {"width": "double" if rows["metric"].nunique() > 1 else "single"}
-            picture = partial(
-                figures.interval_plot, rows, xlabel="change, percentage points", **how
-            )
-            display(session.figure(id, picture, text, alt=alt, **said))
+            look = {"y": "method", "panel": "metric", "xlabel": "change, percentage points"}
+            look |= {"width": "double" if rows["metric"].nunique() > 1 else "single"}
+            draw(session, id, rows, text, said, what="change in percentage points", **look)
 
 
 def not_asked(session, predictions: pd.DataFrame) -> str:
@@ -189,25 +180,19 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
 
     Tables and figures are called `by_GROUP`; drawn are the methods of `DRAWN`.
     """
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     p, harm = session.parameters, harm_name(session)
     for grouping in session.groupings:
         name = grouping.name
-        display(Markdown(f"### By {as_markdown(name)}"))
+        say(f"### By {as_markdown(name)}")
         how = {"harms": session.harms, "by": [name], "confidence": p.confidence}
         table = session.tabulate(changes, predictions, **how)
         text = f"Images classified into a harm category under each method, by {name}."
         said = {"intervals": f"{100 * p.confidence:g} % Wilson intervals"}
         display(session.table(grouping.id, table, text, extra=["before", "change"], **said))
         rows = table[(table["metric"] == harm) & table["method"].isin(DRAWN)]
-        picture = partial(figures.interval_plot, rows, y=name, hue="method")
-        alt = figures.alt_text(rows, y=name, hue="method")
         text = f"Images classified as {harm} under each method, by {name}."
-        display(session.figure(grouping.id, picture, text, alt=alt, **said))
-        display(Markdown(most_changed(table, name, harm)))
+        draw(session, grouping.id, rows, text, said, y=name, hue="method")
+        say(most_changed(table, name, harm))
 
 
 def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
@@ -238,15 +223,9 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
 
 def show_gaps(session, predictions: pd.DataFrame) -> None:
     """Keep and show how far groups are apart under every method: table `gaps`, and a figure of all harms."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     p, found = session.parameters, pairs(session)
     if not found:
-        display(
-            Markdown("No metric sets two groups apart on the images that choices are fitted on.")
-        )
+        say("No metric sets two groups apart on the images that choices are fitted on.")
         return
     how = {"harms": session.harms, "pairs": found, "confidence": p.confidence, "seed": p.seed}
     table = session.tabulate(gaps, predictions, **how)
@@ -258,69 +237,39 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
     if len(rows):
         between = rows["grouping"] + ": " + rows["higher"] + " minus " + rows["lower"]
         rows = rows.assign(between=between)
-        how = {"y": "between", "hue": "method"}
-        picture = partial(figures.interval_plot, rows, xlabel="gap, percentage points", **how)
-        alt = figures.alt_text(rows, what="gap in percentage points", **how)
+        look = {"y": "between", "hue": "method", "xlabel": "gap, percentage points"}
         text = f"Gap in {harm_name(session)} answers between two groups, unchanged and under three choices."
-        display(session.figure("gaps", picture, text, alt=alt, **said))
+        draw(session, "gaps", rows, text, said, what="gap in percentage points", **look)
 
 
 def show_abstaining(session) -> None:
     """Keep and show harm avoided against photographs left unnamed: table and figure `abstaining`."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     table = abstaining(session) if "abstain" in kinds_of(session.parameters) else pd.DataFrame()
     if table.empty:
-        display(
-            Markdown("Abstaining was not asked for, or there are no harm classes to abstain from.")
-        )
+        say("Abstaining was not asked for, or there are no harm classes to abstain from.")
         return
     said = {"intervals": f"{100 * session.parameters.confidence:g} % Wilson intervals"}
     text = "Harmful answers avoided by leaving the least sure answers out, by rule and threshold."
     display(
         session.table("abstaining", table, text, extra=["unnamed", "harmless", "threshold"], **said)
     )
-    how = {"x": "left", "hue": "rule", "chance": "chance"}
-    picture = partial(
-        figures.line_by,
-        table,
-        xlabel="photographs left unnamed, %",
-        ylabel="harmful answers avoided, % of photographs",
-        **how,
-    )
+    look = {"x": "left", "hue": "rule", "chance": "chance", "xlabel": "photographs left unnamed, %"}
+    look["ylabel"] = "harmful answers avoided, % of photographs"
     text = "Harm avoided against photographs left unnamed; dashed: as many left unnamed at random."
-    display(session.figure("abstaining", picture, text, **said))
+    draw(session, "abstaining", table, text, said, plot=figures.line_by, **look)
 
 
 def show_shots(session) -> None:
     """Keep and show accuracy against labelled images in a prototype: table and figure `shots`."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     table = shots(session) if "prototypes" in kinds_of(session.parameters) else pd.DataFrame()
     if table.empty:
-        display(
-            Markdown(
-                "Prototypes were not asked for, or there are no labels or no vectors to make them of."
-            )
-        )
+        say("Prototypes were not asked for, or there are no labels or no vectors to make them of.")
         return
-    said = {
-        "intervals": f"{100 * session.parameters.confidence:g} % Wilson intervals of the mean over draws"
-    }
+    level = 100 * session.parameters.confidence
+    said = {"intervals": f"{level:g} % Wilson intervals of the mean over draws"}
     text = "Accuracy with prototypes of words and k labelled images of each class."
     display(
         session.table("shots", table, text, extra=["lowest", "highest", "draws", "share"], **said)
     )
-    picture = partial(
-        figures.line_by,
-        table,
-        x="k",
-        hue="attribute",
-        xlabel="labelled images of each class",
-        ylabel="accuracy, %",
-    )
-    display(session.figure("shots", picture, text, **said))
+    look = {"x": "k", "hue": "attribute", "xlabel": "labelled images of each class"}
+    draw(session, "shots", table, text, said, plot=figures.line_by, ylabel="accuracy, %", **look)

@@ -14,7 +14,7 @@ from clipeval.classify.class_sets import (
     prompts_for,
 )
 from clipeval.classify.zeroshot import similarities
-from clipeval.errors import DataError, NotStoredError, ParameterError
+from clipeval.errors import DataError, ParameterError
 from clipeval.output.markup import markdown
 from clipeval.session.parameters import whole_numbers
 from clipeval.session.session import Session
@@ -218,24 +218,12 @@ class SearchSession(Session):
         counts = counts[counts > 0]
         return int(len(counts) * counts.min())
 
-    def against_fp32(self, predictions: pd.DataFrame) -> str:
-        """How many of the nearest images differ from those with fp32, whose embeddings must be stored."""
-        precision, k = self.parameters.precision, self.found_k
-        try:
-            exact = self.study.open(
-                self.parameters.model_copy(update={"precision": "fp32"}),
-                source=self.source.other(stored_only=True, precision="fp32"),
-                images=self.images,
-                progress=False,
-            )
-            other = exact.predict()
-        except NotStoredError:
-            return (
-                f"**Not compared with fp32**, whose embeddings of these images are not stored: how many of "
-                f"the nearest images {precision} changes is unknown. Run once with precision=fp32 to learn it."
-            )
-        keys = ["image_id", "task", "label"]
-        near = [t.loc[t["rank"] <= k, keys].astype(str) for t in (predictions, other)]
+    compared = "of the nearest images"
+
+    def differing(self, predictions: pd.DataFrame, exact: pd.DataFrame) -> str:
+        """How many of the nearest images differ from those with fp32."""
+        k, keys = self.found_k, ["image_id", "task", "label"]
+        near = [t.loc[t["rank"] <= k, keys].astype(str) for t in (predictions, exact)]
         same = len(near[0].merge(near[1], on=keys))
         return markdown(
             "**{n:,} of {all:,} images among the {k:,} nearest ({share:.2g} %) are not so with fp32.**",

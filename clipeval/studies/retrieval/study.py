@@ -7,6 +7,7 @@ from pydantic import Field
 
 from clipeval.errors import DataError, ModelError, ParameterError
 from clipeval.session import parameters
+from clipeval.session.parameters import names_in
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.stats.bootstrap import MIN_DRAWS
@@ -18,7 +19,6 @@ from clipeval.studies.retrieval.tables import (
     headline_k,
     headlines,
     nearest_images,
-    shown_words,
     without_chance,
 )
 from clipeval.studies.sentences import listed, rate
@@ -63,9 +63,7 @@ class Parameters(parameters.Parameters):
         description="group column of which as many images of each group are drawn; empty for all images",
     )
     draws: int = Field(60, ge=MIN_DRAWS, description="draws of every bootstrap and shuffle")
-    padding: parameters.Padding = Field(
-        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
-    )
+    padding: parameters.Padding = parameters.PADDING
 
 
 class Retrieval(Study):
@@ -199,7 +197,7 @@ class Retrieval(Study):
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images of each group that are found for the words that are shown; see `clipeval.studies.headlines`."""
         p = Parameters.model_validate(record.parameters)
-        words = shown_words(p.shown)
+        words = names_in(p.shown)
         rows = predictions[predictions["label"].isin(words)]
         k = min(p.found_k, int(rows["rank"].max()))
         quantities = [f"found for {word} ({k:,} nearest)" for word in rows["label"]]

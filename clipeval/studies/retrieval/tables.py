@@ -6,6 +6,7 @@ import pandas as pd
 from clipeval.classify.zeroshot import kept
 from clipeval.datasets.planted import load_extra
 from clipeval.published import load_published
+from clipeval.session.parameters import names_in
 from clipeval.stats import (
     RATE_COLUMNS,
     max_skew,
@@ -41,7 +42,7 @@ def nearest_images(session) -> pd.DataFrame:
         words, order = found.words, found.by_concept
         tasks = {word: task for task, own in words.class_set.tasks.items() for word in own}
         for row, (word, near) in enumerate(zip(found.labels, order, strict=True)):
-            near = near if word in shown_words(p.shown) else near[:depth]
+            near = near if word in names_in(p.shown) else near[:depth]
             ranks = np.arange(1, len(near) + 1, dtype=np.int32)
             about = {"task": tasks[word], "method": "nearest", "class_set": words.class_set.label}
             about |= {"templates": words.templates.label, "rank": ranks, "label": word}
@@ -53,11 +54,6 @@ def nearest_images(session) -> pd.DataFrame:
     for column in ("task", "method", "class_set", "templates", "label"):
         table[column] = table[column].astype("category")
     return table
-
-
-def shown_words(shown: str) -> list[str]:
-    """Words of the parameter `shown`."""
-    return [word.strip() for word in shown.split(",") if word.strip()]
 
 
 def skew(session) -> pd.DataFrame:
@@ -230,7 +226,7 @@ def found_by(session, name: str) -> pd.DataFrame:
 
 def examples(session, table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Rows of `found_by` of the words that are shown, and the data set's own shares."""
-    asked = shown_words(session.parameters.shown)
+    asked = names_in(session.parameters.shown)
     rows = [table[table["word"] == word] for word in asked if (table["word"] == word).any()]
     own = table.drop_duplicates(name).assign(
         word=EVERYONE, n=len(session.searches["class_set"].images)

@@ -1,9 +1,9 @@
 """What the retrieval notebook shows of groups, examples and names: tables, figures and sentences."""
 
-from functools import partial
-
 import pandas as pd
+from IPython.display import display
 
+from clipeval.output import figures
 from clipeval.output.markup import as_markdown, markdown
 from clipeval.output.numbers import number
 from clipeval.studies.retrieval import preference as preferences
@@ -15,18 +15,15 @@ from clipeval.studies.retrieval.tables import (
     found_by,
     skew,
 )
+from clipeval.studies.showing import draw, say
 
 SOURCE = "Berg et al. 2022 (arXiv 2203.11933), CLIP ViT-B/16; k = 1,000 is inferred"
-_WILSON = "95 % Wilson intervals, as if the images found were drawn one by one"
+_WILSON = {"intervals": "95 % Wilson intervals, as if the images found were drawn one by one"}
 SHOWN_NAMES = 10  # of each group, in the figure
 
 
 def show_skew(session) -> pd.DataFrame:
     """Keep and show the table `skew`, and draw MaxSkew over k with what chance gives."""
-    from IPython.display import display
-
-    from clipeval.output import figures
-
     table = skew(session)
     text = "MaxSkew and NDKL of the images nearest to each prompt, mean over all prompts, in nats."
     said = {
@@ -40,49 +37,35 @@ def show_skew(session) -> pd.DataFrame:
     drawn = drawn.assign(published=float("nan"))
     if len(drawn):
         text = "MaxSkew at k, mean over all prompts, against the data set's own shares; dashed: groups shuffled."
-        picture = partial(
-            figures.line_by,
-            drawn,
-            x="k",
-            panel="grouping",
-            log_x=drawn["k"].nunique() > 2,
-            chance="chance",
-            xlabel="k, images found",
-            ylabel="MaxSkew, nats",
-            width="single" if drawn["grouping"].nunique() == 1 else "double",
-        )
-        alt = figures.alt_text(drawn, y="k", panel="grouping", what="MaxSkew")
-        display(session.figure("skew", picture, text, alt=alt, intervals=INTERVALS))
+        look = {
+            "x": "k",
+            "panel": "grouping",
+            "log_x": drawn["k"].nunique() > 2,
+            "chance": "chance",
+        }
+        look |= {"width": "single" if drawn["grouping"].nunique() == 1 else "double"}
+        look |= {"xlabel": "k, images found", "ylabel": "MaxSkew, nats", "what": "MaxSkew"}
+        said = {"intervals": INTERVALS}
+        draw(session, "skew", drawn, text, said, plot=figures.line_by, **look)
     return table
 
 
 def show_found(session) -> None:
     """Keep and show who is found for each word, by each grouping, and draw the words that are shown."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     for grouping in session.groupings:
         name = grouping.name
-        display(Markdown(f"### By {as_markdown(name)}"))
+        say(f"### By {as_markdown(name)}")
         table = found_by(session, name)
         text = f"Of the {session.found_k:,} images nearest to each word, the share of each group, by {name}."
-        how = {"extra": ["in_data", "skew"], "intervals": _WILSON}
-        display(session.table(grouping.id, table, text, **how))
+        display(session.table(grouping.id, table, text, extra=["in_data", "skew"], **_WILSON))
         drawn = examples(session, table, name)
         text = f"Who is among the {session.found_k:,} images nearest to a word, beside all images, by {name}."
-        look = {"y": name, "hue": "word"}
-        picture = partial(
-            figures.interval_plot, drawn, xlabel="percent of the images found", **look
-        )
-        alt = figures.alt_text(drawn, what="percent of the images found", **look)
-        display(session.figure(grouping.id, picture, text, alt=alt, intervals=_WILSON))
+        look = {"y": name, "hue": "word", "xlabel": "percent of the images found"}
+        draw(session, grouping.id, drawn, text, _WILSON, **look)
 
 
 def show_choices(session) -> None:
     """Keep and show how far the template moves MaxSkew, and each choice of Berg et al."""
-    from IPython.display import Markdown, display
-
     table = by_template(session)
     text = f"MaxSkew@{session.found_k:,} by template, mean over the words; target: the data set's own shares."
     display(
@@ -91,21 +74,18 @@ def show_choices(session) -> None:
     for name, rows in table.groupby("grouping", sort=False):
         low, high = (number(v, 3) for v in (rows["percent"].min(), rows["percent"].max()))
         said = {"name": name, "low": low, "high": high}
-        display(Markdown(markdown("By {name}, from {low} to {high} over the templates.", **said)))
+        say(markdown("By {name}, from {low} to {high} over the templates.", **said))
     if len(table := choices(session)):
         text = "What each choice of Berg et al. (2022) moves: MaxSkew@k, uniform target, mean over all prompts."
         display(session.table("choices", table, text, intervals=""))
 
 
-def show_preference(session):
+def show_preference(session) -> None:
     """Keep and show representation bias; a sentence where it cannot be measured."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
     table, each = preferences.preference(session), preferences.by_name(session)
     if table.empty:
-        return Markdown(" ".join([*session.asked[1], *preferences.left_out(session)]))
+        say(" ".join([*session.asked[1], *preferences.left_out(session)]))
+        return
     first, second = preferences.pair(session)
     text = (
         f"Preference for photographs of {first} over those of {second}, over names; 50 % is none."
@@ -119,9 +99,7 @@ def show_preference(session):
         order = pd.concat([order[:SHOWN_NAMES], order[-SHOWN_NAMES:]])
         text += f" The {SHOWN_NAMES} names at either end."
     look = {"y": "word", "xlabel": f"percent of pairs, {first} nearer"}
-    picture = partial(figures.interval_plot, order, **look)
-    alt = figures.alt_text(order, y="word", what=look["xlabel"])
-    return session.figure("names", picture, text, alt=alt, intervals=INTERVALS)
+    draw(session, "names", order, text, {"intervals": INTERVALS}, **look)
 
 
 def in_words(table: pd.DataFrame) -> str:

@@ -1,17 +1,14 @@
 """How far each group's rate moves with choices, and what fewer pixels do: extensions, which are not in the paper."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
 from clipeval.models.reduced import pixels_of
-from clipeval.output.numbers import is_nats
 from clipeval.session.session import Session
 from clipeval.stats import RATE_COLUMNS, group_rates
 from clipeval.studies import get_study
 from clipeval.studies.sensitivity.hits import contents_of
-from clipeval.studies.sensitivity.spread import FACTORS, intervals_of, uncertainties
+from clipeval.studies.sensitivity.spread import FACTORS
 from clipeval.studies.sensitivity.variation import about_base, bases_of, hits_over_choices
 
 KEYS = ["study", "quantity", "grouping", "group"]
@@ -89,13 +86,6 @@ def _said(groups: pd.DataFrame) -> list:
     return [ids, groups.columns[1], names, values.codes]
 
 
-def widest_quantity(ranges: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `group_ranges` of the study and quantity in which some group moves most."""
-    most = ranges.loc[ranges["width"].idxmax()]
-    at = (ranges["study"] == most["study"]) & (ranges["quantity"] == most["quantity"])
-    return ranges[at].reset_index(drop=True)
-
-
 def by_pixels(table: pd.DataFrame) -> pd.DataFrame:
     """The headline numbers by how many pixels were left of an image, at the reference words and precision.
 
@@ -125,60 +115,3 @@ def by_pixels(table: pd.DataFrame) -> pd.DataFrame:
     found[told] = found[told].astype(float).where(found["pixels"] == "all")
     first = ["study", "quantity", "pixels", *RATE_COLUMNS]
     return found[[*first, "published", "difference"]]
-
-
-def _told_apart(rates: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose quantity names its study where another study has one of that name."""
-    shared = rates.groupby("quantity")["study"].transform("nunique") > 1
-    named = rates["quantity"] + " (" + rates["study"] + ")"
-    return rates.assign(quantity=rates["quantity"].mask(shared, named))
-
-
-def show_extensions(session: Session, table: pd.DataFrame, ranges: pd.DataFrame) -> None:
-    """Keep and show `by_pixels`, where reductions were tried, and `group_ranges`, where there are groups."""
-    from IPython.display import Markdown, display
-
-    from clipeval.output import figures
-
-    pixels = by_pixels(table)
-    if len(pixels):
-        display(Markdown(_PIXELS))
-        text = (
-            "Headline numbers by the pixels that the shorter side of an image was reduced to. "
-            + _EXTENSION
-        )
-        how = intervals_of(table)
-        display(session.table("by_pixels", pixels, text, intervals=how))
-        axes = {"y": "pixels", "panel": "quantity"}
-        rates = _told_apart(pixels[~pixels["metric"].map(is_nats).astype(bool)])
-        if len(rates):
-            drawn = partial(figures.interval_plot, rates, **axes, width="double")
-            alt = figures.alt_text(rates, **axes, what="images")
-            display(session.figure("by_pixels", drawn, text, alt=alt, intervals=how))
-    if len(ranges):
-        display(Markdown(_GROUPS))
-        text = "Rate of each group at the reference choice, and its range over all choices."
-        extra = ["lowest", "highest", "choices"]
-        display(session.table("range_by_group", ranges, f"{text} {_EXTENSION}", extra=extra))
-        most = widest_quantity(ranges)
-        both = uncertainties(most)
-        axes = {"y": "group", "hue": "uncertainty", "panel": "grouping"}
-        said = f"{text} Shown: {most['quantity'].iloc[0]} ({most['study'].iloc[0]}). {_EXTENSION}"
-        drawn = partial(figures.interval_plot, both, **axes, width="double")
-        alt = figures.alt_text(both, **axes, what="images")
-        how = "95 % Wilson intervals, and from the lowest to the highest value over all choices"
-        display(session.figure("range_by_group", drawn, said, alt=alt, intervals=how))
-
-
-_EXTENSION = "An extension; not in arXiv 2108.02818."
-_PIXELS = """\
-## Fewer pixels
-
-An extension, not in arXiv 2108.02818: cameras of low resolution show few pixels of a person. Each image is reduced
-to a shorter side of so many pixels before the model's own preprocess, which enlarges it again; images that have no
-more are left as they are. Words and precision are those of the reference."""
-_GROUPS = """\
-## How far each group's rate moves
-
-An extension, not in arXiv 2108.02818. A choice can leave the rate of all images where it is and move that of one
-group; in the figure is the number in which some group moves most."""

@@ -10,13 +10,7 @@ from clipeval.classify.class_sets import flat_prompts
 from clipeval.files import sha256
 from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
-from clipeval.studies.headlines import (
-    ALL,
-    counterpart,
-    headline_rates,
-    outcomes_of,
-    published_headlines,
-)
+from clipeval.studies.headlines import ALL, headline_rates, outcomes_of, published_headlines
 
 
 def found_with(session: Session) -> pd.DataFrame:
@@ -72,12 +66,13 @@ def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict
     for words, part in hits.groupby(choices, sort=False, observed=True):
         words = {name: names.get(word, word) for name, word in zip(choices, words, strict=True)}
         session = variant(words)
-        study, p = session.study.id, session.parameters
+        study, p = session.study, session.parameters
         part = part.astype({name: object for name in part if name != "hit"})
         table = headline_rates(part, seed=p.seed)
-        record = StudyRecord(study=study, parameters=p.model_dump(), model=session.info)
-        known = published_headlines(study, record)
-        known = known[(known["model"] == counterpart(study, record)) & (known["images_of"] == ALL)]
+        record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
+        known = published_headlines(study.id, record)
+        known = known[known["model"] == study.counterpart(record)]
+        known = known[known["images_of"] == ALL]
         known = known[known["method"] == "zero-shot"].set_index("quantity")["published"]
         table["published"] = table["quantity"].map(known).astype(float)
         table["difference"] = table["percent"] - table["published"]

@@ -9,6 +9,7 @@ from clipeval.classify.class_sets import load_class_set, load_templates, prompts
 from clipeval.errors import ModelError
 from clipeval.output.numbers import decimals_of, is_nats, number
 from clipeval.session import parameters
+from clipeval.session.parameters import names_in
 from clipeval.session.study import Study
 from clipeval.studies import get_study
 from clipeval.studies.sensitivity.by_group import group_ranges
@@ -37,14 +38,12 @@ class Parameters(parameters.Parameters):
     embed_more: bool = Field(
         False, description="embed images for precisions and resizes that are not stored yet"
     )
-    padding: parameters.Padding = Field(
-        "0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ"
-    )
+    padding: parameters.Padding = parameters.PADDING
 
     @field_validator("studies")
     @classmethod
     def _check_studies(cls, text: str) -> str:
-        if not _list(text):
+        if not names_in(text):
             raise ValueError("name a study or several, comma-separated")
         return text
 
@@ -52,9 +51,9 @@ class Parameters(parameters.Parameters):
     @classmethod
     def _check_levels(cls, text: str, about) -> str:
         if about.field_name == "vary_resize":
-            return ",".join(map(parameters.check_resize, _list(text)))
+            return ",".join(map(parameters.check_resize, names_in(text)))
         known = get_args(parameters.Parameters.model_fields["precision"].annotation)
-        if strange := [name for name in _list(text) if name not in known]:
+        if strange := [name for name in names_in(text) if name not in known]:
             raise ValueError(f"{strange[0]} is unknown; there are {', '.join(known)}")
         return text
 
@@ -96,8 +95,8 @@ class Sensitivity(Study):
                 f"sensitivity puts other words to the model, and of {known.name} there are only answers "
                 "made elsewhere; leave sensitivity out."
             )
-        able(session, _list(p.studies))
-        for name in _list(p.vary_templates):
+        able(session, names_in(p.studies))
+        for name in names_in(p.vary_templates):
             load_templates(name)
         for study, variant in self._asked(session):
             study.check(variant)
@@ -112,19 +111,19 @@ class Sensitivity(Study):
 
     def _choices(self, session) -> tuple[dict, list[str]]:
         p = session.parameters
-        studies, left_out = able(session, _list(p.studies))
-        tried = {"precisions": _list(p.vary_precision), "resizes": _list(p.vary_resize)}
-        words = {"class_sets": _class_sets(p), "templates": _list(p.vary_templates)}
+        studies, left_out = able(session, names_in(p.studies))
+        tried = {"precisions": names_in(p.vary_precision), "resizes": names_in(p.vary_resize)}
+        words = {"class_sets": _class_sets(p), "templates": names_in(p.vary_templates)}
         return {"studies": studies, **words, **tried, "compute": p.embed_more}, left_out
 
     def _asked(self, session):
         p = session.parameters
-        studies, _ = able(session, _list(p.studies))
-        return every_wording(session, studies, _class_sets(p), _list(p.vary_templates))
+        studies, _ = able(session, names_in(p.studies))
+        return every_wording(session, studies, _class_sets(p), names_in(p.vary_templates))
 
     def left_out(self, session) -> list[str]:
         """Studies whose numbers the data do not allow."""
-        return able(session, _list(session.parameters.studies))[1]
+        return able(session, names_in(session.parameters.studies))[1]
 
     def predict(self, session) -> pd.DataFrame:
         """Headline numbers of the studies under every combination of choices; see `vary`."""
@@ -141,11 +140,7 @@ class Sensitivity(Study):
 
 
 def _class_sets(p: Parameters) -> dict[str, list[str]] | None:
-    return {study: [] for study in _list(p.studies)} if p.vary_class_sets == "none" else None
-
-
-def _list(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    return {study: [] for study in names_in(p.studies)} if p.vary_class_sets == "none" else None
 
 
 study = Sensitivity()

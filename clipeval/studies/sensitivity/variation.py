@@ -25,7 +25,7 @@ from clipeval.session.study import Study
 from clipeval.stats import RATE_COLUMNS
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.hits import compact, contents_of, found_with, rates_of
-from clipeval.studies.sensitivity.spread import FACTORS, OWN_INTERVALS, intervals_of, range_of
+from clipeval.studies.sensitivity.spread import FACTORS, OWN_INTERVALS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
 #: template sets that a study's own report tries beside its own
@@ -366,25 +366,3 @@ def _unfit(session: Session, study: Study, sets: list[str], said: list[str]) -> 
     for wording in said[1:]:
         fits(_KINDS[1], wording, [(x, wording) for x in sets])
     return pd.DataFrame(found, columns=["kind", "name", "why"], dtype=str)
-
-
-def show_ranges(session: Session):
-    """Keep and show `ranges` as the table "range"; a sentence where there is nothing to vary."""
-    found = ranges(session)
-    if found.empty:
-        from IPython.display import Markdown
-
-        return Markdown(
-            "No words can be put to the model here that move a headline number, so there is no choice to vary."
-        )
-    text = "Headline numbers of this run, and their range over class sets and templates."
-    if session.images.attrs.get("planted"):
-        text += " Cards were drawn for the default words: how far others move them means nothing."
-    text = " ".join([text, *found.attrs["left_out"]])
-    return session.table(
-        "range",
-        found,
-        text,
-        extra=["lowest", "highest", "choices", "lowest_with", "highest_with"],
-        intervals=intervals_of(found),
-    )
