@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
-from clipeval.datasets.labelfile import RESERVED, few
+from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 from clipeval.output.numbers import interval
 from clipeval.output.sentences import PICKED, between_extremes
@@ -103,7 +103,7 @@ def counted_answers(
     if IMAGES in predictions:
         return predictions
     pairs = paired_labels(predictions, class_set, other)
-    return counted(pairs, [name for name in pairs if name not in RESERVED])
+    return counted(pairs, [name for name in pairs if name != "image_id"])
 
 
 def harmful(labels, class_set, category: str | None = None) -> np.ndarray:
