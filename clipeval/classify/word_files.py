@@ -64,6 +64,10 @@ def yaml_file(value: object) -> Path | None:
     return Path(named[1]).expanduser() if named else None
 
 
+#: what a file of each folder is called
+_CALLED = {"class_sets": "class set", "templates": "template set"}
+
+
 def find(spec: str, folder: str) -> tuple[Path, str]:
     """Path and variant of `NAME`, `NAME:VARIANT`, `FILE.yaml` or `FILE.yaml:VARIANT`, in "class_sets" or "templates".
 
@@ -82,24 +86,23 @@ def find(spec: str, folder: str) -> tuple[Path, str]:
         path = Path(name).expanduser()
     if not path.is_file():
         known = ", ".join(sorted(known))
-        what = "template set" if folder == "templates" else "class set"
         raise ClassSetError(
-            f'{what} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
+            f'{_CALLED[folder]} "{spec}" is not known; name one of {known}, or the path of a .yaml file.'
         )
     return path, variant
 
 
-def refuse_namesake(spec: str, folder: str, what: str, load: Callable) -> None:
+def refuse_namesake(spec: str, folder: str, load: Callable) -> None:
     """Refuse a file of the user's that bears the name of a bundled one and holds other words.
 
     Captions and records would say that the bundled words were asked.
 
     Parameters
     ----------
-    spec, folder, what : as for `find`
+    spec, folder : as for `find`
     load : `load_class_set` or `load_templates`
     """
-    path, variant = find(spec, folder, what)
+    path, variant = find(spec, folder)
     found = load(spec)
     known = known_files(folder).get(found.name, path)
     if known.resolve() == path.resolve():
@@ -110,7 +113,7 @@ def refuse_namesake(spec: str, folder: str, what: str, load: Callable) -> None:
         same = False
     if not same:
         raise ClassSetError(
-            f"{path.name} has the name {found.name}, as a bundled {what} with other words has; give it a "
+            f"{path.name} has the name {found.name}, as a bundled {_CALLED[folder]} with other words has; give it a "
             "`name:` of its own, which captions repeat."
         )
 

@@ -103,8 +103,8 @@ def _classes(session) -> str:
     p = session.parameters
     if not p.pack:  # which may hold what was bundled then
         for name in filter(None, (getattr(p, field) for field in p.class_sets)):
-            refuse_namesake(name, "class_sets", "class set", load_class_set)
-        refuse_namesake(p.templates, "templates", "template set", load_templates)
+            refuse_namesake(name, "class_sets", load_class_set)
+        refuse_namesake(p.templates, "templates", load_templates)
     said = [session.templates.label]
     if session.parameters.class_set:
         said.insert(0, session.class_set.label)
