@@ -123,7 +123,7 @@ def measure(name: str, tag: str | None, files: list[str], given) -> dict:
         exact = labels if exact is None else exact
         one["images at once"] = result.at_once
         one["changed labels, percent"] = 100 * float((labels != exact).mean())
-        print(f"{name} {way}: {one}", flush=True)
+        print(f"{way}: {one}", flush=True)
         found[way] = one
         del model, forward, embed, loops, batch  # each holds what lies in the device's memory
         torch.cuda.empty_cache()
@@ -176,6 +176,7 @@ def main(arguments=None) -> None:
             generate(folder, given.images)
         files = sorted(map(str, Path(given.photos or folder).rglob("*.jpg")))[: given.images]
         for name in given.models.split(","):
+            print(name, flush=True)
             with tempfile.TemporaryDirectory() as into:
                 known = given.pretrained or name.startswith("local-dir:")
                 how = (

@@ -286,8 +286,9 @@ def test_the_benchmark_of_a_gpu_is_rehearsed_on_a_cpu_and_keeps_nothing(
     given = ["--device", "cpu", "--models", tower[0], "--ways", "fp32,bf16", "--images", "6"]
     given += ["--probe-images", "60", "--workers", "0", "--rounds", "1"]
     gpu.main(given)
-    card, *ways, probe = capsys.readouterr().out.splitlines()
+    card, name, *ways, probe = capsys.readouterr().out.splitlines()
     assert card.startswith("on CPU, ") and probe.startswith("linear probe: {'images': 60, ")
+    assert name == tower[0]
     for way, line in zip(("fp32", "bf16"), ways, strict=True):
         found = ast.literal_eval(line.partition(f"{way}: ")[2])
         ours, forward, decode, plain = (
