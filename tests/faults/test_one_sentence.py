@@ -152,9 +152,9 @@ def test_what_processes_are_forked_from_may_die_once(tmp_path, deaths, started):
 
     plan, context = plan_run(["card"], "demo", {}, str(tmp_path)), Context(deaths)
     if started:
-        runner._Running.start("card", plan, {}, tmp_path, context).pipe.close()
+        runner._Running.start("card", plan["card"], {}, tmp_path, context).pipe.close()
     else:
-        (outcome,) = runner._notebooks(plan, {}, tmp_path, context, 1, lambda *told: None)
+        (outcome,) = runner._notebooks(plan, None, tmp_path, context, 1, lambda *told: None)
         assert outcome.error.startswith("its process could not start: a process or file ended")
     assert context.started == started
 

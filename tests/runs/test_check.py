@@ -468,10 +468,9 @@ def test_every_study_says_before_embedding_what_it_lacks(out, tmp_path):
     harmless.write_text("classes: [cat, dog]\n")
     for study, name in (("denigration", "class_set"), ("class_design", "other")):
         assert "names no categories" in study_problem(study, {name: str(harmless)}, out)
-    assert 'class set "nosuch" is not known' in study_problem(
-        "class_design", {"other": "nosuch"}, out
-    )
-    assert "is not known" in study_problem("class_design", {"candidates": "nosuch"}, out)
+    for name in ("other", "candidates"):
+        found = problems({name: "nosuch"}, out, ("class_design",))
+        assert list(found) == ["classes"] and 'class set "nosuch" is not known' in found["classes"]
     assert "both denigration" in study_problem("class_design", {"other": "denigration"}, out)
     assert 'has no task "occupation"' in study_problem(
         "congress", {"label_sets": "occupation"}, out
