@@ -122,8 +122,8 @@ def _skew(session) -> pd.DataFrame:
     for found in session.searches.values():
         groups = {name: found.groups(name) for name in session.groupings.names}
         draws = _draws(found, groups, ks, p)
-        for name in groups:
-            codes, targets = _targets(found, name)
+        for name, (codes, values) in groups.items():
+            targets = _targets(codes, values)
             each = _each(found, codes, targets, ks, p)  # (metric, target, prompt, k)
             point = each.mean(axis=2)
             low, high = around(point, draws[name])
@@ -150,17 +150,17 @@ def _chance(session) -> pd.DataFrame:
     p, parts = session.parameters, []
     for found in session.searches.values():
         for name in session.groupings.names:
-            codes, targets = _targets(found, name)
+            codes, values = found.groups(name)
+            targets = _targets(codes, values)
             how = {"floor": p.floor, "draws": p.draws, "seed": p.seed}
             draws = shuffled(found.order, codes, targets, session.ks, **how)
             parts.append(np.percentile(draws.reshape(len(draws), -1), [50, 95], axis=0))
     return pd.DataFrame(np.hstack(parts).T, columns=["chance", "chance_high"])
 
 
-def _targets(found: Search, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Group of each image, as a code, and the shares that `TARGETS` stand for."""
-    codes, values = found.groups(name)
-    return codes, np.stack([target_shares(codes, len(values), kind) for kind in TARGETS])
+def _targets(codes: np.ndarray, values: list) -> np.ndarray:
+    """The shares of each group that `TARGETS` stand for: (targets, groups)."""
+    return np.stack([target_shares(codes, len(values), kind) for kind in TARGETS])
 
 
 def _each(found: Search, codes, targets, ks, p) -> np.ndarray:
