@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from clipeval import __version__, listing
-from clipeval.errors import ClipevalError, ParameterError, sentence
-from clipeval.files import listen
+from clipeval.errors import ClipevalError, ParameterError, listen, sentence
 from clipeval.runs import telling
 from clipeval.runs.data_command import Names, data_app
 from clipeval.runs.signals import Terminated, sigterm_raises

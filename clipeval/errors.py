@@ -1,8 +1,12 @@
-"""Errors a user can fix: each message names the thing, the reason and the fix in one sentence."""
+"""What a user is told: errors they can fix, and what was set aside as damaged.
+
+Each message names the thing, the reason and the fix in one sentence.
+"""
 
 import errno
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 
 #: characters of an error's line, at most; what is longer loses its middle, so that the fix stays
 MOST = 500
@@ -118,3 +122,20 @@ class StoreError(ClipevalError):
 
 class ParameterError(ClipevalError):
     """A parameter is unknown or has a value that no study accepts."""
+
+
+class SetAside(UserWarning):
+    """A file that clipeval kept is damaged; one sentence says where it went, and that it is made again."""
+
+
+def listen(tell: Callable[[str], None]) -> None:
+    """Have this process tell what is set aside to `tell`, and show other warnings as before."""
+    before = warnings.showwarning
+
+    def show(message, category, *where, **how):
+        if issubclass(category, SetAside):
+            tell(str(message))
+        else:
+            before(message, category, *where, **how)
+
+    warnings.showwarning = show

@@ -12,11 +12,11 @@ import shutil
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, SetAside
 
 #: the list, in every folder that clipeval writes results into, of what it wrote there
 LIST = ".clipeval.sha256"
@@ -54,10 +54,6 @@ def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-class SetAside(UserWarning):
-    """A file that clipeval kept is damaged; one sentence says where it went, and that it is made again."""
-
-
 def set_aside(path: Path, reason: str) -> None:
     """Rename a damaged file to NAME.damaged, and say so in one sentence (`SetAside`)."""
     aside, n = path.with_name(f"{path.name}.damaged"), 1
@@ -72,19 +68,6 @@ def set_aside(path: Path, reason: str) -> None:
     except OSError:  # a store without write permission
         what = "it is not used, and what it held is made again."
     warnings.warn(f"{path} is damaged or foreign ({reason}); {what}", SetAside, stacklevel=3)
-
-
-def listen(tell: Callable[[str], None]) -> None:
-    """Have this process tell what is set aside to `tell`, and show other warnings as before."""
-    before = warnings.showwarning
-
-    def show(message, category, *where, **how):
-        if issubclass(category, SetAside):
-            tell(str(message))
-        else:
-            before(message, category, *where, **how)
-
-    warnings.showwarning = show
 
 
 def keep(path: str | Path, content: bytes) -> None:

@@ -33,9 +33,9 @@ def clipeval(monkeypatch, capfd):
 # -- a fast start --------------------------------------------------------------------------------
 
 
-def imported(code: str) -> set[str]:
+def imported(code: str, of=HEAVY) -> set[str]:
     """Which heavy packages a fresh Python has imported after `code`."""
-    tell = f"import sys; print(*sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+    tell = f"import sys; print(*sorted(set({of!r}) & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", f"import atexit\natexit.register(lambda: exec({tell!r}))\n{code}"],
         capture_output=True,
@@ -52,6 +52,11 @@ def test_help_imports_nothing_heavy(command):
     arguments = ["clipeval", *command.split(), "--help"]
     code = f"import sys\nsys.argv = {arguments!r}\nfrom clipeval.cli import main\nmain()"
     assert imported(code) == set()
+
+
+def test_the_first_help_does_without_files_and_sockets():
+    code = "import sys\nsys.argv = ['clipeval', '--help']\nimport clipeval.__main__"
+    assert imported(code, of=("clipeval.files", "hashlib", "socket", "json")) == set()
 
 
 def test_version_and_import_are_light():

@@ -11,17 +11,15 @@ import warnings
 
 import pytest
 
-from clipeval.errors import ParameterError, first_line, one_line
+from clipeval.errors import ParameterError, SetAside, first_line, listen, one_line
 from clipeval.files import (
     LIST,
     Folder,
-    SetAside,
     as_json,
     file_sha256,
     file_state,
     keep,
     kept,
-    listen,
     sha256,
     whole_file,
     whole_folder,

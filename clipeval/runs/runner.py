@@ -19,8 +19,8 @@ from multiprocessing import connection
 from pathlib import Path
 
 from clipeval.classify.class_sets import load_class_set
-from clipeval.errors import ClipevalError, one_line, sentence
-from clipeval.files import Folder, SetAside, as_json, keep, kept, listen, sha256
+from clipeval.errors import ClipevalError, SetAside, listen, one_line, sentence
+from clipeval.files import Folder, as_json, keep, kept, sha256
 from clipeval.output.provenance import HOW, code_hash, deciding
 from clipeval.runs import changes
 from clipeval.runs.places import own

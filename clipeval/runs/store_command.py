@@ -1,6 +1,5 @@
 """`clipeval store`: what is stored, whether it is whole, and what of it may go."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -57,6 +56,8 @@ def store_prune(
     if yes:
         delete(opened, found)
     if as_json:
+        import json
+
         print(json.dumps({"deleted": yes, "files": found.to_dict("records")}, indent=1))
         return
     by = ["what", "model", "pretrained", "kind"]

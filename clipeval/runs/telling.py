@@ -1,6 +1,5 @@
 """What the command line reads, and says while it checks, runs and compares."""
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +35,8 @@ def tell_check(plan, *, quiet: bool) -> int:
 
 def check_as_json(plans) -> tuple[str, bool]:
     """What a check of plans (run folder -> plan) found, as JSON, and whether all is well."""
+    import json
+
     from clipeval.runs.check import check_plan
 
     found = {str(folder): check_plan(plan) for folder, plan in plans.items()}

@@ -18,8 +18,7 @@ from stubs import Info, NumpyModel
 from clipeval.embedding.contents import Contents, snapshot
 from clipeval.embedding.embed import dataset_hash, embed_images
 from clipeval.embedding.store import Store
-from clipeval.errors import DataError, StoreError
-from clipeval.files import SetAside
+from clipeval.errors import DataError, SetAside, StoreError
 
 INFO = Info("c3" * 32)
 N = 80

@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize as torchvision_resize
 
-from clipeval.errors import ClassSetError, ModelError
-from clipeval.files import SetAside
+from clipeval.errors import ClassSetError, ModelError, SetAside
 from clipeval.models import Model, identify_model, load_model, register_loader
 from clipeval.models import device as devices
 

@@ -18,8 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from clipeval.errors import ParameterError
-from clipeval.files import LIST, SetAside
+from clipeval.errors import ParameterError, SetAside
+from clipeval.files import LIST
 from clipeval.output import figures, style, values
 from clipeval.output.provenance import TEST_CARDS, Provenance, caption
 from clipeval.output.saving import seen_in

@@ -16,8 +16,8 @@ import pytest
 import tiny
 
 from clipeval import cli
-from clipeval.errors import DataError, ParameterError
-from clipeval.files import SetAside, as_json
+from clipeval.errors import DataError, ParameterError, SetAside
+from clipeval.files import as_json
 from clipeval.progress import Progress
 from clipeval.runs import runner, telling
 from clipeval.runs.check import check_plan

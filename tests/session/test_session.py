@@ -13,8 +13,8 @@ from test_models import SMALL, save
 
 import clipeval
 from clipeval.classify.class_sets import class_set_of, load_class_set
-from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError
-from clipeval.files import LIST, SetAside
+from clipeval.errors import ClassSetError, DataError, ModelError, ParameterError, SetAside
+from clipeval.files import LIST
 from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_study

@@ -12,8 +12,7 @@ from PIL import Image
 
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.datasets.planted import load_planted
-from clipeval.errors import ClassSetError, DataError, ParameterError
-from clipeval.files import SetAside
+from clipeval.errors import ClassSetError, DataError, ParameterError, SetAside
 from clipeval.models.testcard import (
     CARD_SIZE,
     DIMENSION,
