@@ -212,6 +212,7 @@ def _pairs(path: Path) -> dict[str, str]:
         key, _, value = row.strip().replace(",", " ").partition(" ")
         if not re.fullmatch(r"\d+(\.\w+)?", key) or not value.strip():
             if line > 2 and row.strip():
+                labelfile.refuse_separators(key, path)
                 raise DataError(
                     f"{path}, row {line}: {labelfile.quoted(row.strip())} is not an image or identity "
                     "and its value; use the original file."
@@ -298,6 +299,8 @@ def _attributes(root: Path, groups: str) -> tuple[dict[str, dict[str, str]], Pat
         rows = rows[1:]
     columns = rows[0][1] if rows else []
     columns = columns[1:] if columns[:1] == ["image_id"] else columns
+    if len(columns) == 1:
+        labelfile.refuse_separators(columns[0], path)
     wanted = [g.strip() for g in groups.split(",")] if groups else ["Male"]
     if unknown := [g for g in wanted if g not in columns]:
         raise DataError(

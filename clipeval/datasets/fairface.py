@@ -177,7 +177,7 @@ def _from_csv(path: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[
     if len(wrong):
         line, value = wrong.index[0], wrong.iloc[0]
         other = value.split("/")[0]
-        mend = f"set split={other}" if other in _COUNTS else "use the original CSV"
+        mend = f"set split={other}" if other in _COUNTS else "use the original file"
         raise DataError(
             f"{source}, row {line}: file {labelfile.quoted(value)} is not in the {split} split; {mend}."
         )
@@ -186,7 +186,7 @@ def _from_csv(path: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[
     if len(odd):
         raise DataError(
             f"{source}, row {odd.index[0]}: file {labelfile.quoted(odd.iloc[0])} is another way to "
-            f"write {labelfile.quoted(posixpath.normpath(odd.iloc[0]))}; use the original CSV."
+            f"write {labelfile.quoted(posixpath.normpath(odd.iloc[0]))}; use the original file."
         )
     columns = {
         column: labelfile.categorise(

@@ -50,15 +50,12 @@ def few(items: Iterable, n: int = 3) -> str:
     return ", ".join(items[:n]) + more
 
 
-def read_table(
-    path: str | Path, *, delimiter: str | None = None, header_only: bool = False
-) -> pd.DataFrame:
+def read_table(path: str | Path, *, header_only: bool = False) -> pd.DataFrame:
     """Read a label file as text, keeping for every row the line it stands in.
 
     Parameters
     ----------
     path : CSV or TSV (by its suffix) file; UTF-8, a byte-order mark is tolerated
-    delimiter : the separator, where the suffix does not tell it
     header_only : accept a file without rows
 
     Returns
@@ -72,7 +69,7 @@ def read_table(
     length
     """
     path = Path(path)
-    delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
     rows, lines = [], []
     try:
         _refuse_other_kinds(path)
@@ -85,18 +82,16 @@ def read_table(
                     lines.append(reader.line_num)
     except UnicodeDecodeError:
         raise DataError(
-            f"{path} is not UTF-8 text; use the original file, or save it as UTF-8."
+            f"{path} is not UTF-8 text; save it as UTF-8, or use the original file."
         ) from None
     except csv.Error as error:
-        raise DataError(
-            f"{path} cannot be read as a table ({error}); use the original file."
-        ) from None
+        raise DataError(f"{path} cannot be read as a table ({error}); {_AS_CSV}.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     if not any(header):
-        raise DataError(f"{path} is empty; use the original file.")
+        raise DataError(f"{path} is empty; name a file with a header and rows.")
     if len(header) == 1:
-        _refuse_other_separators(header[0], delimiter, path)
+        refuse_separators(header[0], path, delimiter)
     if repeated := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
         raise DataError(f"{path} has more than one column {quoted(repeated[0])}; keep one.")
     for row, line in zip(rows, lines, strict=True):
@@ -110,7 +105,7 @@ def read_table(
                 f"{path}, row {line}: {len(row)} values for {len(header)} columns; {mend}."
             )
     if not rows and not header_only:
-        raise DataError(f"{path} has a header and no rows; use the original file.")
+        raise DataError(f"{path} has a header and no rows; name a file with rows.")
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     index = pd.Index(lines, name="line", dtype="int64")
     return pd.DataFrame(
@@ -157,17 +152,26 @@ def _refuse_other_kinds(path: Path) -> None:
             raise DataError(f"{path} is {kind}, where a CSV or TSV file is needed; {mend}.")
 
 
-def _refuse_other_separators(header: str, delimiter: str, path: Path) -> None:
-    if delimiter == "," and ";" in header:
-        raise DataError(
-            f"{path} is separated by semicolons, as some spreadsheets save a CSV, which may also "
-            "have changed its values; use the original CSV."
-        )
-    others = {"\t": ("tabs", "call it .tsv"), ",": ("commas", "call it .csv")}
-    others |= {"|": ("vertical bars", "save it as CSV")}
-    for separator, (name, mend) in others.items():
+_BY_COMMAS = "save it again, separated by commas (.csv) or tabs (.tsv)"
+# separator -> what it is called, and the fix where another one is read
+_SEPARATORS = {
+    ";": (
+        "semicolons",
+        f"{_BY_COMMAS}, and look whether a spreadsheet has turned ranges such as 3-9 into dates",
+    ),
+    "\t": ("tabs", "call it .tsv"),
+    ",": ("commas", "call it .csv"),
+    "|": ("vertical bars", _BY_COMMAS),
+}
+
+
+def refuse_separators(header: str, path, delimiter: str = ",") -> None:
+    """Refuse a label file whose header, which should have several columns, has another separator."""
+    for separator, (name, mend) in _SEPARATORS.items():
         if separator != delimiter and separator in header:
-            raise DataError(f"{path} is separated by {name}; {mend}.")
+            raise DataError(
+                f"{path} is separated by {name}, where {_SEPARATORS[delimiter][0]} are read; {mend}."
+            )
 
 
 def need_columns(table: pd.DataFrame, columns: Sequence[str], path) -> None:
@@ -176,7 +180,9 @@ def need_columns(table: pd.DataFrame, columns: Sequence[str], path) -> None:
         plural = "columns" if len(missing) > 1 else "column"
         spelled = {name.casefold() for name in columns if name not in table.columns}
         near = [name for name in table.columns if name.casefold() in spelled]
-        mend = f"did you mean {near[0]}?" if near else "use the original file."
+        mend = (
+            f"did you mean {near[0]}?" if near else "add what is missing, or use the original file."
+        )
         raise DataError(
             f"{path} has no {plural} {few(missing, 9)} (it has {few(table.columns, 12)}); {mend}"
         )
@@ -227,9 +233,9 @@ def categorise(
     refusal = f"{where}: {values.name} {quoted(value)} is not a {dataset} {what}"
     if origin := date_origin(str(value), categories):
         raise DataError(
-            f'{refusal}; a spreadsheet has turned "{origin}" into a date. Use the original CSV.'
+            f'{refusal}; a spreadsheet has turned "{origin}" into a date. Use the original file.'
         )
-    raise DataError(f"{refusal} ({few(categories, 9)}); use the original CSV.")
+    raise DataError(f"{refusal} ({few(categories, 9)}); use the original file.")
 
 
 def refuse_repeats(ids: pd.Series, path) -> None:

@@ -35,7 +35,7 @@ def _read_labels(path: Path) -> pd.DataFrame:
     table = _read(file, [n for n in file.schema_arrow.names if n not in images], path)
     table.index = pd.RangeIndex(1, len(table) + 1, name="line")
     if table.empty and not images:
-        raise DataError(f"{path} has no rows; use the original file.")
+        raise DataError(f"{path} has no rows; name a file with rows.")
     for column, names in class_names(path).items():
         if column in table and pd.api.types.is_integer_dtype(table[column]):
             table[column] = _named(table[column], names, path)

@@ -78,7 +78,7 @@ def test_real_frames(real):
 def test_a_table_without_rows_and_sequences_in_two_spellings(folder):
     (folder / "frames.csv").write_text(",".join(COLUMNS) + "\n")
     assert problems_of(folder) == [
-        f"{folder}/frames.csv has a header and no rows; use the original file."
+        f"{folder}/frames.csv has a header and no rows; name a file with rows."
     ]
     write(folder, {"sequence": "Yard"})
     with pytest.raises(

@@ -290,6 +290,19 @@ def test_a_file_that_is_not_utf_8_is_one_sentence(celeba, name):
     assert f"{celeba / name} cannot be read as UTF-8 text" in refusal(celeba)
 
 
+def test_other_separators_are_refused_in_the_same_sentence(celeba, tmp_path):
+    said = "is separated by semicolons, where commas are read; save it again, separated by commas"
+    names, people = tmp_path / "names.csv", tmp_path / "people.csv"
+    names.write_text("identity;name\n\n1;Jo Doe\n2;Eva Ray\n")
+    assert refusal(celeba, names=str(names)).startswith(f"{names} {said}")
+    people.write_text("file;name\n1.jpg;Jo Doe\n")
+    assert refusal(people).startswith(f"{people} {said}")
+    (celeba / "Anno" / "list_attr_celeba.txt").unlink()
+    attributes = celeba / "list_attr_celeba.csv"
+    attributes.write_text("image_id;Male\n000001.jpg;1\n")
+    assert refusal(celeba).startswith(f"{attributes} {said}")
+
+
 def test_names_in_two_spellings(celeba, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("2880 Jo_Doe\n2937 jo__doe\n8692 Eva_Ray\n")

@@ -135,7 +135,7 @@ def test_a_spreadsheets_dates(folder, mangled, original):
     write(folder, [ROWS[1], ROWS[0].replace("3-9", mangled), ROWS[2]])
     assert refusal(folder) == (
         f'{folder}/fairface_label_val.csv, row 3: age "{mangled}" is not a FairFace age bin; a '
-        f'spreadsheet has turned "{original}" into a date. Use the original CSV.'
+        f'spreadsheet has turned "{original}" into a date. Use the original file.'
     )
 
 
@@ -161,16 +161,18 @@ def test_unknown_classes(folder, old, new, said):
 
 def test_semicolons(folder):
     write(folder, [row.replace(",", ";") for row in ROWS], HEADER.replace(",", ";"))
-    assert "is separated by semicolons" in refusal(folder) and "use the original CSV" in refusal(
-        folder
+    assert refusal(folder) == (
+        f"{folder}/fairface_label_val.csv is separated by semicolons, where commas are read; save it "
+        "again, separated by commas (.csv) or tabs (.tsv), and look whether a spreadsheet has turned "
+        "ranges such as 3-9 into dates."
     )
 
 
 def test_a_missing_column(folder):
     write(folder, [row.rsplit(",", 2)[0] for row in ROWS], "file,age,gender")
     assert refusal(folder) == (
-        f'{folder}/fairface_label_val.csv has no column "race" (it has file, age, gender); use the '
-        "original file."
+        f'{folder}/fairface_label_val.csv has no column "race" (it has file, age, gender); add '
+        "what is missing, or use the original file."
     )
 
 

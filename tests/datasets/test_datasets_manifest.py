@@ -226,8 +226,11 @@ def test_what_is_no_csv_says_what_it_is(folder):
         (b"\n<HTML>Quota exceeded", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
         (b'{"file": "0.jpg"}', "is JSON"),
-        (b"file\tg\n0.jpg\ta\n", "is separated by tabs; call it .tsv"),
-        (b"file|g\n0.jpg|a\n", "is separated by vertical bars; save it as CSV"),
+        (b"file\tg\n0.jpg\ta\n", "is separated by tabs, where commas are read; call it .tsv"),
+        (
+            b"file|g\n0.jpg|a\n",
+            "is separated by vertical bars, where commas are read; save it again, separated by commas",
+        ),
         (b"file,g\n", "has a header and no rows"),
         (b"file,g\n0.jpg,a,\n", "row 2: 3 values for 2 columns; remove the separators at its end"),
         (b"file,g\n0.jpg\n", "row 2: 1 values for 2 columns; complete the row"),
@@ -238,7 +241,9 @@ def test_what_is_no_csv_says_what_it_is(folder):
             load_dataset("manifest", str(path))
         assert said in str(caught.value) and str(caught.value).startswith(str(path))
     (folder / "images.tsv").write_text("file,g\n0.jpg,a\n")
-    with pytest.raises(DataError, match="is separated by commas; call it .csv"):
+    with pytest.raises(
+        DataError, match="is separated by commas, where tabs are read; call it .csv"
+    ):
         load_dataset("manifest", str(folder / "images.tsv"))
 
 
