@@ -1,7 +1,7 @@
 """Parameters that every study knows; each study's module adds its own."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -178,10 +178,31 @@ def parse(kind: type[Parameters], values: dict, *, study: str) -> Parameters:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "its parameters"
+        name, ours = first["loc"][0], first.get("ctx", {}).get("error")
+        mend = str(ours or _accepted(kind.model_fields[name]))
         raise ParameterError(
-            f"{study}: {name}={first['input']!r} is not accepted ({first['msg']}); change it."
+            f"{study}: {name}={first['input']!r} is not accepted; {mend}."
         ) from None
+
+
+#: rule of a field -> what it asks for
+_BOUNDS = {"ge": "{} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+_BOUNDS |= {"min_length": "not empty"}
+
+
+def _accepted(field) -> str:
+    """What a parameter accepts, as the end of a sentence."""
+    if choices := get_args(field.annotation):
+        empty = ", or leave it empty" if "" in choices else ""
+        return f"give one of {', '.join(filter(None, choices))}{empty}"
+    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    bounds = [
+        said.format(getattr(rule, name))
+        for rule in field.metadata
+        for name, said in _BOUNDS.items()
+        if hasattr(rule, name)
+    ]
+    return f"give {', '.join(filter(None, [kinds[field.annotation], ' and '.join(bounds)]))}"
 
 
 def refuse_cards(parameters: Parameters) -> None:

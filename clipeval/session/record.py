@@ -267,9 +267,10 @@ def _read(kind: type[_Record], path: Path):
     except OSError as error:
         reason = error.strerror or str(error)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        wrong = "missing" if first["type"] == "missing" else "not what clipeval writes there"
+        reason = f"{place} is {wrong}"
     raise DataError(
         f"{path} is not a record that this version of clipeval can read ({reason[:200]}); move it "
         "away and run the study again."

@@ -73,18 +73,36 @@ def test_run_folder(tmp_path, monkeypatch):
     [
         ({"limits": 5}, 'fairface has no parameter "limits"; did you mean limit?'),
         ({"zzz": 5}, 'fairface has no parameter "zzz"; it knows model, pretrained, dataset'),
-        ({"limit": -1}, "fairface: limit=-1 is not accepted"),
-        ({"seed": "-3"}, "fairface: seed='-3' is not accepted"),
-        ({"limit": "many"}, "fairface: limit='many' is not accepted"),
+        ({"limit": -1}, "fairface: limit=-1 is not accepted; give a whole number, 0 or more."),
+        (
+            {"seed": "-3"},
+            "seed='-3' is not accepted; give a whole number, 0 or more and below 4294967296.",
+        ),
+        (
+            {"limit": "many"},
+            "fairface: limit='many' is not accepted; give a whole number, 0 or more.",
+        ),
         ({"limit": 2.5}, "limit=2.5 is not accepted"),
         ({"batch_size": -1}, "batch_size=-1 is not accepted"),
         ({"workers": -2}, "workers=-2 is not accepted"),
-        ({"precision": "fp8"}, "(Input should be 'fp32', 'fp16' or 'bf16'); change it"),
-        ({"resize": "crop"}, "resize='crop' is not accepted"),
-        ({"model": None}, "model=None is not accepted"),
-        ({"model": ""}, "model='' is not accepted (String should have at least 1 character)"),
-        ({"methods": "probe"}, "(Input should be 'both', 'zero-shot' or 'linear probe')"),
-        ({"padding": "0.5"}, "padding='0.5' is not accepted"),
+        ({"precision": "fp8"}, "precision='fp8' is not accepted; give one of fp32, fp16, bf16."),
+        (
+            {"resize": "crop"},
+            "resize='crop' is not accepted; give model, letterbox, squash, or a whole number",
+        ),
+        ({"model": None}, "model=None is not accepted; give a text, not empty."),
+        ({"model": ""}, "model='' is not accepted; give a text, not empty."),
+        (
+            {"methods": "probe"},
+            "methods='probe' is not accepted; give one of both, zero-shot, linear probe.",
+        ),
+        ({"padding": "0.5"}, "padding='0.5' is not accepted; give one of 0.25, 1.25."),
+        ({"scale": 0}, "scale=0 is not accepted; give a number, above 0 and at most 1000."),
+        (
+            {"weights": "avg"},
+            "weights='avg' is not accepted; give one of raw, ema, or leave it empty.",
+        ),
+        ({"compile": "so"}, "compile='so' is not accepted; give true or false."),
     ],
 )
 def test_values_refused(values, sentence):

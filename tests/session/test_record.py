@@ -102,12 +102,12 @@ def test_a_field_of_another_version_is_passed_over(tmp_path):
 
 
 FOREIGN = {
-    '{"half a fi': "Invalid JSON",
-    "": "Invalid JSON",
-    "[1, 2]": "object",
-    "{}": "Field required",
-    '"text"': "object",
-    '{"learning_rate": 0.1}': "Field required",
+    '{"half a fi': "(the file is not what clipeval writes there)",
+    "": "(the file is not what clipeval writes there)",
+    "[1, 2]": "(the file is not what clipeval writes there)",
+    "{}": " is missing)",
+    '"text"': "(the file is not what clipeval writes there)",
+    '{"learning_rate": 0.1}': " is missing)",
 }
 
 
@@ -145,18 +145,18 @@ def test_what_is_no_record_is_refused_in_one_sentence_and_left_alone(tmp_path, t
 )
 def test_the_place_that_is_wrong_is_named(tmp_path, change, place):
     path = folder(tmp_path, OLD | change)
-    with pytest.raises(DataError, match=rf"study\.json .*\({place}: "):
+    with pytest.raises(DataError, match=rf"study\.json .*\({place} is "):
         read_study(path)
     run = {"clipeval": "0.1.0", "studies": {"fairface": OLD | change}}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match=rf"run\.json .*\(studies\.fairface\.{place}: "):
+    with pytest.raises(DataError, match=rf"run\.json .*\(studies\.fairface\.{place} is "):
         read_run(tmp_path)
 
 
 def test_bytes_that_are_no_text_and_files_that_cannot_be_read(tmp_path):
     path = folder(tmp_path, OLD)
     (path / "study.json").write_bytes(b"\xff\xfe\x00{")
-    with pytest.raises(DataError, match="Invalid JSON"):
+    with pytest.raises(DataError, match="the file is not what"):
         read_study(path)
     os.remove(path / "study.json")
     (path / "study.json").mkdir()

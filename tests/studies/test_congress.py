@@ -339,12 +339,12 @@ def test_the_notebooks_figures_exist_for_one_label_set_and_none_given(cards, lab
         ({"thresholds": "0.5,400"}, "percents above 0 and below 100"),
         ({"thresholds": "0"}, "percents above 0 and below 100"),
         ({"thresholds": "0.5,0.50"}, "each once"),
-        ({"sweep": "0.5,,1"}, "empty or named twice"),
-        ({"thresholds": "half"}, "not accepted"),
-        ({"label_sets": "labels,labels"}, "empty or named twice"),
-        ({"label_sets": ""}, "empty or named twice"),
-        ({"top_threshold": 100}, "less than 100"),
-        ({"correction": "none"}, "'bh' or 'holm'"),
+        ({"sweep": "0.5,,1"}, "percents above 0 and below 100"),
+        ({"thresholds": "half"}, "percents above 0 and below 100"),
+        ({"label_sets": "labels,labels"}, "give one or several, comma-separated, each once"),
+        ({"label_sets": ""}, "give one or several, comma-separated, each once"),
+        ({"top_threshold": 100}, "give a number, above 0 and below 100."),
+        ({"correction": "none"}, "give one of bh, holm."),
     ],
 )
 def test_parameters_are_refused(values, said):

@@ -21,22 +21,26 @@ from clipeval.studies.sentences import listed, rate
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if "" in names or len(set(names)) < len(names):
-        raise ValueError("empty or named twice between commas")
+        raise ValueError("give one or several, comma-separated, each once")
     return names
 
 
 def _label_set_names(text: str) -> tuple[str, ...]:
     names = _names(text)
     if "gender" in names:
-        raise ValueError("gender is asked in any case, by itself; name multi-label tasks")
+        raise ValueError("leave out gender, which is asked in any case by itself")
     return names
 
 
 def _percents(text: str) -> tuple[float, ...]:
     """Thresholds of a parameter: percents above 0 and below 100, separated by commas."""
-    found = tuple(float(name) for name in _names(text))
+    wanted = "give percents above 0 and below 100, comma-separated, each once"
+    try:
+        found = tuple(float(name) for name in _names(text))
+    except ValueError:
+        raise ValueError(wanted) from None
     if not all(0 < value < 100 for value in found) or len(set(found)) < len(found):
-        raise ValueError("thresholds are percents above 0 and below 100, each once")
+        raise ValueError(wanted)
     return found
 
 
