@@ -184,7 +184,7 @@ def save_figure(
     id : file name without suffix
     caption : plain text, as from `provenance.caption`
     provenance : what the figure was made from
-    alt : alternative text; by default the figure's own
+    alt : alternative text; by default the figure's own, else the first sentence of the caption
     known : folder where files of figures are kept; one whose SVG is there already is not drawn
         again as PDF and PNG, which takes most of the time
     column : folder where a figure that is wider than a column is also kept as it is drawn for one,
@@ -217,12 +217,12 @@ def save_figure(
     }
 
     def draw(suffix: str, **how) -> bytes:
-        said = alt or getattr(made(), "alt", "") or caption
+        said = alt or getattr(made(), "alt", "") or f"{caption.partition('. ')[0].rstrip('.')}."
         fields = shared | told[suffix] | ({"Comment": said} if suffix == "png" else {})
         content = _draw(made(**how), suffix, fields)
         return _complete_svg(content.decode(), said).encode() if suffix == "svg" else content
 
-    decides = _deciding(fig, id, caption, record, alt, provenance.test_cards)
+    decides = known and _deciding(fig, id, caption, record, alt, provenance.test_cards)
     files = {"svg": _known(known, decides, "svg", functools.partial(draw, "svg"))}
     for suffix in ("pdf", "png"):
         files[suffix] = _known(known, files["svg"], suffix, functools.partial(draw, suffix))

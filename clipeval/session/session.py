@@ -261,14 +261,13 @@ class Session(Inputs):
         from clipeval.output.saving import save_figure, seen_in
         from clipeval.output.style import WIDTHS
 
-        later = isinstance(figure, functools.partial)
         paths = save_figure(
             figure,
             self.folder / "figures",
             id,
             caption(text, self.provenance, **how),
             self.provenance,
-            alt=alt or ("" if later else getattr(figure, "alt", "") or text),
+            alt=alt,
             known=self.store.root / "figures",
             column=self.folder / "page",
         )

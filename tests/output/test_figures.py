@@ -572,6 +572,20 @@ def test_a_figure_drawn_before_is_taken_from_the_store(tmp_path, monkeypatch):
     assert save("e", 50.0, known) == plain
 
 
+def test_a_figure_says_its_own_text_else_the_caption_s_first_sentence(tmp_path):
+    about, drawn = Provenance(model="m"), figures.interval_plot(table(race=RACES), y="race")
+    bare = matplotlib.figure.Figure(figsize=(2, 2))
+    for figure, asked, said in [
+        (drawn, "", drawn.alt),
+        (drawn, "As told.", "As told."),
+        (bare, "", "What it shows."),
+        (bare, "As told.", "As told."),
+    ]:
+        words = "What it shows. Model m, n = 3."
+        paths = figures.save_figure(figure, tmp_path, "x", words, about, alt=asked)
+        assert seen_in(paths["svg"].read_bytes())[0] == said
+
+
 def test_bars_of_an_empty_table_are_a_sentence():
     table = pd.DataFrame({"label": [], "gender": [], "percent": [], "n": []})
     how = {"y": "label", "hue": "gender", "empty": "no label is given at this threshold"}
