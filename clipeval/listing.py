@@ -75,12 +75,4 @@ def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None
         raise ParameterError(
             f"{what} cannot be listed; name {', '.join(LISTS[:-1])} or {LISTS[-1]}."
         )
-    if quiet:
-        names = table.iloc[:, 0].astype(str)
-        if "pretrained" in table:
-            names += ("@" + table["pretrained"].fillna("").astype(str)).where(
-                lambda tag: tag != "@", ""
-            )
-        print("\n".join(dict.fromkeys(names)))
-        return
-    print_table(table, as_json=as_json)
+    print_table(table, as_json=as_json, names=quiet)

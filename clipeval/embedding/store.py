@@ -95,6 +95,16 @@ class Store:
                 yield Shelf(folder, SimpleNamespace(**({"model": "", "pretrained": ""} | about)))
 
     @property
+    def tables(self) -> Path:
+        """Folder of tables that are kept to be read again, and are made again of embeddings."""
+        return self.root / "derived"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of figures' files that are kept, and are drawn again of tables."""
+        return self.root / "figures"
+
+    @property
     def contents(self) -> Contents:
         """Which content lies in which file, as far as it was read before, for whatever model."""
         return Contents(self.root / "contents")

@@ -137,10 +137,7 @@ def _shards(store: Store) -> Iterator[dict]:
 
 
 def _aside(store: Store) -> Iterator[dict]:
-    for folder in [
-        *(folder for folder, _ in store.folders()),
-        *_below(store.root, re.compile("derived|figures")),
-    ]:
+    for folder in [*(folder for folder, _ in store.folders()), *_made_again(store)]:
         shard = folder.parent != store.root
         for path in _files(folder, re.compile(r".+\.damaged\d*")):
             if (_SHARD if shard else _DERIVED).fullmatch(_ASIDE.sub("", path.name)):
@@ -148,7 +145,7 @@ def _aside(store: Store) -> Iterator[dict]:
 
 
 def _derived(store: Store) -> Iterator[dict]:
-    for folder in _below(store.root, re.compile("derived|figures")):
+    for folder in _made_again(store):
         for path in _files(folder, _DERIVED):
             if is_kept(path):
                 yield {"what": "derived", "kind": folder.name, "file": str(path)} | _NOBODY
@@ -157,11 +154,9 @@ def _derived(store: Store) -> Iterator[dict]:
 _NOBODY = {"model": "", "pretrained": ""}
 
 
-def _below(folder: Path, name: re.Pattern) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    held = (p for p in folder.iterdir() if name.fullmatch(p.name))
-    return sorted(p for p in held if p.is_dir() and not p.is_symlink())
+def _made_again(store: Store) -> list[Path]:
+    folders = (store.tables, store.figures)
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
 
 
 def _files(folder: Path, name: re.Pattern) -> list[Path]:

@@ -4,29 +4,34 @@ from typing import Annotated
 
 import typer
 
+from clipeval.runs.data_command import AsJson, Names, Quiet
 from clipeval.runs.telling import print_table
 
 store_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 Folder = Annotated[str, typer.Option("--store", help="Folder of the store; by default the user's.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Files = Annotated[bool, typer.Option("-q", "--quiet", help="Print paths of files alone.")]
 
 
 @store_app.callback()
-def _store(context: typer.Context, store: Folder = "", as_json: AsJson = False) -> None:
+def _store(
+    context: typer.Context, store: Folder = "", as_json: AsJson = False, quiet: Names = False
+) -> None:
     """Say what is stored: models, kinds, rows, size, the day it was last written, folder."""
     if context.invoked_subcommand is None:
-        print_table(_opened(store).summary(), as_json=as_json)
+        print_table(_opened(store).summary(), as_json=as_json, names=quiet)
 
 
 @store_app.command("check")
-def store_check(store: Folder = "", as_json: AsJson = False) -> None:
+def store_check(store: Folder = "", as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Read all embeddings and hold them against their checksums; the exit code is 1 where one is damaged."""
     from clipeval.embedding.store_pruning import check
 
     found = check(_opened(store))
-    print_table(found, as_json=as_json)
-    if found["damaged"].sum():
+    wrong = found[found["damaged"] > 0]
+    if as_json or not quiet or len(wrong):
+        print_table(wrong if quiet else found, as_json=as_json)
+    if len(wrong):
         raise typer.Exit(1)
 
 
@@ -46,6 +51,7 @@ def store_prune(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it they are listed.")] = False,
     as_json: AsJson = False,
+    quiet: Files = False,
 ) -> None:
     """List the store's own files that are asked for, and with --yes delete them; no other file is touched."""
     from clipeval.embedding.store_pruning import delete, prunable
@@ -59,6 +65,9 @@ def store_prune(
         import json
 
         print(json.dumps({"deleted": yes, "files": found.to_dict("records")}, indent=1))
+        return
+    if quiet:
+        print_table(found[["file"]], names=True)
         return
     by = ["what", "model", "pretrained", "kind"]
     counted = found.groupby(by, as_index=False).agg(

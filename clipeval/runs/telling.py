@@ -89,10 +89,14 @@ def tell_comparison(runs, out: Path, quiet: bool) -> None:
         )
 
 
-def print_table(table, *, as_json: bool = False) -> None:
-    """As wide as the terminal, the first column whole; a file or a pipe gets wide lines; or as JSON."""
-    if as_json:
-        print(table.to_json(orient="records", indent=1, force_ascii=False))
+def print_table(table, *, as_json: bool = False, names: bool = False) -> None:
+    """As wide as the terminal, the first column whole; a file or a pipe gets wide lines; or as JSON, or names alone.
+
+    A name is the first column, one a line; of models as `--models` takes them.
+    """
+    if as_json or names:
+        text = table.to_json(orient="records", indent=1, force_ascii=False)
+        print(text if as_json else "\n".join(_names(table)))
         return
     from rich.console import Console
     from rich.table import Table
@@ -108,6 +112,14 @@ def print_table(table, *, as_json: bool = False) -> None:
     console = Console(markup=False, highlight=False)
     console.width = console.width if console.is_terminal else 160
     console.print(shown)
+
+
+def _names(table) -> list[str]:
+    names = table.iloc[:, 0].astype(str)
+    if "pretrained" in table:
+        tags = "@" + table["pretrained"].fillna("").astype(str)
+        names += tags.where(tags != "@", "")
+    return list(dict.fromkeys(names))
 
 
 def of_embedded(session, found) -> str:

@@ -268,7 +268,7 @@ class Session(Inputs):
             caption(text, self.provenance, **how),
             self.provenance,
             alt=alt,
-            known=self.store.root / "figures",
+            known=self.store.figures,
             column=self.folder / "page",
         )
         alt, inches = seen_in(paths["svg"].read_bytes())

@@ -169,7 +169,7 @@ class Source(ABC):
                 else np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
             )
             parts += [f"{what} {len(content)}\n", content]
-        path = self.store.root / "derived" / f"{sha256(*parts)}.kept"
+        path = self.store.tables / f"{sha256(*parts)}.kept"
         found = kept(path)
         if found is None:
             with self.timed(name):

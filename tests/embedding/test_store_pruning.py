@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from stubs import Info
 from clipeval.embedding.store import COLUMNS, Store
 from clipeval.embedding.store_pruning import check, delete, prunable
 from clipeval.errors import ParameterError
-from clipeval.files import keep
+from clipeval.files import SetAside, keep
+from clipeval.runs.store_command import store_app
 
 OLD, NEW = Info("a1" * 32, model="old", pretrained="x"), Info("b2" * 32, model="new")
 
@@ -104,6 +106,27 @@ def test_what_is_asked_for_goes_and_all_else_stays(held, case):
     delete(store, found)
     assert {name for name, path in own.items() if not path.exists()} == expected
     assert all(path.read_bytes() == before[path] for path in foreign)
+
+
+def test_the_command_says_names_files_or_what_is_wrong_alone(held, capsys):
+    store, own, _ = held
+
+    def said(*arguments):
+        code = store_app([*arguments, "--quiet"], standalone_mode=False)
+        return code, capsys.readouterr().out.splitlines()
+
+    where = ["--store", str(store.root)]
+    assert said(*where) == (None, ["old@x", "new"])
+    assert said("prune", *where, "--damaged", "--derived") == (
+        None,
+        [str(own["aside"]), str(own["table"])],
+    )
+    own["new images"].write_bytes(own["new images"].read_bytes()[:-9])
+    with pytest.warns(SetAside):
+        code, lines = said("check", *where)
+    assert code == 1 and len(lines) == 2 and lines[1].startswith("new ")
+    shutil.rmtree(own["new images"].parents[1])
+    assert said("check", *where) == (None, [])
 
 
 def test_the_folders_of_a_model_that_is_gone_go_too(held):
