@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from clipeval.files import Folder, as_json
+from clipeval.output.csv_files import to_csv
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, legend
 from clipeval.runs.compare import Comparison, compare_runs, overview
-from clipeval.runs.compare_wide import SHADED, wide
+from clipeval.runs.compare_wide import SHADED, slug, wide
 from clipeval.runs.pages import data_of, page
 from clipeval.session.local_paths import hider
 from clipeval.session.record import StudyRecord
@@ -47,7 +48,7 @@ def compare(folders, out: str | Path, *, seed: int = 0) -> Comparison:
 
 
 def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
-    """Write tables/compare and tables/paired (CSV, LaTeX), figures, compare.json and index.html.
+    """Write the tables compare and paired (CSV, LaTeX), headline numbers (CSV), figures, compare.json and index.html.
 
     Parameters
     ----------
@@ -87,8 +88,11 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     tables = {"compare": found.rates, "paired": found.paired}
     for id, table in tables.items():
         write_table(table, out / "tables", id, texts[id]["file"], extra=_shown(id, table))
+    headlines = wide(found)
+    for part in headlines:
+        Folder(out / "tables").write(f"{part['id']}.csv", to_csv(part["numbers"]))
     pictures = _figures(found, out, about)
-    page = Folder(out).write("index.html", _page(found, out, texts, pictures))
+    page = Folder(out).write("index.html", _page(found, out, texts, headlines, pictures))
     Folder(out).tidy()
     return page
 
@@ -166,7 +170,7 @@ def _figures(found: Comparison, out: Path, about: Provenance) -> list[dict]:
         for quantity, rows in parts.groupby("quantity", sort=False):
             several = rows["method"].nunique() > 1
             text = f"{get_study(study).title}: {quantity}, by group."
-            name = f"{study}-{_slug(quantity)}"
+            name = f"{study}-{slug(quantity)}"
             panel = "method" if several else None
             plan.append((name, rows, "images_of", panel, text, "percent"))
     written = []
@@ -190,17 +194,13 @@ def _sources(found: Comparison, table: pd.DataFrame) -> str | None:
     return "; ".join(sources) if table["published"].notna().any() else None
 
 
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in text).strip("_")
-
-
 def _link(run: Path, out: Path) -> str:
     """Where a page in `out` finds a run; "" where it lies elsewhere, as the way would tell of this machine."""
     beside = run.is_relative_to(out.parent)
     return f"{os.path.relpath(run, out)}/index.html" if beside else ""
 
 
-def _page(found: Comparison, out: Path, texts: dict, pictures: list[dict]) -> str:
+def _page(found: Comparison, out: Path, texts: dict, headlines: list, pictures: list) -> str:
     from clipeval.output.tables import grid
 
     beside = {label: _link(run.folder, out) for label, run in found.runs.items()}
@@ -213,7 +213,7 @@ def _page(found: Comparison, out: Path, texts: dict, pictures: list[dict]) -> st
         data=_data(found, found.rates),
         notes=found.notes,
         may=MAY,
-        headlines=wide(found),
+        headlines=headlines,
         shaded=SHADED,
         figures=pictures,
         tables=[

@@ -20,8 +20,9 @@ def wide(found: Comparison) -> list[dict]:
 
     Returns
     -------
-    list of dict: title, head (quantities), rows of (model, cells); a cell is text ("36.8 [34.7, 38.9]"), value
-    (percent) and mark: "high", "low", or "" where no test supports either
+    list of dict: id, title, head (quantities), rows of (model, cells); a cell is text ("36.8 [34.7, 38.9]"), value
+    (percent) and mark: "high", "low", or "" where no test supports either; `numbers`, the same as a DataFrame: model,
+    then of each quantity its value, ci_low and ci_high
     """
     measured = found.rates[found.rates["n"].notna() & (found.rates["images_of"] == ALL)]
     tables = []
@@ -31,17 +32,29 @@ def wide(found: Comparison) -> list[dict]:
         tests = tests[tests["images_of"] == ALL]
         quantities = list(dict.fromkeys(part["quantity"]))
         models = [label for label in found.labels if label in set(part["model"])]
-        cells = {model: [] for model in models}
+        cells, numbers = {model: [] for model in models}, {"model": models}
         for quantity in quantities:
             rows = part[part["quantity"] == quantity].set_index("model")
+            for name in ("percent", "ci_low", "ci_high"):
+                head = quantity if name == "percent" else f"{quantity}, {name}"
+                numbers[head] = rows[name].reindex(models).astype(float).round(8).to_list()
             marks = _marks(rows["percent"], tests[tests["quantity"] == quantity])
             for model in models:
                 cells[model].append(_cell(rows, model, marks.get(model, "")))
         several = measured.loc[measured["study"] == study, "method"].nunique() > 1
         title = get_study(study).title + (f", {method}" if several else "")
         title += "" if unit == "percent" else f", in {unit}"
-        tables.append({"title": title, "head": quantities, "rows": list(cells.items())})
+        id = "_".join(
+            ["headlines", study, *[slug(method)] * several, *[slug(unit)] * (unit != "percent")]
+        )
+        shown = {"id": id, "title": title, "head": quantities, "rows": list(cells.items())}
+        tables.append(shown | {"numbers": pd.DataFrame(numbers)})
     return tables
+
+
+def slug(text: str) -> str:
+    """A text as a part of a file's name."""
+    return "".join(c if c.isalnum() else "_" for c in text).strip("_")
 
 
 def _cell(rows: pd.DataFrame, model: str, mark: str) -> dict:

@@ -290,6 +290,13 @@ def test_written_tables_figures_and_page(runs, tmp_path):
     )
     for name in ("compare", "paired"):
         assert (tmp_path / "out" / "tables" / f"{name}.tex").is_file()
+    for part in soup.select("figure.models"):
+        (link,) = [a["href"] for a in part.find_all("a")]
+        numbers = pd.read_csv(tmp_path / "out" / link)
+        head = [th.get_text() for th in part.thead.find_all("th")]
+        assert list(numbers)[::3] == [head[0], *[f"{q}, ci_high" for q in head[1:]]]
+        first = [td["data-value"] for td in part.tbody.tr.find_all("td")]
+        assert numbers[head[1:]].iloc[0].map("{:.6g}".format).tolist() == first
     rates = pd.read_csv(tmp_path / "out" / "tables" / "compare.csv")
     assert list(rates)[:5] == ["study", "quantity", "method", "images_of", "model"]
     assert rates["percent"].to_numpy() == pytest.approx(
@@ -561,6 +568,13 @@ def test_highest_and_lowest_are_marked_only_where_every_test_supports_it(p_ac, m
         "b",
         "c",
     ]
+    quantity = "gender accuracy"
+    assert part["id"] == "headlines_fairface" and part["numbers"].to_dict("list") == {
+        "model": ["a", "b", "c"],
+        quantity: [10.0, 20.0, 30.0],
+        f"{quantity}, ci_low": [5.0, 15.0, 25.0],
+        f"{quantity}, ci_high": [15.0, 25.0, 35.0],
+    }
     cells = [cell for _, (cell,) in part["rows"]]
     assert [cell["mark"] for cell in cells] == marks  # a is not told from b
     assert cells[0]["text"].startswith("10.0 [5.0, 15.0") and cells[2]["value"] == "30"
@@ -593,6 +607,8 @@ def test_skews_and_changes_stand_beside_rates_with_the_intervals_of_their_runs()
     same = ["study", "method", "images_of", "quantity", "model_a", "model_b", "p_adjusted"]
     pairs = pd.DataFrame(columns=same)
     shown = wide(Comparison(rates, pairs, [], ["a"], False))
+    ids = ["headlines_retrieval_nats", "headlines_mitigation_percentage_points"]
+    assert [part["id"] for part in shown] == ids
     told = [
         (part["title"], part["head"], [c["text"] for c in part["rows"][0][1]]) for part in shown
     ]
