@@ -4,6 +4,7 @@ All three start from the images in the order in which each ranking has them (`sk
 nothing is sorted twice.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
@@ -14,39 +15,55 @@ from clipeval.stats.bootstrap import check_draws, percentiles
 from clipeval.stats.rates import check_confidence
 from clipeval.stats.skew import skew_of_counts
 
+HELD = 20_000_000  # ranks of all draws that are in memory at once
+
 
 def measures(ranked, targets, ks: Sequence[int], *, floor: bool = False) -> np.ndarray:
-    """MaxSkew@k and NDKL@k of rankings, at several k and against several targets at once.
+    """MaxSkew@k and NDKL@k, means over the rankings of each draw, at several k and against several targets.
 
     Parameters
     ----------
-    ranked : int array (rankings, depth), group at each rank
-    targets : float array (t, groups), shares that are above 0
+    ranked : int array (depth, rankings, draws), group at each rank; codes from 0
+    targets : float array (t, groups), or (t, draws, groups) where they differ; shares that are above 0
     ks : rising, the last at most depth
     floor : as in `skew.max_skew`
 
     Returns
     -------
-    float array (2, t, rankings, len(ks)): MaxSkew, then NDKL
+    float array (draws, 2, t, len(ks)): MaxSkew, then NDKL
     """
-    ranked, targets, ks = ranked[:, : ks[-1]], np.atleast_2d(targets), np.asarray(ks)
+    ks, targets = np.asarray(ks), np.atleast_2d(targets)
+    (rankings, draws), groups = ranked.shape[1:], targets.shape[-1]
     ranks = np.arange(1, ks[-1] + 1)
-    lookup = np.r_[0.0, ranks * np.log(ranks)]  # c ln c
-    counts = np.empty((len(ranked), len(ks), targets.shape[1]))
-    own = np.zeros(ranked.shape)
-    for g in range(targets.shape[1]):
-        found = np.cumsum(ranked == g, axis=1, dtype=np.int32)
-        counts[..., g] = found[:, ks - 1]
-        own += lookup[found]
-    own = own / ranks - np.log(ranks)
-    weights = 1 / np.log2(ranks + 1)
-    out = np.empty((2, len(targets), len(ranked), len(ks)))
+    growth = np.diff(ranks * np.log(ranks), prepend=[0, 0])  # of c ln c, when c is reached
+    counts = np.zeros((rankings, draws, groups), dtype=np.int32)
+    flat, first = counts.reshape(-1), np.arange(rankings * draws).reshape(rankings, draws) * groups
+    grown, even = np.empty((ks[-1], draws)), np.full(rankings, 1 / rankings)
+    found = np.empty((ks[-1], draws, groups), dtype=np.int32)
+    out = np.empty((2, len(targets), len(ks), draws))
+    for at, (start, k) in enumerate(itertools.pairwise([0, *ks])):
+        for i in range(start, k):
+            place = first + ranked[i]
+            reached = flat.take(place) + 1
+            flat[place] = reached
+            grown[i] = even @ growth.take(reached)
+            counts.sum(axis=0, out=found[i])
+        skews = [skew_of_counts(counts, target, k=k, floor=floor) for target in targets]
+        out[0, :, at] = np.mean(skews, axis=1)
+    weights, ranks = 1 / np.log2(ranks + 1), ranks[:, None]
+    own = np.cumsum(grown, axis=0)
     for i, target in enumerate(targets):
-        cross = np.cumsum(np.log(target)[ranked], axis=1) / ranks
-        terms = np.cumsum(np.maximum(own - cross, 0) * weights, axis=1)
-        out[0, i] = skew_of_counts(counts, target, k=ks, floor=floor)
-        out[1, i] = terms[:, ks - 1] / np.cumsum(weights)[ks - 1]
-    return out
+        cross = (found * np.log(target)).sum(axis=-1) / rankings
+        divergence = np.maximum((own - cross) / ranks - np.log(ranks), 0)
+        terms = np.cumsum(divergence * weights[:, None], axis=0)
+        out[1, i] = terms[ks - 1] / np.cumsum(weights)[ks - 1, None]
+    return np.moveaxis(out, -1, 0)
+
+
+def blocks(n: int, each: int) -> Iterator[slice]:
+    """Slices of n, of which each takes so many cells, that bound the memory."""
+    step = max(1, HELD // each)
+    yield from (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 def redrawn(order, k: int, *, draws: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -62,20 +79,30 @@ def redrawn(order, k: int, *, draws: int, seed: int = 0) -> Iterator[tuple[np.nd
 
     Yields
     ------
-    int array (rankings, k), positions of images, and int array (n,), how often each was drawn
+    of some draws at once, int32 array (k, rankings, draws), positions of images, and int array (draws, n), how often
+    each was drawn
     """
     check_draws(draws)
-    rng, n = np.random.default_rng(seed), order.shape[1]
-    likely = min(n, int(k + 6 * k**0.5 + 20))
-    for _ in range(draws):
-        weights = np.bincount(rng.integers(0, n, n), minlength=n)
-        head = order[:, :likely]
-        often = weights[head]
-        if often.sum(axis=1).min() < k:
-            head, often = order, weights[order]
-        starts = np.r_[0, np.cumsum(often.sum(axis=1))[:-1]]
-        copies = np.repeat(head.ravel(), often.ravel())
-        yield copies[starts[:, None] + np.arange(k)], weights
+    rng, (rankings, n) = np.random.default_rng(seed), order.shape
+    order = order.astype(np.int32)
+    head = order[:, : int(k + 6 * k**0.5 + 20)]
+    for part in blocks(draws, rankings * k):
+        some = range(part.stop - part.start)
+        weights = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in some])
+        positions = np.empty((k, rankings, len(some)), dtype=np.int32)
+        for draw, often in enumerate(weights.astype(np.int32)):
+            near = head if often[head].sum(axis=1).min() >= k else order
+            positions[..., draw] = _repeated(near, often, k).T
+        yield positions, weights
+
+
+def _repeated(order: np.ndarray, often: np.ndarray, k: int) -> np.ndarray:
+    """The first k of each row when every image is there as often as it was drawn."""
+    rows = np.arange(len(order))[:, None]
+    # a copy is of the image that comes after all those whose copies have ended before it
+    ends = np.minimum(np.cumsum(often[order], axis=1, dtype=np.int32), k) + rows * (k + 1)
+    ended = np.bincount(ends.ravel(), minlength=len(rows) * (k + 1)).reshape(-1, k + 1)
+    return order[rows, np.cumsum(ended[:, :k], axis=1)]
 
 
 def around(point, draws, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -147,10 +174,15 @@ def shuffled(order, codes, targets, ks, *, floor: bool = False, draws: int = 100
     -------
     float array (draws, 2, t, len(ks))
     """
-    rng, head = np.random.default_rng(seed), order[:, : ks[-1]]
-    return np.stack(
+    rng, head = np.random.default_rng(seed), order[:, : ks[-1]].T
+    return np.concatenate(
         [
-            measures(rng.permutation(codes)[head], targets, ks, floor=floor).mean(axis=2)
-            for _ in range(draws)
+            measures(_shuffles(codes, part, rng)[head], targets, ks, floor=floor)
+            for part in blocks(draws, head.size)
         ]
     )
+
+
+def _shuffles(codes, part: slice, rng) -> np.ndarray:
+    """Codes in random order, one column a draw."""
+    return np.stack([rng.permutation(codes) for _ in range(part.start, part.stop)], axis=1)

@@ -114,24 +114,29 @@ def test_measures_at_several_k_equal_each_measure_alone():
     targets = np.stack([stats.target_shares(codes, 3, kind) for kind in ("uniform", "data")])
     ks = [1, 10, 300]
     for floor in (False, True):
-        found = measures(codes[stats.nearest(scores)], targets, ks, floor=floor)
-        assert found.shape == (2, 2, 12, 3)
+        ranked = codes[stats.nearest(scores)].T
+        found = measures(ranked[:, None], targets, ks, floor=floor)  # each ranking alone
+        assert found.shape == (12, 2, 2, 3)
+        together = measures(ranked[..., None], targets, ks, floor=floor)
+        np.testing.assert_allclose(together[0], found.mean(axis=0), atol=1e-12)
         for t, target in enumerate(targets):
             for i, k in enumerate(ks):
                 skew = stats.max_skew(scores, codes, target, k=k, floor=floor)
-                np.testing.assert_allclose(found[0, t, :, i], skew, atol=1e-12)
+                np.testing.assert_allclose(found[:, 0, t, i], skew, atol=1e-12)
                 ndkl = stats.ndkl(scores, codes, target, k=k)
-                np.testing.assert_allclose(found[1, t, :, i], ndkl, atol=1e-12)
+                np.testing.assert_allclose(found[:, 1, t, i], ndkl, atol=1e-12)
 
 
 def test_a_redrawn_ranking_is_that_of_the_images_drawn():
     scores, _ = planted(np.random.default_rng(1), n=60, prompts=4)
     order = stats.nearest(scores)
     for k in (5, 60):
-        for positions, weights in redrawn(order, k, draws=40, seed=2):
-            assert weights.sum() == 60
-            drawn = np.repeat(np.arange(60), weights)  # images again, sorted anew
-            for row, found in zip(scores, positions, strict=True):
+        [(positions, weights)] = redrawn(order, k, draws=40, seed=2)
+        assert positions.shape == (k, 4, 40)
+        for draw, often in enumerate(weights):
+            assert often.sum() == 60
+            drawn = np.repeat(np.arange(60), often)  # images again, sorted anew
+            for row, found in zip(scores, positions[..., draw].T, strict=True):
                 wanted = drawn[np.argsort(-row[drawn], kind="stable")][:k]
                 np.testing.assert_array_equal(found, wanted)
 
@@ -140,20 +145,18 @@ def test_intervals_cover_what_samples_have_on_average():
     """80 planted data sets: 95 % intervals hold the mean of 800 others' measures, MaxSkew and NDKL."""
     rng, half, k = np.random.default_rng(3), [[0.5, 0.5]], 40
 
-    def measured(order, codes):
-        return measures(codes[order], half, [k])[:, 0, :, 0].mean(axis=1)
+    def measured(positions, codes):
+        return measures(codes[positions], half, [k])[:, :, 0, 0]
 
-    others = []
-    for _ in range(800):
-        scores, codes = planted(rng)
-        others.append(measured(stats.nearest(scores, k), codes))
-    truth, inside = np.mean(others, axis=0), []
+    others = (planted(rng) for _ in range(800))
+    ranked = np.stack([codes[stats.nearest(scores, k)].T for scores, codes in others], axis=-1)
+    truth, inside = measures(ranked, half, [k])[:, :, 0, 0].mean(axis=0), []
     for seed in range(80):
         scores, codes = planted(rng)
         order = stats.nearest(scores)
-        point = measured(order, codes)
-        draws = [measured(p, codes) for p, _ in redrawn(order, k, draws=60, seed=seed)]
-        low, high = around(point, draws)
+        [(positions, _)] = redrawn(order, k, draws=60, seed=seed)
+        [point] = measured(order.T[..., None], codes)
+        low, high = around(point, measured(positions, codes))
         inside.append((low <= truth) & (truth <= high))
     covered = np.mean(inside, axis=0)
     assert (covered >= 0.87).all(), covered  # 95 % less three standard errors
@@ -173,7 +176,7 @@ def test_intervals_over_prompts_cover_the_mean_over_all_concepts_and_templates()
         over_prompts(np.empty((0, 3)))
 
 
-def test_shuffled_labels_show_what_chance_makes():
+def test_shuffled_labels_show_what_chance_makes(monkeypatch):
     """Against scipy's hypergeometric: how many of k images drawn at random are of a group."""
     from scipy.stats import hypergeom
 
@@ -182,6 +185,9 @@ def test_shuffled_labels_show_what_chance_makes():
     target = stats.target_shares(codes, 2, "data")
     found = shuffled(order, codes, target, [20], draws=100, seed=1)
     assert found.shape == (100, 2, 1, 1)
+    monkeypatch.setattr("clipeval.stats.skew_draws.HELD", 2000)  # a few draws at a time
+    parts = shuffled(order, codes, target, [20], draws=100, seed=1)
+    np.testing.assert_allclose(parts, found, atol=1e-12)
     hits = np.arange(21)
     skews = np.log(np.maximum(hits / 20 / 0.3, (20 - hits) / 20 / 0.7))
     expected = (hypergeom(200, 60, 20).pmf(hits) * skews).sum()

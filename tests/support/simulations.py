@@ -277,20 +277,24 @@ def skew_of_search(n, k: int, metric: int, control: bool = False) -> Simulate:
         return codes, np.argsort(-(own + common + np.stack([effect, -effect])[:, codes]), axis=1)
 
     def value(codes, positions, often):
-        target = np.bincount(codes, often, len(n))[None]
-        return measures(codes[positions], target / target.sum(), [k]).mean(axis=2)[metric, 0, 0]
+        target = np.stack([np.bincount(codes, drawn, len(n)) for drawn in often])
+        shares = target / target.sum(axis=1, keepdims=True)
+        return measures(codes[positions], shares[None], [k])[:, metric, 0, 0]
+
+    def seen(codes, order):
+        return value(codes, order[:, :k].T[..., None], [None])[0]
 
     def simulate(rng, seeds):
         samples = (sample(np.random.default_rng([7, i])) for i in range(400))
-        truth = np.mean([value(codes, order[:, :k], None) for codes, order in samples])
+        truth = np.mean([seen(codes, order) for codes, order in samples])
 
         def one(rng):
             codes, order = sample(rng)
-            drawn = redrawn(order, k, draws=60, seed=int(rng.integers(2**31)))
-            draws = np.array([value(codes, *pair) for pair in drawn])
+            [drawn] = redrawn(order, k, draws=60, seed=int(rng.integers(2**31)))
+            draws = value(codes, *drawn)
             if control:
                 return holds(np.percentile(draws, [2.5, 97.5]), truth)
-            return holds(around(value(codes, order[:, :k], None), draws), truth)
+            return holds(around(seen(codes, order), draws), truth)
 
         return each(one)(rng, seeds)
 

@@ -15,7 +15,7 @@ from clipeval.stats import (
     skew_of_counts,
     target_shares,
 )
-from clipeval.stats.skew_draws import around, measures, over_prompts, redrawn, shuffled
+from clipeval.stats.skew_draws import around, blocks, measures, over_prompts, redrawn, shuffled
 from clipeval.studies.retrieval.search import Search, search
 
 #: what shares are compared with: as large for every group, or as in the data set
@@ -124,11 +124,10 @@ def _skew(session) -> pd.DataFrame:
         draws = _draws(found, groups, ks, p)
         for name, (codes, values) in groups.items():
             targets = _targets(codes, values)
-            each = _each(found, codes, targets, ks, p)  # (metric, target, prompt, k)
-            point = each.mean(axis=2)
+            each = _each(found, codes, targets, ks, p)  # (prompt, metric, target, k)
+            point = each.mean(axis=0)
             low, high = around(point, draws[name])
-            by_prompt = np.moveaxis(each, 2, 0).reshape(*found.shape, *point.shape)
-            ends = over_prompts(by_prompt, seed=p.seed)
+            ends = over_prompts(each.reshape(*found.shape, *point.shape), seed=p.seed)
             about = {"words": found.words.class_set.spec, "grouping": name, "n": len(codes)}
             for at in np.ndindex(point.shape):
                 m, t, i = at
@@ -164,15 +163,17 @@ def _targets(codes: np.ndarray, values: list) -> np.ndarray:
 
 
 def _each(found: Search, codes, targets, ks, p) -> np.ndarray:
-    """Both metrics of each prompt: (2, targets, prompts, ks)."""
+    """Both metrics of each prompt: (prompts, 2, targets, ks)."""
     if p.ties == "stable":
-        return measures(codes[found.order[:, : ks[-1]]], targets, ks, floor=p.floor)
-    out = np.empty((2, len(targets), len(found.scores), len(ks)))
+        parts = blocks(len(found.order), ks[-1] * targets.shape[1])
+        ranked = (codes[found.order[part, : ks[-1]]].T[:, None] for part in parts)
+        return np.concatenate([measures(few, targets, ks, floor=p.floor) for few in ranked])
+    out = np.empty((len(found.scores), 2, len(targets), len(ks)))
     for t, target in enumerate(targets):
         for i, k in enumerate(ks):
             how = {"k": k, "ties": p.ties}
-            out[0, t, :, i] = max_skew(found.scores, codes, target, floor=p.floor, **how)
-            out[1, t, :, i] = ndkl(found.scores, codes, target, **how)
+            out[:, 0, t, i] = max_skew(found.scores, codes, target, floor=p.floor, **how)
+            out[:, 1, t, i] = ndkl(found.scores, codes, target, **how)
     return out
 
 
@@ -182,11 +183,11 @@ def _draws(found: Search, groups: dict, ks: list[int], p) -> dict[str, np.ndarra
     for positions, often in redrawn(found.order, ks[-1], draws=p.draws, seed=p.seed):
         for name, (codes, values) in groups.items():
             # a group of which a draw has no image counts as one image, as its target may not be 0
-            counts = np.maximum(np.bincount(codes, often, len(values)), 1)
-            targets = np.stack([np.full(len(values), 1 / len(values)), counts / counts.sum()])
-            ranked = codes[positions]
-            out[name].append(measures(ranked, targets, ks, floor=p.floor).mean(axis=2))
-    return {name: np.stack(found) for name, found in out.items()}
+            counts = np.maximum([np.bincount(codes, drawn, len(values)) for drawn in often], 1)
+            shares = counts / counts.sum(axis=1, keepdims=True)
+            targets = np.stack([np.full(shares.shape, 1 / len(values)), shares])
+            out[name].append(measures(codes[positions], targets, ks, floor=p.floor))
+    return {name: np.concatenate(parts) for name, parts in out.items()}
 
 
 def found_by(session, name: str) -> pd.DataFrame:
@@ -250,9 +251,11 @@ def by_template(session) -> pd.DataFrame:
         how = {"k": k, "floor": session.parameters.floor, "order": found.order}
         each = max_skew(found.scores, codes, target, **how)
         each = each.reshape(found.shape)
-        for t, template in enumerate(found.words.templates.templates):
-            low, high = over_prompts(each[:, t : t + 1], seed=session.parameters.seed)
-            at = float(each[:, t].mean())
+        means = each.mean(axis=0)
+        # each template's own interval: none is drawn, and words are drawn once for all of them
+        ends = over_prompts(each[:, None], seed=session.parameters.seed)
+        rows = zip(found.words.templates.templates, means, *ends, strict=True)
+        for template, at, low, high in rows:
             parts.append(
                 {
                     "grouping": name,
