@@ -8,6 +8,8 @@ import pandas as pd
 
 from clipeval.errors import ClassSetError, DataError
 
+#: columns of an answer; what else predictions hold are groups of their images
+ANSWER = ("image_id", "task", "method", "class_set", "templates", "rank", "label", "prob")
 CHUNK = 4096  # images scored at once, so that memory does not grow with their number
 
 

@@ -27,8 +27,8 @@ __getattr__, __dir__, __all__ = lazy(
     picks="Extremes extreme_rates extremes picked_confidence",
     power="smallest_difference",
     rates=(
-        "IMAGES LEAST_EXPECTED RATE_COLUMNS all_different clopper_pearson codes_of counted "
-        "doubtful group_counts group_rates hits_of mean_rate rates_of_counts wilson"
+        "HIT IMAGES LEAST_EXPECTED RATE_COLUMNS all_different clopper_pearson codes_of counted "
+        "counted_once doubtful group_counts group_rates hits_of mean_rate rates_of_counts wilson"
     ),
     skew="max_skew ndkl nearest skew_of_counts target_shares",
 )

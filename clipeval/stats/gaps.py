@@ -4,6 +4,7 @@ Everything is computed from the images and hits of each group, so that a million
 as a thousand.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -183,7 +184,7 @@ def largest_gap(count, n, confidence: float = 0.95) -> tuple[float, float]:
 def permutation_p(count, n, *, n_boot: int = 10_000, seed: int = 0) -> float:
     """p value that k groups have one rate, by permuted chi-squared; see `gaps_of_counts`."""
     count, n = np.asarray(count), np.asarray(n)
-    return float(_p_value(count, n, _null(count, n, n_boot, seed))[0])
+    return float(_p_value(count, n, _null(tuple(n), int(count.sum()), n_boot, seed))[0])
 
 
 def control_of_counts(
@@ -229,7 +230,7 @@ def control_of_counts(
     rates = 100 * dealt / n
     away = np.abs(rates - 100 * count.sum() / n.sum())
     gaps = rates.max(axis=1) - rates.min(axis=1)
-    p = _p_value(dealt, n, _null(count, n, n_boot, seed))
+    p = _p_value(dealt, n, _null(tuple(n), int(count.sum()), n_boot, seed))
     median, high = np.percentile(away, [50, 95], axis=0)
     groups = table.drop(columns="count").assign(median=median, p95=high)
     median, high = np.percentile(gaps, [50, 95])
@@ -254,9 +255,11 @@ def _dealt(n: np.ndarray, hits: int, draws: int, seed) -> np.ndarray:
     return rng.multivariate_hypergeometric(n, hits, size=draws, method="marginals")
 
 
-def _null(count: np.ndarray, n: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
-    """Sorted `_statistic` of dealt hits."""
-    return np.sort(_statistic(_dealt(n, int(count.sum()), n_boot, [seed, 1]), n))
+@functools.lru_cache(maxsize=4)
+def _null(n: tuple[int, ...], hits: int, n_boot: int, seed: int) -> np.ndarray:
+    """Sorted `_statistic` of dealt hits; a gap and its control ask for the same."""
+    n = np.array(n)
+    return np.sort(_statistic(_dealt(n, hits, n_boot, [seed, 1]), n))
 
 
 def _statistic(count: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
-from clipeval.stats.rates import IMAGES, check_groups, counted, group_counts, hits_of, wilson
+from clipeval.stats.rates import HIT, IMAGES, check_groups, counted, group_counts, hits_of, wilson
 
 
 def paired_changes(
@@ -49,9 +49,8 @@ def paired_changes(
     kinds = {"both": first & second, "only_before": first & ~second, "only_after": second & ~first}
     counts = None
     for kind, hits in kinds.items():
-        part = group_counts(
-            frame.assign(_hit=hits), "_hit", by=by, observed=observed, images=images
-        )
+        part = frame.assign(**{HIT: hits})
+        part = group_counts(part, HIT, by=by, observed=observed, images=images)
         counts = part.drop(columns="count") if counts is None else counts
         counts[kind] = part["count"]
     n, both, lost, won = (counts[c].to_numpy() for c in ("n", *kinds))

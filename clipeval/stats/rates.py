@@ -3,7 +3,8 @@
 Rates in tables are percent (0-100); functions on counts return fractions.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -207,12 +208,52 @@ def group_counts(
     if images is None:
         frame = counted(frame[by].assign(**{HIT: hits}), [*by, HIT])
         hits, images = frame[HIT].to_numpy(), IMAGES
-    n = frame[images]
-    if not by:
-        return pd.DataFrame({"n": [int(n.sum())], "count": [int(n[hits].sum())]})
-    parts = frame[by].assign(n=n, count=n.where(hits, 0))
-    grouped = parts.groupby(by, observed=observed, sort=True)
-    return grouped.sum().fillna(0).astype("int64").reset_index(names=by)
+    cell, groups = _cells(frame, by, observed)
+    n = frame[images].to_numpy()
+    return groups.assign(
+        n=np.bincount(cell, n, len(groups)).astype(np.int64),
+        count=np.bincount(cell, n * hits, len(groups)).astype(np.int64),
+    )
+
+
+def _cells(frame: pd.DataFrame, by: list[str], observed: bool) -> tuple[np.ndarray, pd.DataFrame]:
+    """Number of each row's group, and the groups in the order of their values.
+
+    Every combination of values is one where a column is categorical, unless `observed`; else those that occur.
+    """
+    cell, values = np.zeros(len(frame), dtype=np.int64), []
+    for name in by:
+        codes, names = _in_order(frame[name])
+        cell, values = cell * len(names) + codes, [*values, names]
+    shape = tuple(map(len, values))
+    if observed or not any(isinstance(names, pd.Categorical) for names in values):
+        groups, cell = np.unique(cell, return_inverse=True)
+    else:
+        groups = np.arange(np.prod(shape))
+    places = np.unravel_index(groups, shape) if by else []
+    columns = {name: v.take(at) for name, v, at in zip(by, values, places, strict=True)}
+    return cell, pd.DataFrame(columns, index=pd.RangeIndex(len(groups) if by else 1))
+
+
+def _in_order(values: pd.Series):
+    """Codes of values, none missing, and the different values in their order: categories, or sorted."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes = np.arange(len(values.cat.categories))
+        return values.cat.codes.to_numpy(), pd.Categorical.from_codes(codes, dtype=values.dtype)
+    return pd.factorize(values, sort=True)
+
+
+def counted_once(count: Callable) -> Callable:
+    """Decorator of a study's `counted_answers`: what is counted already is returned as it is.
+
+    Tables take either, so that a million predictions are read once and not by each of them.
+    """
+
+    @functools.wraps(count)
+    def counted_answers(predictions: pd.DataFrame, *about) -> pd.DataFrame:
+        return predictions if IMAGES in predictions else count(predictions, *about)
+
+    return counted_answers
 
 
 def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

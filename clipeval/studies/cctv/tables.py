@@ -17,6 +17,7 @@ from clipeval.stats import (
     all_different,
     cluster_rates,
     counted,
+    counted_once,
     group_rates,
 )
 from clipeval.studies.cctv.questions import questions
@@ -86,17 +87,14 @@ def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@counted_once
 def counted_answers(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     """How many frames were asked which question and gave which answer; `predictions` and errors as in `answers_of`.
-
-    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
 
     Returns
     -------
     DataFrame: question, label (caption), `stats.IMAGES`
     """
-    if IMAGES in predictions:
-        return predictions
     parts = [counted(of, ["question", "label"]) for of in _answered(predictions, asked).values()]
     return pd.concat(parts, ignore_index=True)
 

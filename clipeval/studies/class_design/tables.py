@@ -7,6 +7,7 @@ import pandas as pd
 
 from clipeval.classify import zeroshot
 from clipeval.classify.class_sets import ClassSet, load_class_set, prompts_for
+from clipeval.classify.zeroshot import ANSWER
 from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 from clipeval.output.numbers import interval
@@ -20,6 +21,7 @@ from clipeval.stats import (
     all_different,
     codes_of,
     counted,
+    counted_once,
     extremes,
     group_rates,
     newcombe_paired,
@@ -70,38 +72,33 @@ def paired_labels(
     ------
     DataError  if some image was classified with only one of the two
     """
-    first, second = (top_labels(predictions, spec) for spec in (class_set, other))
-    columns = {"task", "method", "class_set", "templates", "rank", "prob"}
+    groups = [name for name in predictions if name not in ANSWER]
+    told = ["image_id", "class_set", "rank", "label"]
+    first = top_labels(predictions[[*told, *groups]], class_set)
+    first = first.drop(columns=["class_set", "rank"]).rename(columns={"label": "before"})
+    second = top_labels(predictions[told], other)[["image_id", "label"]]
     if first["image_id"].equals(second["image_id"]) and all_different(first["image_id"]):
-        pairs = first.rename(columns={"label": "before"}).assign(after=second["label"])
-        return pairs[[c for c in pairs.columns if c not in columns]]
+        return first.assign(after=second["label"])
     lonely = set(first["image_id"]) ^ set(second["image_id"])
     if lonely:
         raise DataError(
             f"{len(lonely):,} images, such as {min(lonely)}, were classified with only one of the "
             "two class sets; a paired comparison needs both answers for every image."
         )
-    pairs = first.merge(
-        second[["image_id", "label"]].rename(columns={"label": "after"}),
-        on="image_id",
-        validate="one_to_one",
-    ).rename(columns={"label": "before"})
-    return pairs[[c for c in pairs.columns if c not in columns]]
+    second = second.rename(columns={"label": "after"})
+    return first.merge(second, on="image_id", validate="one_to_one")
 
 
+@counted_once
 def counted_answers(
     predictions: pd.DataFrame, class_set: ClassSet | str, other: ClassSet | str
 ) -> pd.DataFrame:
     """How many images of which groups were given which class before and after; errors as in `paired_labels`.
 
-    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
-
     Returns
     -------
     DataFrame: the columns of `paired_labels` but `image_id`, and `stats.IMAGES`
     """
-    if IMAGES in predictions:
-        return predictions
     pairs = paired_labels(predictions, class_set, other)
     return counted(pairs, [name for name in pairs if name != "image_id"])
 

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, load_class_set
-from clipeval.datasets.labelfile import RESERVED
+from clipeval.classify.zeroshot import ANSWER
 from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
 from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
 from clipeval.stats import (
+    HIT,
     IMAGES,
     RATE_COLUMNS,
     adjust,
@@ -19,9 +20,10 @@ from clipeval.stats import (
     codes_of,
     control_of_counts,
     counted,
+    counted_once,
     gaps_of_counts,
     group_counts,
-    group_rates,
+    rates_of_counts,
     smallest_difference,
 )
 
@@ -73,8 +75,7 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     DataError  if a prediction is not a class of the class set
     """
     class_set = load_class_set(class_set)
-    of_set = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
-    top = (predictions if of_set.all() else predictions[of_set]).reset_index(drop=True)
+    top = _of_set(predictions, class_set)
     classes = list(dict.fromkeys(c for offered in class_set.tasks.values() for c in offered))
     codes, names = codes_of(top["label"])
     place = {name: code for code, name in enumerate(classes)}
@@ -95,10 +96,14 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     return top
 
 
+def _of_set(predictions: pd.DataFrame, class_set: ClassSet) -> pd.DataFrame:
+    rows = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
+    return (predictions if rows.all() else predictions[rows]).reset_index(drop=True)
+
+
+@counted_once
 def counted_answers(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataFrame:
     """How many images of which groups were given which class.
-
-    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
 
     Parameters
     ----------
@@ -112,11 +117,11 @@ def counted_answers(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.
     ------
     DataError  as `top_labels` does, and if an image has two answers
     """
-    if IMAGES in predictions:
-        return predictions
-    top = top_labels(predictions, class_set)
+    top = _of_set(predictions, load_class_set(class_set))
     refuse_two_answers(top)
-    return counted(top, [name for name in top if name not in RESERVED or name == "label"])
+    groups = [name for name in top if name not in ANSWER]
+    rows = counted(top, ["class_set", "rank", "label", *groups])
+    return top_labels(rows, class_set).drop(columns=["class_set", "rank"])
 
 
 def refuse_two_answers(top: pd.DataFrame) -> None:
@@ -182,18 +187,18 @@ def harm_rates(
                 )
     rows = counted(top, [*by, "label"])
     parts = [
-        group_rates(
-            rows.assign(_hit=among(rows["label"], members)),
-            "_hit",
-            by=by,
-            metric=category,
-            confidence=confidence,
-            images=IMAGES,
-        )
+        _counts(rows, members, by).assign(metric=category)
         for category, members in categories.items()
     ]
-    table = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+    counts = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+    table = rates_of_counts(counts, counts["metric"], confidence=confidence)
     return table if groups is None else _named(table, groups)
+
+
+def _counts(rows: pd.DataFrame, members: Sequence[str], by: list[str], **how) -> pd.DataFrame:
+    """Images of each group, and those that were given one of these classes."""
+    hits = rows.assign(**{HIT: among(rows["label"], members)})
+    return group_counts(hits, HIT, by=by, images=IMAGES, **how)
 
 
 def among(labels: pd.Series, members: Sequence[str]) -> np.ndarray:
@@ -331,8 +336,7 @@ def gaps(
             )
         rows = counted(answers, [grouping, "label"])
         for category, members in harm_categories(class_set).items():
-            hits = rows.assign(_hit=among(rows["label"], members))
-            n = group_counts(hits, "_hit", by=[grouping], observed=True, images=IMAGES)
+            n = _counts(rows, members, [grouping], observed=True)
             draws = {"by": [grouping], "n_boot": n_boot, "seed": seed}
             found = gaps_of_counts(n, confidence=confidence, **draws)
             control = control_of_counts(n, **draws)

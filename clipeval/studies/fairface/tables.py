@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from clipeval.classify.zeroshot import ANSWER
 from clipeval.datasets.fairface import RACES
-from clipeval.datasets.labelfile import RESERVED
 from clipeval.published import load_published, replications, with_published
-from clipeval.stats import IMAGES, codes_of, counted, group_rates, mean_rate
+from clipeval.stats import IMAGES, codes_of, counted, counted_once, group_rates, mean_rate
 
 SOURCE = "arXiv 2103.00020, Tables 3, 4 and 5"
 ATTRIBUTES = ("race", "gender", "age")
@@ -112,17 +112,13 @@ def score(predictions: pd.DataFrame, rules: dict[str, str]) -> pd.DataFrame:
     return scored
 
 
+@counted_once
 def counted_answers(predictions: pd.DataFrame) -> pd.DataFrame:
-    """How many images of which groups were given which class by which method, of rank 1.
-
-    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
-    """
-    if IMAGES in predictions:
-        return predictions
+    """How many images of which groups were given which class by which method, of rank 1."""
     first = (predictions["rank"] == 1).to_numpy()
     top = predictions if first.all() else predictions[first]
-    asked = ("method", "task", "label", "rank")
-    return counted(top, [name for name in top if name in asked or name not in RESERVED])
+    groups = [name for name in top if name not in ANSWER]
+    return counted(top, ["method", "task", "label", "rank", *groups])
 
 
 def _scored(predictions: pd.DataFrame, rules: dict[str, str], by: Sequence[str]) -> pd.DataFrame:

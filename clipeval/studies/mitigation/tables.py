@@ -8,13 +8,14 @@ import pandas as pd
 
 from clipeval import stats
 from clipeval.classify.class_sets import ClassSet, load_class_set
-from clipeval.datasets.labelfile import RESERVED
+from clipeval.classify.zeroshot import ANSWER
 from clipeval.errors import DataError
 from clipeval.stats import (
     IMAGES,
     RATE_COLUMNS,
     adjust,
     codes_of,
+    counted_once,
     group_counts,
     newcombe,
     newcombe_paired,
@@ -89,20 +90,17 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
     return found
 
 
+@counted_once
 def counted_answers(predictions: pd.DataFrame, harms: ClassSet | str) -> pd.DataFrame:
     """How many images of which groups are hits before and after each method, by each metric of `counted`.
-
-    The tables of this study take it in place of predictions, so that a million of these are read once and not by each.
 
     Returns
     -------
     DataFrame: metric, method, before, after (bool), the group columns, and `stats.IMAGES`
     """
-    if IMAGES in predictions:
-        return predictions
     parts, order = [], list(pd.unique(predictions["method"]))
     for metric, hits, people in counted(predictions, harms):
-        groups = people[[name for name in people if name not in RESERVED]]
+        groups = people[[name for name in people if name not in ANSWER]]
         frame = groups.iloc[np.tile(np.arange(len(groups)), hits.shape[1])].reset_index(drop=True)
         codes = np.repeat([order.index(method) for method in hits], len(hits))
         frame["method"] = pd.Categorical.from_codes(codes, order)
