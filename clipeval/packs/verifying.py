@@ -170,13 +170,15 @@ def _compare(found: Verified, study: str, record: StudyRecord, run: Path, again:
     """Hold the tables, figures and sentences of a study against those made again."""
     theirs, ours = run / study, again / study
     others = _other_versions(record)
+    if error:  # what it made before it failed is held against what is there all the same
+        found.not_verified.append(Doubt(study, f"it cannot be run again: {error}"))
     for name in [n for kind in ("tables", "figures") for n in _names(theirs, ours, f"{kind}/*.*")]:
         kept, made, name = theirs / name, ours / name, f"{study}/{name}"
         if not kept.is_file():
             found.differs.append(Doubt(name, "it is missing"))
         elif not made.is_file():
-            reason = error or "this version of clipeval does not make it"
-            found.not_verified.append(Doubt(name, f"not made again: {reason}"))
+            reason = "" if error else ": this version of clipeval does not make it"
+            found.not_verified.append(Doubt(name, f"not made again{reason}"))
         elif kept.suffix == ".csv":
             said = difference(kept, made)
             found.tables += not said
@@ -276,7 +278,7 @@ def _verify_pack(path: Path, again: Path, jobs: int) -> Verified:
     errors = _run_again(plan_pack(path, [], {}, again), again, jobs)
     for study, error in errors.items():
         if error:
-            found.not_verified.append(Doubt(study, f"not made again: {error}"))
+            found.not_verified.append(Doubt(study, f"it cannot be run again: {error}"))
     said, as_expected = compare_tables(path, again)
     if as_expected:
         found.notes.append(said)

@@ -89,13 +89,18 @@ def embed_by_ray(plans: Sequence[dict[str, Parameters]]) -> list[dict[str, int]]
     names += ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
     told = {name: os.environ[name] for name in names if name in os.environ}
     how = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
-    try:
-        ray.init(runtime_env={"env_vars": told}, **how)
-    except Exception as error:  # Ray raises what its parts happen to raise
-        raise StoreError(
-            f"Ray could not be started ({first_line(error)}), and nothing was embedded; repeat the command, or start a "
-            "node yourself (ray start --head) and repeat it then."
-        ) from None
+    for last in (False, True):
+        try:
+            ray.init(runtime_env={"env_vars": told}, **how)
+            break
+        except Exception as error:  # Ray raises what its parts happen to raise
+            ray.shutdown()
+            if not last and "timed out" in str(error):  # it waits 30 s, which no setting raises
+                continue
+            raise StoreError(
+                f"Ray could not be started ({first_line(error)}), and nothing was embedded; repeat the command when "
+                "the machine is less busy, or start a node yourself (ray start --head) and repeat it then."
+            ) from None
     try:
         held = ray.cluster_resources()
         gpus = int(held.get("GPU", 0))

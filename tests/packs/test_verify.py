@@ -129,6 +129,22 @@ def test_a_whole_run_is_verified_figures_and_finding_too(copy, demo_cache, monke
     assert said["figures"] == len(list(copy.glob("*/figures/*.svg"))) - 1
 
 
+def test_a_study_that_fails_when_all_its_tables_are_made_is_named_with_the_cause(copy, monkeypatch):
+    def again(plan, into, jobs):
+        shutil.copytree(copy, into)
+        return {"class_design": "the disk is full", "card": ""}
+
+    monkeypatch.setattr(verifying, "_run_again", again)
+    found = verifying.verify(copy)
+    doubts = {doubt.file: doubt.reason for doubt in found.not_verified}
+    assert doubts.pop("class_design") == "it cannot be run again: the disk is full"
+    assert doubts.pop("card").endswith(": it is made of class_design, which could not be run again")
+    assert set(doubts.values()) == {"not made again"} and {f.split("/")[0] for f in doubts} == {
+        "card"
+    }
+    assert not found.well and not found.differs
+
+
 def test_one_hash_stands_for_a_run_wherever_it_lies(run, copy):
     same = verifying.run_sha256(run)
     (copy / "local.json").unlink(missing_ok=True)

@@ -84,12 +84,39 @@ def test_without_ray_it_says_so(monkeypatch):
 
 
 def test_a_node_that_does_not_start_is_one_sentence(monkeypatch):
-    def init(**how):
-        raise RuntimeError("The current node timed out during startup.\nmore")
+    tried = []
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
-    with pytest.raises(StoreError, match=r"^Ray could not be started \(The current node timed"):
-        embed_by_ray([])
+    def init(**how):
+        tried.append(said)
+        raise RuntimeError(f"{said}\nmore")
+
+    ray = SimpleNamespace(init=init, shutdown=lambda: tried.append("shut down"))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    for said, times in (("The current node timed out during startup.", 2), ("No such address.", 1)):
+        with pytest.raises(StoreError, match=rf"^Ray could not be started \({said[:-1]}\), and"):
+            embed_by_ray([])
+        assert tried == [said, "shut down"] * times
+        tried.clear()
+
+
+def test_a_node_that_was_too_slow_is_started_once_more(monkeypatch):
+    slow = [Exception("The current node timed out during startup.")]
+
+    def init(**how):
+        if slow:
+            raise slow.pop()
+
+    ray = SimpleNamespace(
+        init=init,
+        shutdown=lambda: None,
+        cluster_resources=lambda: {"CPU": 1.0},
+        remote=lambda **how: lambda function: SimpleNamespace(remote=lambda *given: {"cctv": 3}),
+        wait=lambda tasks, num_returns: None,
+        get=lambda tasks: tasks,
+        exceptions=SimpleNamespace(RayTaskError=KeyError, RayError=KeyError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert embed_by_ray([{"cctv": None}]) == [{"cctv": 3}]
 
 
 def test_a_task_holds_all_studies_of_a_model_as_they_read_the_same_images(monkeypatch):
