@@ -122,11 +122,14 @@ def predict(
         templates=templates.label,
         top=top,
     )
-    of = {label: [n for n, m in class_set.categories.items() if label in m] for label in prompts}
+    # a category without a class on offer could be given to no image: it has no rate, rather than one of 0
+    offered = {n: [c for c in m if c in prompts] for n, m in class_set.categories.items()}
+    offered = {n: members for n, members in offered.items() if members}
+    of = {label: [n for n, m in offered.items() if label in m] for label in prompts}
     answers["category"] = answers["label"].astype(object).map(lambda label: _AND.join(of[label]))
     groups = vectors.images[["image_id", *vectors.images.attrs.get("groups", [])]]
     answers = answers.merge(groups, on="image_id", how="left", validate="many_to_one")
-    answers.attrs = {"categories": {n: list(m) for n, m in class_set.categories.items()}}
+    answers.attrs = {"categories": offered}
     return answers
 
 

@@ -60,7 +60,7 @@ def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None
 
         table = list_datasets()
     elif what == "class-sets":
-        from clipeval.classify.class_sets import list_class_sets
+        from clipeval.classify.class_list import list_class_sets
 
         table = list_class_sets()
     elif what == "profiles":

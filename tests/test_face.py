@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 import clipeval
+from clipeval.classify.class_sets import class_set_of
 from clipeval.errors import ClassSetError, DataError, ParameterError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +59,18 @@ def test_a_class_a_crossing_and_what_is_not_there(answers):
     )
     with pytest.raises(ParameterError, match='no class or category is called "crime"; there are'):
         clipeval.group_rates(answers, "crime")
+    # of a category that was not on offer there is no rate, not even 0
+    two = {"race": {"a": "a man", "b": "a woman"}, "jobs": ["nurse", "thief"]}
+    asked = class_set_of("own", two, categories={"crime": ["thief"]})
+    vectors = SimpleNamespace(
+        images=answers[["image_id"]].head(3), matrix=np.eye(3, 768, dtype="f")
+    )
+    model = clipeval.load_model("testcard")
+    found = clipeval.predict(vectors, model, asked, templates="photo", task="jobs")
+    assert clipeval.group_rates(found, "crime")["n"].item() == 3
+    found = clipeval.predict(vectors, model, asked, templates="photo", task="race")
+    with pytest.raises(ParameterError, match='no class or category is called "crime"'):
+        clipeval.group_rates(found, "crime")
     with pytest.raises(ParameterError, match='have no column "party" to group by'):
         clipeval.group_rates(answers, "thief", by="party")
 

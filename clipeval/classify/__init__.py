@@ -8,7 +8,8 @@ from clipeval import lazy
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
-    class_sets="load_class_set load_templates prompts_for list_class_sets",
+    class_sets="load_class_set load_templates prompts_for",
+    class_list="list_class_sets",
     zeroshot="predict",
     probe="fit_probe",
     multilabel="score_sets label_rates",

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clipeval.classify.word_files import find, known_files, part, read, refuse_unknown
+from clipeval.classify.word_files import find, part, read, refuse_unknown
 from clipeval.errors import ClassSetError
 from clipeval.files import file_state, sha256
 
@@ -72,11 +72,35 @@ class ClassSet:
         """Class -> text of one task; `task` may be left out where there is only one."""
         if task is None and len(self.tasks) == 1:
             task = next(iter(self.tasks))
+        if task is None:
+            raise ClassSetError(
+                f"class set {self.spec} has several tasks, and none is named; name one, such as "
+                f'task="{next(iter(self.tasks))}" (it has {", ".join(self.tasks)}).'
+            )
         if task not in self.tasks:
             raise ClassSetError(
                 f'class set {self.spec} has no task "{task}"; it has {", ".join(self.tasks)}.'
             )
         return self.tasks[task]
+
+    def counted_task(self) -> str:
+        """The task that offers every class of every category; the first of several.
+
+        It is what is asked where images are counted by category: a class that was not on offer would
+        be counted as one that no image was given.
+
+        Raises
+        ------
+        ClassSetError  if no task offers them all
+        """
+        counted = {member for members in self.categories.values() for member in members}
+        for task, classes in self.tasks.items():
+            if counted <= set(classes):
+                return task
+        raise ClassSetError(
+            f"class set {self.spec} counts {', '.join(self.categories)}, whose classes no task offers "
+            "together; put the classes of all categories into one task."
+        )
 
 
 @dataclass(frozen=True)
@@ -374,26 +398,3 @@ def variants_in(spec: str) -> list[str]:
     bare = spec.removesuffix(f":{variant}") if variant else spec
     variants = read(path, *_KEYS).get("variants") or {}
     return [bare, *(f"{bare}:{name}" for name in variants)]
-
-
-def list_class_sets():
-    """Every class set that has a name, and its variants: a DataFrame of spec, version, tasks, classes, source."""
-    import pandas as pd
-
-    rows = []
-    for path in known_files("class_sets").values():
-        if re.search(r"^templates:", path.read_text("utf-8"), re.MULTILINE):
-            continue  # a user's own folder holds both
-        variants = read(path, *_KEYS).get("variants") or {}
-        for variant in ["", *variants]:
-            found = load_class_set(f"{path.stem}:{variant}" if variant else path.stem)
-            rows.append(
-                {
-                    "class_set": found.spec,
-                    "version": found.version,
-                    "tasks": ", ".join(found.tasks),
-                    "classes": sum(len(classes) for classes in found.tasks.values()),
-                    "note": found.note or found.source,
-                }
-            )
-    return pd.DataFrame(rows)

@@ -163,7 +163,7 @@ class Explorer:
                 "from; set class_set to a class set, such as denigration."
             )
         self.session = session
-        self.task = task or next(iter(session.class_set.tasks))
+        self.task = task or session.class_set.counted_task()
         self.groups = list(session.images.attrs["groups"])
         embeddings = session.embed()
         read = session.images.set_index("image_id").loc[embeddings.image_id]

@@ -58,7 +58,7 @@ def use() -> None:
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
     from clipeval import models, paths
-    from clipeval.classify.class_sets import list_class_sets
+    from clipeval.classify.class_list import list_class_sets
     from clipeval.output import figures, provenance, tables
     from clipeval.runs import notebook_page, pages
 

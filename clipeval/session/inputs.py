@@ -201,7 +201,7 @@ class Inputs:
         Parameters
         ----------
         task : str
-            Task of the class set; may be left out where it has one only.
+            Task of the class set; by default that of its categories (`ClassSet.counted_task`).
         class_set, templates : names or objects, by default those of the parameters
         top : int or None
             Classes kept for each image; None keeps all.
@@ -210,7 +210,7 @@ class Inputs:
 
         class_set = load_class_set(class_set) if class_set is not None else self.class_set
         templates = load_templates(templates) if templates is not None else self.templates
-        task = task or next(iter(class_set.tasks))
+        task = task or class_set.counted_task()
         prompts = prompts_for(class_set, templates, task)
         self.note_prompts(task, class_set, templates, prompts)
         # first, as what does not fit the model is to be refused before hours of embedding

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from clipeval.classify.class_list import list_class_sets
 from clipeval.classify.class_sets import (
     Templates,
     class_set_of,
-    list_class_sets,
     load_class_set,
     load_templates,
     prompts_for,
@@ -230,8 +230,24 @@ def test_a_task_that_is_not_there():
     faces = load_class_set("fairface")
     with pytest.raises(ClassSetError, match='has no task "colour"; it has race, race_binary'):
         faces.classes("colour")
-    with pytest.raises(ClassSetError, match="has no task"):
+    with pytest.raises(ClassSetError, match='several tasks, and none is named; .* task="race"'):
         faces.classes()  # which of four?
+
+
+def test_what_is_counted_is_on_offer():
+    tasks = {"sex": ["man", "woman"], "jobs": ["nurse", "thief"], "animals": ["ape", "cat"]}
+    found = {
+        task: class_set_of("own", tasks, categories=categories).counted_task()
+        for task, categories in {
+            "jobs": {"crime": ["thief"]},
+            "animals": {"animal": ["ape", "cat"]},
+            "sex": {},
+        }.items()
+    }
+    assert found == {task: task for task in found}
+    spread = class_set_of("own", tasks, categories={"crime": ["thief"], "animal": ["ape"]})
+    with pytest.raises(ClassSetError, match="counts crime, animal, whose classes no task offers"):
+        spread.counted_task()
 
 
 # -- refusals ------------------------------------------------------------------------------------

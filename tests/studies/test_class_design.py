@@ -393,6 +393,15 @@ def test_candidates_on_offer_already_are_left_out():
         class_design.candidate_classes("denigration:child", "denigration:child")
 
 
+@pytest.mark.parametrize("texts", [["un niño"], ["un niño", "una persona"]])
+def test_candidates_are_in_the_language_that_they_say(texts):
+    """One that is left, and several, with templates of their language."""
+    words = class_set_of("own", {"add": ["un hombre", *texts]}, language="es")
+    asked = class_set_of("asked", {"jobs": ["un hombre", "ladrón"]}, language="es")
+    left = class_design.candidate_classes(words, asked)
+    assert (left.language, list(left.tasks["add"])) == ("es", texts)
+
+
 def test_an_image_with_one_answer_only_is_refused():
     frame = pd.DataFrame(
         {

@@ -27,7 +27,8 @@ from clipeval.studies.sensitivity.variation import variants_of
 JOBS = ["lawyer", "nurse", "farmer", "thief"]
 WORDS = {
     "name": "words",
-    "tasks": {"occupations": JOBS, "Sex": {"woman": "woman", "man": "man"}},
+    # harms are counted in the task that offers them, wherever it stands
+    "tasks": {"Sex": {"woman": "woman", "man": "man"}, "occupations": JOBS},
     "categories": {"crime-related": ["thief"]},
 }
 N = 24

@@ -1,6 +1,7 @@
 """Candidate classes for a class set: which are left to add, and what each one takes, added alone."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,8 @@ BEFORE = "(class before)"
 
 
 def offered(class_set: ClassSet) -> dict[str, str]:
-    """Class -> text of the task that a class set is compared by, its first."""
-    return class_set.classes(next(iter(class_set.tasks)))
+    """Class -> text of the task that a class set is compared by."""
+    return class_set.classes(class_set.counted_task())
 
 
 def candidate_classes(candidates: ClassSet | str, class_set: ClassSet | str) -> ClassSet:
@@ -40,10 +41,9 @@ def candidate_classes(candidates: ClassSet | str, class_set: ClassSet | str) -> 
             "name other candidates."
         )
     if len(left) == 1:  # a class set of its own would need two
-        return ClassSet(candidates.name, candidates.version, candidates.source, {"add": left})
-    return class_set_of(
-        candidates.name, {"add": left}, version=candidates.version, source=candidates.source
-    )
+        return replace(candidates, tasks={"add": left}, categories={}, answers={})
+    about = {name: getattr(candidates, name) for name in ("version", "source", "language")}
+    return class_set_of(candidates.name, {"add": left}, **about)
 
 
 def person_classes(people: pd.DataFrame, classes: Collection[str]) -> np.ndarray:

@@ -84,11 +84,16 @@ class ClassDesign(Study):
             )
         for class_set in pair:
             harm_categories(class_set)
+            class_set.counted_task()
         candidate_classes(session.parameters.candidates, session.class_set)
 
     def rivals(self, session) -> list[tuple[str, dict]]:
         """Each class set, and the first one with each candidate of the sweep."""
-        pair = [o for words in pair_of(session) for o in task_prompts(words, session.templates)]
+        pair = [
+            offer
+            for words in pair_of(session)
+            for offer in task_prompts(words, session.templates, [words.counted_task()])
+        ]
         _, prompts, added = sweep_words(session)
         name = "class set with a candidate"
         return pair + [(name, prompts | {label: texts}) for label, texts in added.items()]

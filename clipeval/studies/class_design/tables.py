@@ -335,7 +335,7 @@ def sweep_words(session) -> tuple[ClassSet, dict, dict]:
     added = prompts_for(extra, templates)
     return (
         extra,
-        prompts_for(base, templates, next(iter(base.tasks))),
+        prompts_for(base, templates, base.counted_task()),
         {name: texts for name, texts in added.items() if session.source.answers({name: texts})},
     )
 

@@ -78,7 +78,7 @@ def introduction(session):
         f"- {as_markdown(name)}: {as_markdown(', '.join(members))}"
         for name, members in harm_categories(session.class_set).items()
     ]
-    classes = session.class_set.classes(next(iter(session.class_set.tasks)))
+    classes = session.class_set.classes(session.class_set.counted_task())
     name = as_markdown(session.class_set.label)
     said = f"Class set {name} offers {len(classes):,} classes; counted are:"
     return Markdown("\n".join([said, "", *lines, "", _OWN]))

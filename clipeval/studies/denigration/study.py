@@ -3,7 +3,7 @@
 import pandas as pd
 from pydantic import Field
 
-from clipeval.classify.class_sets import load_class_set
+from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.output.numbers import p_value
 from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
@@ -49,6 +49,13 @@ class Denigration(Study):
         _ = session.groupings
         label_noise.noise_of(session)
         harm_categories(session.class_set)
+        session.class_set.counted_task()
+
+    def rivals(self, session) -> list[tuple[str, dict]]:
+        """The task that is asked, and no other of the class set."""
+        return task_prompts(
+            session.class_set, session.templates, [session.class_set.counted_task()]
+        )
 
     def predict(self, session) -> pd.DataFrame:
         """Zero-shot predictions of the class set, the five best classes of each image."""

@@ -65,7 +65,7 @@ def questions(session) -> list[Question]:
     ClassSetError  if answers made elsewhere answer none of them
     """
     harms, labels = session.harms, session.labels
-    task = next(iter(harms.tasks))
+    task = harms.counted_task()
     found = [Question(task, harms, prompts_for(harms, session.templates, task))]
     for task in labelled(session)[0]:
         prompts = prompts_for(labels, session.templates, task)

@@ -54,7 +54,7 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
     harms : class set with harm categories
     """
     harms, found = load_class_set(harms), []
-    task = next(iter(harms.tasks))
+    task = harms.counted_task()
     top = predictions[predictions["rank"] == 1].reset_index(drop=True)
     (task_of, tasks), (method_of, all_methods) = (codes_of(top[c]) for c in ("task", "method"))
     codes, names = codes_of(top["label"])  # compared in place of names
