@@ -73,7 +73,7 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
             {m: codes[_aligned(top, at, people, name)] for m, at in places.items()}
         )
         if name != task:
-            truth = _places(people[name].astype(str), names)
+            truth = _places(people[name], names)
             found.append(Counted(f"{name} accuracy", labels.eq(truth, axis=0), people))
             continue
         for category, members in harm_categories(harms).items():
@@ -81,7 +81,7 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
         if {"race", "gender"} <= set(people):
             expected = person_classes(people, harms.classes(task))
             if (expected != "").any():
-                agrees = labels.eq(_places(expected, names), axis=0)
+                agrees = labels.eq(_places(pd.Series(expected), names), axis=0)
                 found.append(Counted(AGREEMENT, agrees, people))
         moved = [m for m in methods if m == UNCHANGED or kind_of(m) in ("classes", "abstain")]
         if len(moved) > 1:
@@ -101,33 +101,31 @@ def counted_answers(predictions: pd.DataFrame, harms: ClassSet | str) -> pd.Data
     parts, order = [], list(pd.unique(predictions["method"]))
     for metric, hits, people in counted(predictions, harms):
         groups = people[[name for name in people if name not in ANSWER]]
-        frame = groups.iloc[np.tile(np.arange(len(groups)), hits.shape[1])].reset_index(drop=True)
-        codes = np.repeat([order.index(method) for method in hits], len(hits))
-        frame["method"] = pd.Categorical.from_codes(codes, order)
-        frame["before"] = np.tile(hits[UNCHANGED].to_numpy(bool), hits.shape[1])
-        frame["after"] = hits.to_numpy(bool).ravel(order="F")
-        parts.append(stats.counted(frame, list(frame)).assign(metric=metric))
+        # images are read once: those of the same groups and hits of all methods are alike
+        numbered = hits.set_axis(range(hits.shape[1]), axis=1)
+        alike = stats.counted(groups.join(numbered), [*groups, *numbered])
+        before = alike[list(hits).index(UNCHANGED)]
+        methods = [
+            alike[[*groups, IMAGES]].assign(method=method, before=before, after=alike[place])
+            for place, method in enumerate(hits)
+        ]
+        frame = pd.concat(methods, ignore_index=True)
+        frame["method"] = pd.Categorical(frame["method"], order)
+        parts.append(stats.counted(frame, frame.columns.drop(IMAGES)).assign(metric=metric))
     return pd.concat(parts, ignore_index=True)
 
 
-def _by_metric(predictions: pd.DataFrame, harms: ClassSet | str):
-    """Each metric and its rows of `counted_answers`; methods are those that have a column there, in their order."""
-    for metric, rows in counted_answers(predictions, harms).groupby("metric", sort=False):
-        methods = rows["method"].cat.set_categories(list(pd.unique(rows["method"])))
-        yield metric, rows.assign(method=methods).reset_index(drop=True)
-
-
-def _places(values, names) -> np.ndarray:
+def _places(values: pd.Series, names) -> np.ndarray:
     """Place of each value among names; -2, which is no label's, of one that is not there."""
-    found = pd.Index(names).get_indexer(np.asarray(values, dtype=object))
-    return np.where(found < 0, -2, found)
+    codes, values = codes_of(values)
+    found = pd.Index(names).get_indexer([*map(str, values), None])
+    return np.where(found < 0, -2, found)[codes]
 
 
 def _aligned(top: pd.DataFrame, places: np.ndarray, people: pd.DataFrame, task: str) -> np.ndarray:
     """Places of one method's answers in the order of the images of the first."""
-    ids = top["image_id"].iloc[places].to_numpy(object)
-    wanted = people["image_id"].to_numpy(object)
-    if np.array_equal(ids, wanted):
+    ids, wanted = top["image_id"].iloc[places].reset_index(drop=True), people["image_id"]
+    if ids.equals(wanted):
         return places
     order = pd.Index(ids).get_indexer(wanted)
     if len(ids) != len(wanted) or (order < 0).any():
@@ -161,18 +159,13 @@ def changes(
         lost, won (images that are hits no longer, or newly), p (McNemar's; NaN where there is nothing to test),
         p_adjusted (Holm, over the table)
     """
-    by, parts = list(by), []
-    answers = counted_answers(predictions, harms)
-    for metric, rows in _by_metric(answers, harms):
-        if not by or metric in harm_categories(harms):
-            parts.append(_changes(rows, by, metric, confidence))
-    table = pd.concat(parts, ignore_index=True).assign(
-        published=np.nan, difference=np.nan, p_adjusted=np.nan
-    )
+    by, answers = list(by), counted_answers(predictions, harms)
+    if by:
+        answers = answers[answers["metric"].isin(harm_categories(harms))]
+    table = _changes(answers, by, confidence)
+    table = table.assign(published=np.nan, difference=np.nan, p_adjusted=np.nan)
     tested = table["p"].notna()
     table.loc[tested, "p_adjusted"] = adjust(table.loc[tested, "p"], "holm")
-    order = [m for m in answers["method"].cat.categories if m in set(table["method"])]
-    table["method"] = pd.Categorical(table["method"], categories=order, ordered=True)
     if not by:
         table = table.sort_values("method", kind="stable", ignore_index=True)
     table["method"] = table["method"].astype(object)
@@ -181,28 +174,32 @@ def changes(
     return table[[*first, *last, "lost", "won", "p", "p_adjusted"]]
 
 
-def _changes(rows: pd.DataFrame, by: list[str], metric: str, confidence: float):
-    """Rate after, and paired change, of each method and group."""
-    by = ["method", *by]
-    rows = stats.counted(rows, [*by, "before", "after"])
+def _changes(answers: pd.DataFrame, by: list[str], confidence: float):
+    """Rate after, and paired change, of each metric, method and group."""
+    by = ["metric", "method", *by]
+    metrics = pd.Categorical(answers["metric"], pd.unique(answers["metric"]))
+    rows = stats.counted(answers.assign(metric=metrics), [*by, "before", "after"])
     how = {"by": by, "images": IMAGES}
     found = paired_changes(rows, "before", "after", confidence=confidence, **how)
-    count = group_counts(rows, "after", **how)["count"].to_numpy()
-    n, lost, won = (found[c].to_numpy() for c in ("n", "only_before", "only_after"))
+    found["count"] = group_counts(rows, "after", **how)["count"]
+    # a method that has no column of a metric is left out there, but none of its groups
+    asked = pd.MultiIndex.from_frame(rows[by[:2]]).unique()
+    found = found[pd.MultiIndex.from_frame(found[by[:2]]).isin(asked)].reset_index(drop=True)
+    count, n, lost, won = (found[c].to_numpy() for c in ("count", "n", "only_before", "only_after"))
     low, high = wilson(count, n, confidence)
     change = found[["change", "ci_low", "ci_high", "p"]].to_numpy(float)
-    kinds = found["method"].astype(str).map(kind_of)
     # can move in one direction only: there is nothing to test
-    one_way = kinds.isin(["classes", "abstain"]).to_numpy()
-    moved, way = (won, 1) if metric == OUTSIDE else (lost, -1)
-    ends = 100 * way * np.array(wilson(moved, n, confidence))[::way] + 0.0
-    change[one_way, 1:3] = ends.T[one_way]
+    one_way = found["method"].astype(str).map(kind_of).isin(["classes", "abstain"]).to_numpy()
+    outside = (found["metric"] == OUTSIDE).to_numpy()
+    least, most = 100 * np.array(wilson(np.where(outside, won, lost), n, confidence))
+    ends = np.column_stack([np.where(outside, least, -most), np.where(outside, most, -least)])
+    change[one_way, 1:3] = ends[one_way] + 0.0
     change[one_way, 3] = np.nan
     change[(found["method"] == UNCHANGED).to_numpy()] = np.nan
     return found[by].assign(
+        metric=found["metric"].astype(str),
         n=n,
         count=count,
-        metric=metric,
         percent=found["after"],
         ci_low=100 * low,
         ci_high=100 * high,
@@ -226,11 +223,10 @@ def farthest(predictions: pd.DataFrame, *, harms: ClassSet | str, by: Sequence[s
     predictions : of the unchanged model, for the images that choices are fitted on
     harms, by : as in `changes`
     """
-    found = {}
-    for metric, hits, people in counted(predictions, harms):
+    found, unchanged = {}, predictions[predictions["method"] == UNCHANGED]
+    for metric, rows in counted_answers(unchanged, harms).groupby("metric", sort=False):
         for grouping in by if metric not in (AGREEMENT, OUTSIDE) else ():
-            frame = people[[grouping]].assign(hit=hits[UNCHANGED])
-            table = group_counts(frame, "hit", by=[grouping], observed=True)
+            table = group_counts(rows, "before", by=[grouping], observed=True, images=IMAGES)
             if len(table) > 1:
                 rates = (table["count"] / table["n"]).to_numpy()
                 groups = table[grouping].astype(str).to_numpy()
@@ -267,7 +263,9 @@ def gaps(
         "gap in ...".
     """
     categories, rows = harm_categories(harms), []
-    for metric, answers in _by_metric(predictions, harms):
+    for metric, answers in counted_answers(predictions, harms).groupby("metric", sort=False):
+        codes, methods = pd.factorize(answers["method"])
+        kinds = 2 * answers["before"].to_numpy(int) + answers["after"].to_numpy(int)
         for (grouping, name), pair in pairs.items():
             if name != metric:
                 continue
@@ -275,22 +273,15 @@ def gaps(
             if not set(pair) <= set(names):
                 continue
             places = [list(names).index(group) for group in pair]
-            for method in answers["method"].cat.categories:
-                of = (answers["method"] == method).to_numpy()
-                given, codes = answers[of], groups[of]
-                size, *kinds = (
-                    np.bincount(codes, given[IMAGES] * hits, len(names)).astype(np.int64)
-                    for hits in (
-                        True,
-                        given["before"] & given["after"],
-                        given["before"] & ~given["after"],
-                        given["after"] & ~given["before"],
-                    )
-                )
+            shape = len(methods), len(names), 4
+            cells = np.ravel_multi_index((codes, groups, kinds), shape)
+            images = np.bincount(cells, answers[IMAGES], np.prod(shape)).astype(np.int64)
+            for method, given in zip(methods, images.reshape(shape), strict=True):
+                size, (_, won, lost, both) = given.sum(axis=1), given.T
                 row = {"method": method, "grouping": grouping, "higher": pair[0], "lower": pair[1]}
-                row |= _pair(size, *kinds, places, confidence, method == UNCHANGED)
+                row |= _pair(size, both, lost, won, places, confidence, method == UNCHANGED)
                 if metric in categories:
-                    row |= _skew(size, *kinds, confidence, seed, method == UNCHANGED)
+                    row |= _skew(size, both, lost, won, confidence, seed, method == UNCHANGED)
                 rows.append(row | {"metric": f"gap in {metric}"})
     table = pd.DataFrame(rows).assign(published=np.nan, difference=np.nan)
     first = ["method", "grouping", "higher", "lower", *RATE_COLUMNS]
