@@ -119,6 +119,7 @@ def class_design(n: int, rng):
 
 
 def congress(n: int, rng):
+    from clipeval.classify import score_sets
     from clipeval.studies.congress import tables
 
     words = load_class_set("congress")
@@ -138,10 +139,11 @@ def congress(n: int, rng):
     kinds = {label: name for name, members in words.categories.items() for label in members}
     yield frame, [["task", "gender"], *[["task", "label", "gender"]] * 4]
     yield "gender_accuracy", tables.gender_accuracy(frame)
-    yield "labels_by_gender", tables.labels_by_gender(frame, categories=kinds)
-    yield "top_gendered", tables.top_gendered(frame, categories=kinds)
-    yield "thresholds", tables.thresholds(frame)
-    yield "categories", tables.categories(frame, categories=kinds)
+    given = score_sets(frame)
+    yield "labels_by_gender", tables.labels_by_gender(given, categories=kinds)
+    yield "top_gendered", tables.top_gendered(given, categories=kinds)
+    yield "thresholds", tables.thresholds(given)
+    yield "categories", tables.categories(given, categories=kinds)
 
 
 def celebrities(n: int, rng):

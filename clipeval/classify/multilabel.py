@@ -48,25 +48,27 @@ class Scores(NamedTuple):
         """Bool (n, L): the label's probability exceeds the threshold (percent)."""
         return 100 * self.prob > threshold
 
-    def tests(self, threshold: float, correction: str) -> pd.DataFrame:
+    def tests(self, hits: np.ndarray, correction: str) -> pd.DataFrame:
         """Test of every label offered, as `stats.chi2_by_label` returns it."""
         method = CORRECTIONS[correction]
-        return chi2_by_label(
-            self.hits(threshold), self.group, labels=self.labels, correction=method
-        )
+        return chi2_by_label(hits, self.group, labels=self.labels, correction=method)
 
 
-def score_sets(predictions: pd.DataFrame, by: str = "gender") -> list[Scores]:
+def score_sets(predictions: pd.DataFrame | list[Scores], by: str = "gender") -> list[Scores]:
     """Every multi-label task of the predictions (all but those named like a group column), in their order.
 
     Parameters
     ----------
+    predictions : with the probability of every label; or what this function returned, which is returned again, so
+        that tables take either and a million probabilities are read once and not by each of them
     by : group column that is compared
 
     Raises
     ------
     DataError  if labels were left out of the predictions, or a group has no images
     """
+    if not isinstance(predictions, pd.DataFrame):
+        return predictions
     return [_scores(predictions, task, by) for task in label_tasks(predictions)]
 
 
@@ -133,9 +135,10 @@ def label_rates(
     -------
     DataFrame, one row a label and group, as `studies.congress.labels_by_gender` describes it
     """
-    tests = scores.tests(threshold, correction)
+    hits = scores.hits(threshold)
+    tests = scores.tests(hits, correction)
     members = np.array([scores.group == name for name in scores.groups])
-    count = (members.astype(float) @ scores.hits(threshold)).T.astype(int)  # (labels, groups)
+    count = (members.astype(float) @ hits).T.astype(int)  # (labels, groups)
     n = np.broadcast_to(members.sum(axis=1), count.shape)
     each = len(scores.groups)
     table = pd.DataFrame(
@@ -171,18 +174,19 @@ def given_labels(scores: Scores, threshold: float, correction: str) -> pd.DataFr
     DataFrame, as `studies.congress.thresholds` describes it
     """
     hits, offered = scores.hits(threshold), len(scores.labels)
+    each = hits.sum(axis=1)
     groups = {"All": np.ones(len(scores.group), dtype=bool)}
     groups |= {name: scores.group == name for name in scores.groups}
     rows = []
     for group, members in groups.items():
-        given, n = hits[members].sum(axis=1), int(members.sum())
+        given, n = each[members], int(members.sum())
         some = int((given > 0).sum())
         low, high = (100 * float(end) for end in wilson(some, n))
         rows.append((group, n, some, "images with any label", 100 * some / n, low, high, np.nan))
         mean, share = given.mean(), 100 * given.mean() / offered
         metric = "labels given, of those offered"
         rows.append((group, n, int(given.sum()), metric, share, np.nan, np.nan, mean))
-    differ = int((scores.tests(threshold, correction)["p_adjusted"] < ALPHA).sum())
+    differ = int((scores.tests(hits, correction)["p_adjusted"] < ALPHA).sum())
     metric, share = f"labels that differ by {scores.by}, of those offered", 100 * differ / offered
     rows.append(("All", offered, differ, metric, share, np.nan, np.nan, np.nan))
     columns = [scores.by, *RATE_COLUMNS, "labels_per_image"]

@@ -83,7 +83,8 @@ def answers_of(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     DataError  if an image has two answers to one task
     """
     answers = pd.concat(_answered(predictions, asked).values(), ignore_index=True)
-    parts = [rows.drop(columns="question") for _, _, rows in _by_metric(answers, asked)]
+    answers = _with_questions(answers, asked)
+    parts = [rows.drop(columns="question") for _, _, rows in _by_metric(answers)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -93,10 +94,10 @@ def counted_answers(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFr
 
     Returns
     -------
-    DataFrame: question, label (caption), `stats.IMAGES`
+    DataFrame: question, label (caption), `stats.IMAGES`, the columns of `questions`, chance (fraction)
     """
     parts = [counted(of, ["question", "label"]) for of in _answered(predictions, asked).values()]
-    return pd.concat(parts, ignore_index=True)
+    return _with_questions(pd.concat(parts, ignore_index=True), asked)
 
 
 def _answered(predictions: pd.DataFrame, asked: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -106,24 +107,29 @@ def _answered(predictions: pd.DataFrame, asked: pd.DataFrame) -> dict[str, pd.Da
     asked = asked[["image_id", "task", "question"]].astype({"task": "category"})
     for task in TASKS:
         said, of = (t[(t["task"] == task).to_numpy()].reset_index(drop=True) for t in (top, asked))
-        if not all_different(said["image_id"]):
-            twice = said["image_id"].duplicated()
-            raise DataError(
-                f"image {said['image_id'][twice].iloc[0]} has two answers to task {task}; "
-                "keep one row an image, task and rank."
-            )
+        # each image is asked once: the answers to what was asked, in its order, hold none twice
         if not said["image_id"].equals(of["image_id"]):
+            if not all_different(said["image_id"]):
+                twice = said["image_id"].duplicated()
+                raise DataError(
+                    f"image {said['image_id'][twice].iloc[0]} has two answers to task {task}; "
+                    "keep one row an image, task and rank."
+                )
             at = pd.Index(of["image_id"]).get_indexer(said["image_id"])  # needs each image once
             said, of = said[at >= 0], of.iloc[at[at >= 0]]
         found[task] = of.assign(label=said["label"].array).drop(columns="task")
     return found
 
 
-def _by_metric(answers: pd.DataFrame, asked: pd.DataFrame, tasks=TASKS):
-    """Each task, metric, and its answers with what was asked of them, chance, metric and hit."""
+def _with_questions(answers: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+    """Answers with what was asked of them, and the chance (fraction) to guess it."""
     questions = asked.drop_duplicates("question").set_index("question").drop(columns="image_id")
     questions["chance"] = 1.0 / questions["offered"].map(len).astype(float)
-    answers = answers.join(questions, on="question")
+    return answers.join(questions, on="question")
+
+
+def _by_metric(answers: pd.DataFrame, tasks=TASKS):
+    """Each task, metric, and its answers with metric and hit."""
     for task in tasks:
         rows = answers[(answers["task"] == task).to_numpy()].reset_index(drop=True)
         label = rows["label"].astype(object).to_numpy()
@@ -165,7 +171,7 @@ def accuracy(
         section 7.2.
     """
     parts, how = [], {"clusters": "sequence", "images": IMAGES, "seed": seed}
-    for task, metric, rows in _by_metric(counted_answers(predictions, asked), asked):
+    for task, metric, rows in _by_metric(counted_answers(predictions, asked)):
         if rows.empty:
             continue
         rate = cluster_rates(rows, "hit", metric=metric, **how)
@@ -213,7 +219,7 @@ def by_sequence(predictions: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
     (nothing was published by sequence), chance (percent)
     """
     parts = []
-    for task, metric, rows in _by_metric(counted_answers(predictions, asked), asked):
+    for task, metric, rows in _by_metric(counted_answers(predictions, asked)):
         if rows.empty:
             continue
         rates = group_rates(rows, "hit", by=["sequence"], metric=metric, images=IMAGES)
@@ -238,7 +244,7 @@ def confusion(predictions: pd.DataFrame, asked: pd.DataFrame, *, task="coarse") 
     sequences share has a column "several", in stress the close caption a column "close caption"
     """
     answers = counted_answers(predictions, asked)
-    [answers] = (rows for _, said, rows in _by_metric(answers, asked, [task]) if said == "top-1")
+    [answers] = (rows for _, said, rows in _by_metric(answers, [task]) if said == "top-1")
     columns = (answers[name] for name in ("label", "offered", "scenes"))
     chosen = [scenes[offered.index(label)] for label, offered, scenes in zip(*columns, strict=True)]
     table = answers.assign(chosen=chosen).pivot_table(

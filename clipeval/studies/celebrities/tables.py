@@ -101,9 +101,8 @@ def true_names(image_ids, images, people) -> np.ndarray:
 
 def _rates(predictions: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
     """Top-1 and top-5 with intervals by person, and as if photographs were independent."""
-    first = predictions[predictions["rank"] == 1]
-    first = first.astype({"protocol": object, "person": object})
-    parts = []
+    columns = list(dict.fromkeys(["protocol", "names", "person", "true_rank", *by]))
+    first, parts = predictions.loc[predictions["rank"] == 1, columns], []
     for top in (1, TOP):
         rows = first[first["names"] > top].assign(hit=lambda f, top=top: f["true_rank"] <= top)
         if rows.empty:
@@ -117,7 +116,7 @@ def _rates(predictions: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
             seed=seed,
         )
         parts.append(table[table["n"] > 0].assign(chance=lambda f, top=top: 100 * top / f["names"]))
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True).astype({"protocol": "str"})
     table = table.rename(columns={"ci_low": "wilson_low", "ci_high": "wilson_high"})
     return table.rename(columns={"cluster_low": "ci_low", "cluster_high": "ci_high"})
 

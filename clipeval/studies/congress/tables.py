@@ -119,7 +119,7 @@ def labels_by_gender(
     Parameters
     ----------
     predictions : DataFrame
-        As `predict` returns them, with the probability of every label.
+        As `predict` returns them, with the probability of every label; or `score_sets` of them.
     by : group column that is compared, of two values or more
     thresholds : percents; a label is given where its probability exceeds one
     correction : "bh" or "holm", of p values within a label set and threshold, for all its labels

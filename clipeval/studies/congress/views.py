@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import display
 
-from clipeval.classify.multilabel import ALPHA, label_tasks
+from clipeval.classify.multilabel import ALPHA, Scores, label_tasks, score_sets
 from clipeval.datasets.congress import cloud_labels
 from clipeval.errors import DataError
 from clipeval.output import figures
@@ -40,7 +40,15 @@ def set_names(predictions: pd.DataFrame) -> dict[str, str]:
 
 def _named(rows: pd.DataFrame) -> dict[str, str]:
     number = rows.groupby(rows["task"].astype(str), sort=False)["label"].nunique()
-    return {name: f"{_SETS.get(name, name)} ({n:,})" for name, n in number.items()}
+    return {name: _name(name, n) for name, n in number.items()}
+
+
+def _names(scores: list[Scores]) -> dict[str, str]:
+    return {found.name: _name(found.name, len(found.labels)) for found in scores}
+
+
+def _name(name: str, n: int) -> str:
+    return f"{_SETS.get(name, name)} ({n:,})"
 
 
 def _of_label_sets(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -117,8 +125,9 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
     note = notes_of(session, predictions)
     for grouping in session.groupings:
         ids = _IDS if grouping.name == "gender" else {k: v + grouping.id for k, v in _OWN.items()}
+        scores = score_sets(predictions, grouping.name)
         for show in (_show_labels, _show_most, _show_thresholds, _show_kinds):
-            show(session, predictions, grouping.name, ids, note)
+            show(session, scores, grouping.name, ids, note)
 
 
 _IDS = {
@@ -151,13 +160,11 @@ The same probabilities, other thresholds: how many labels an image is given, and
 is no right threshold; whoever sets it decides which harms appear."""
 
 
-def _show_labels(session, predictions, by: str, ids, note: str) -> None:
+def _show_labels(session, scores: list[Scores], by: str, ids, note: str) -> None:
     p = session.parameters
     say(_LABELS.format(by=as_markdown(by), id=ids["labels"]))
     how = {"correction": p.correction, "categories": label_categories(session)}
-    table = session.tabulate(
-        labels_by_gender, predictions, by=by, thresholds=p.threshold_list, **how
-    )
+    table = session.tabulate(labels_by_gender, scores, by=by, thresholds=p.threshold_list, **how)
     text = f"Images that carry each label, by {by}. {note}"
     display(session.table(ids["labels"], table, text))
     first = table["p_adjusted"].sort_values(kind="stable").index[:12]
@@ -165,32 +172,32 @@ def _show_labels(session, predictions, by: str, ids, note: str) -> None:
     display(show_frame(table.loc[first, [*shown, "p_adjusted", "min_expected", "test"]]))
 
 
-def _show_most(session, predictions, by: str, ids, note: str) -> None:
+def _show_most(session, scores: list[Scores], by: str, ids, note: str) -> None:
     p = session.parameters
     figure = " (Figure 1)" if session.comparable else ""
     say(_MOST.format(by=as_markdown(by), figure=figure))
     how = {"correction": p.correction, "categories": label_categories(session)}
     most = session.tabulate(
-        top_gendered, predictions, by=by, threshold=p.top_threshold, top=p.top, **how
+        top_gendered, scores, by=by, threshold=p.top_threshold, top=p.top, **how
     )
     most_gendered = "The labels most gendered for women and for men"
     text = most_gendered if by == "gender" else f"The labels that differ most by {by}"
     text += f" at {p.top_threshold:g} %"
     extra = ["p_adjusted", "min_expected", "test"]
     display(session.table(ids["top"], most, f"{text}. {note}", extra=extra))
-    show_top(session, most, text, note, set_names(predictions), by=by, id=ids["top"])
+    show_top(session, most, text, note, _names(scores), by=by, id=ids["top"])
 
 
-def _show_thresholds(session, predictions, by: str, ids, note: str) -> None:
+def _show_thresholds(session, scores: list[Scores], by: str, ids, note: str) -> None:
     p = session.parameters
     say(_THRESHOLDS.format(by=as_markdown(by)))
     how = {"thresholds": p.sweep_list, "correction": p.correction}
-    table = session.tabulate(thresholds, predictions, by=by, **how)
+    table = session.tabulate(thresholds, scores, by=by, **how)
     text = f"Labels given, and labels that differ by {by}, by threshold. {note}"
     display(session.table(ids["thresholds"], table, text, extra=["labels_per_image"]))
     given = table[(table[by] == "All") & table["labels_per_image"].notna()]
     display(show_frame(given[["label_set", "threshold", "labels_per_image"]]))
-    lines = threshold_lines(table, set_names(predictions), by)
+    lines = threshold_lines(table, _names(scores), by)
     look = {"x": "threshold", "hue": "label set", "panel": "what", "log_x": True, "width": "double"}
     look |= {"xlabel": "threshold (percent)", "ylabel": "percent of the labels offered"}
     text = f"Labels given to an image, and labels that differ by {by}, by threshold. {note}"
@@ -221,20 +228,20 @@ gender. The model's are those of the threshold of the most gendered labels. A se
 of a model has no counterpart there, so that only differences between women and men compare."""
 
 
-def _show_kinds(session, predictions, by: str, ids, note: str) -> None:
+def _show_kinds(session, scores: list[Scores], by: str, ids, note: str) -> None:
     kinds = label_categories(session)
-    sets = label_tasks(predictions)
+    sets = [found.name for found in scores]
     name = "labels" if "labels" in sets else sets[0]
     if (
         not kinds
-        or not set(kinds) & set(predictions["label"].astype(str).unique())
+        or not set(kinds) & {label for found in scores for label in found.labels}
         or name == "occupations"
     ):
         return
     p, known = session.parameters, session.comparable
     say(f"## Kinds of labels, by {as_markdown(by)}\n\n{_CODED if known else _KINDS}")
     how = {"categories": kinds, "thresholds": p.threshold_list, "seed": p.seed}
-    table = session.tabulate(categories, predictions, by=by, label_set=name, **how)
+    table = session.tabulate(categories, scores, by=by, label_set=name, **how)
     show_categories(session, table, note, by=by, id=ids["categories"])
 
 
