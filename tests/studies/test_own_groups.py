@@ -73,11 +73,14 @@ def folder(tmp_path_factory):
         "title": "Our people",
         "labelled_by": "Our people said so themselves.",
         "class_sets": {study: "words.yaml" for study in STUDIES[:-1]},
+        "templates": "prompts.yaml",
         "models": "testcard",
         "parameters": {"class_design.other": "words.yaml:judge", "congress.thresholds": "30,60"},
     }
     more = WORDS | {"variants": {"judge": {"add": {"occupations": {"judge": "judge"}}}}}
     (folder / "words.yaml").write_text(yaml.safe_dump(more, sort_keys=False))
+    templates = {"name": "prompts", "templates": list(photo.templates)}
+    (folder / "prompts.yaml").write_text(yaml.safe_dump(templates))
     (folder / "audit.yaml").write_text(yaml.safe_dump(audit, sort_keys=False))
     return folder
 
@@ -98,6 +101,12 @@ def out(folder, tmp_path_factory):
 
 def tables_of(out, study):
     return {path.stem: pd.read_csv(path) for path in (out / study / "tables").glob("*.csv")}
+
+
+def test_no_file_but_one_names_a_folder_of_this_machine(folder, out):
+    told = [path for path in out.rglob("*") if path.is_file() and path.name != "local.json"]
+    assert [path for path in told if str(folder).encode() in path.read_bytes()] == []
+    assert len(told) > 100
 
 
 def test_harm_rates_stand_under_the_users_names(out):

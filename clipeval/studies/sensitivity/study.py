@@ -132,8 +132,8 @@ class Sensitivity(Study):
         asked = table[["class_set", "templates", "task"]].drop_duplicates()
         for class_set, templates, task in asked.itertuples(index=False):
             if class_set and task:
-                spec = table.attrs["class_sets"][class_set]
-                words = load_class_set(spec), load_templates(templates)
+                told = table.attrs["words"]
+                words = load_class_set(told[class_set]), load_templates(told[templates])
                 session.note_prompts(task, *words, prompts_for(*words, task))
         table.attrs["left_out"] = [*left_out, *table.attrs.get("left_out", [])]
         return table

@@ -98,8 +98,8 @@ def vary(
         difference, reference (bool: the session's own choice), task. For a quantity,
         class sets and templates that ask what an earlier one asks are left out: a variant of the words for
         gender is not another choice for age, nor are "a" and "a or an" where no word begins with a vowel.
-        `attrs["left_out"]`: sentences; `attrs["class_sets"]`: class set, by the file's name where it is a
-        file -> what loads it; `attrs["intervals"]`: study -> how its intervals were made.
+        `attrs["left_out"]`: sentences; `attrs["words"]`: class set or templates, by the
+        file's name where it is a file -> what loads it; `attrs["intervals"]`: study -> how its intervals were made.
 
     Raises
     ------
@@ -133,9 +133,11 @@ def vary(
     numbers = [*RATE_COLUMNS, "published", "difference"]
     choices = [name for study in studies for name in get_study(study).choices]
     table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
-    told = {pathless(spec): spec for spec in table["class_set"].unique()}
-    table["class_set"] = table["class_set"].map(pathless)  # a path of this machine stays here
-    table.attrs |= {"left_out": left_out, "class_sets": told, "intervals": kinds}
+    told = {}
+    for words in ("class_set", "templates"):  # a path of this machine stays here
+        told |= {pathless(spec): spec for spec in table[words].unique()}
+        table[words] = table[words].map(pathless)
+    table.attrs |= {"left_out": left_out, "words": told, "intervals": kinds}
     return table
 
 

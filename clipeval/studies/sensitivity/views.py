@@ -29,7 +29,7 @@ def widest(table: pd.DataFrame, study: str, *, precision: str, resize: str) -> p
     rows = rows[(rows["precision"] == precision) & (rows["resize"] == resize)]
     for choice in get_study(study).choices:
         rows = rows[rows[choice] == rows.loc[rows["reference"], choice].iloc[0]]
-    loads = table.attrs.get("class_sets", {})
+    loads = table.attrs.get("words", {})
     titles = {spec: title_of(loads.get(spec, spec)) for spec in rows["class_set"].unique()}
     if len(set(titles.values())) < len(titles):
         titles = {spec: spec for spec in titles}
