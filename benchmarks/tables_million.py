@@ -242,7 +242,7 @@ def retrieval(n: int, rng):
 def sensitivity(n: int, rng):
     """An answer is whether an image is a hit of one of three numbers under one of ten choices of words."""
     from clipeval.studies.headlines import headline_rates
-    from clipeval.studies.sensitivity.by_group import rates_within
+    from clipeval.studies.sensitivity.by_group import counted_within, rates_within
     from clipeval.studies.sensitivity.hits import compact
 
     images, parts = people(rng, n // 30), []
@@ -260,8 +260,9 @@ def sensitivity(n: int, rng):
         for key, part in hits.groupby(choices[1:], sort=False, observed=True)
     ]
     yield "words", pd.concat(rates)
+    given = counted_within(hits, images)
     for by in GROUPS:
-        yield f"by_{by}", rates_within(hits, images[["image_id", by]])
+        yield f"by_{by}", rates_within(given, by)
 
 
 #: the studies of the paper, and what goes beyond it

@@ -14,6 +14,7 @@ from clipeval.paths import NOTEBOOKS
 from clipeval.session.parameters import parse
 from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitivity
 from clipeval.studies.sensitivity import variation
+from clipeval.studies.sensitivity.by_group import counted_within, rates_within
 from clipeval.studies.sensitivity.hits import compact, contents_of
 from clipeval.studies.sensitivity.spread import breakdown, intervals_of, range_of, uncertainties
 from clipeval.studies.sensitivity.variation import (
@@ -477,3 +478,20 @@ def test_fewer_pixels_are_read_from_cards_and_kept_under_their_own_key(tmp_path)
     right = top["label"].astype(str) == top["gender"].astype(str)
     assert 100 * right.mean() == pytest.approx(rates["2"])
     assert "images reduced to 2 pixels" in caption("X", alone.provenance)
+
+
+def test_rates_of_groups_by_hand_are_of_the_images_that_have_groups():
+    """Two numbers under one choice; c has no groups, and b's team is the first of the order."""
+    hits = pd.DataFrame({"image_id": [*"abc"] * 2, "quantity": ["q"] * 3 + ["r"] * 3})
+    hits = compact(hits.assign(class_set="s", templates="t", hit=[True, False, True] + [True] * 3))
+    teams = pd.Categorical(["blue", "red", "red"], ["red", "blue"])
+    groups = pd.DataFrame({"image_id": [*"abd"], "team": teams, "side": ["x", "x", "y"]})
+    counts = counted_within(hits, groups)
+    assert counts["_images"].sum() == 4
+    found = rates_within(counts, "team").set_index(["quantity", "group"])
+    assert found.index.tolist() == [("q", "red"), ("r", "red"), ("q", "blue"), ("r", "blue")]
+    assert found["count"].tolist() == [0, 1, 1, 1] and (found["n"] == 1).all()
+    # Wilson's interval of 1 of 1, by hand: 1 / (1 + 1.96²) is 20.65 %
+    assert found.loc[("q", "blue"), "ci_low"] == pytest.approx(20.65, abs=0.005)
+    sides = rates_within(counts, "side")
+    assert sides[["group", "n", "count"]].to_numpy().tolist() == [["x", 2, 1], ["x", 2, 2]]

@@ -5,12 +5,13 @@ import pandas as pd
 
 from clipeval.models.reduced import pixels_of
 from clipeval.session.session import Session
-from clipeval.stats import RATE_COLUMNS, group_rates
+from clipeval.stats import IMAGES, RATE_COLUMNS, counted, group_rates
 from clipeval.studies import get_study
 from clipeval.studies.sensitivity.hits import contents_of
 from clipeval.studies.sensitivity.spread import FACTORS
 from clipeval.studies.sensitivity.variation import about_base, bases_of, hits_over_choices
 
+WORDS = ["quantity", "class_set", "templates"]
 KEYS = ["study", "quantity", "grouping", "group"]
 
 
@@ -32,16 +33,17 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
     """
     names = ("precisions", "resizes", "compute")
     bases, _ = bases_of(session, *(choices.pop(name) for name in names))
-    by = [g.add_to(session.images)[["image_id", g.name]] for g in session.groupings]
+    by = {g.name: g.add_to(session.images)[g.name] for g in session.groupings}
+    groups = session.images[["image_id"]].assign(**by)
     parts = []
     for base, study, hits in hits_over_choices(session, bases, **choices):
         if "hit" not in hits:  # measures that are no shares of images have no rate of a group
             continue
-        asked = [study.id, about_base(base), *contents_of(hits)]
-        asked += [part for groups in by for part in _said(groups)]
+        asked = [study.id, about_base(base), *contents_of(hits), *_said(groups)]
 
         def rated(base=base, study=study, hits=hits) -> pd.DataFrame:
-            rates = pd.concat([rates_within(hits, groups) for groups in by], ignore_index=True)
+            counts = counted_within(hits, groups)
+            rates = pd.concat([rates_within(counts, name) for name in by], ignore_index=True)
             return rates.assign(study=study.id, **about_base(base))
 
         if by:
@@ -65,25 +67,42 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
     return pd.DataFrame(found)
 
 
-def rates_within(hits: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
-    """Rates of hits by one grouping (`groups`: image_id and a column), each choice's groups in their order."""
-    name, keys = groups.columns[1], ["quantity", "class_set", "templates"]
+def counted_within(hits: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """How many hits and misses of each choice are of which groups, by `stats.counted`: images are read once.
+
+    Parameters
+    ----------
+    hits : as from `hits_over_choices`; images without groups are left out
+    groups : image_id and a column of each grouping
+    """
     images = hits["image_id"].astype("category").cat
-    place = pd.Index(groups["image_id"]).get_indexer(images.categories)[images.codes]
-    rows = hits.loc[place >= 0, [*keys, "hit"]].reset_index(drop=True)
-    rows[name] = groups[name].array.take(place[place >= 0])
-    rates = group_rates(rows, "hit", by=[*keys, name], metric="rate", observed=True)
-    rates = rates.astype(dict.fromkeys(keys, str)).sort_values(keys, kind="stable")
+    place = pd.Index(groups["image_id"]).get_indexer(images.categories)
+    codes = images.codes.to_numpy()
+    if (place < 0).any():
+        known = (place >= 0)[codes]
+        hits, codes = hits[known], codes[known]
+    own = {name: groups[name].array.take(place)[codes] for name in groups.columns[1:]}
+    rows = hits[[*WORDS, "hit"]].assign(**own)
+    return counted(rows, list(rows))
+
+
+def rates_within(counts: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Rates of hits by one grouping, each choice's groups in their order, of what `counted_within` returns."""
+    how = {"metric": "rate", "observed": True, "images": IMAGES}
+    rates = group_rates(counts, "hit", by=[*WORDS, name], **how)
+    rates = rates.astype(dict.fromkeys(WORDS, str)).sort_values(WORDS, kind="stable")
     rates = rates.rename(columns={name: "group"}).astype({"group": str}).assign(grouping=name)
-    order = {str(v): i for i, v in enumerate(pd.Categorical(groups[name]).categories)}
+    order = {str(v): i for i, v in enumerate(pd.Categorical(counts[name]).categories)}
     return rates.sort_values("group", key=lambda g: g.map(order), kind="stable")
 
 
 def _said(groups: pd.DataFrame) -> list:
-    """All that a grouping's table says, in its order: a part of a key for `Source.remember`."""
-    values = pd.Categorical(groups.iloc[:, 1])
-    ids, names = groups["image_id"].tolist(), list(map(str, values.categories))
-    return [ids, groups.columns[1], names, values.codes]
+    """All that a table of groups says, in its order: a part of a key for `Source.remember`."""
+    parts = [groups["image_id"].tolist()]
+    for name in groups.columns[1:]:
+        values = pd.Categorical(groups[name])
+        parts += [name, list(map(str, values.categories)), values.codes]
+    return parts
 
 
 def by_pixels(table: pd.DataFrame) -> pd.DataFrame:
