@@ -79,6 +79,22 @@ def test_parts_that_bound_the_memory_change_nothing(monkeypatch):
     np.testing.assert_allclose(whole, parts, rtol=1e-12)
 
 
+def test_an_order_at_hand_is_taken_in_place_of_sorting(monkeypatch):
+    """Of the two nearest, by the scores one is of either group; by the reverse both are of the second."""
+    scores, codes = np.tile([0.9, 0.8, 0.7, 0.6], (2, 1)), np.array([0, 1, 1, 1])
+    order = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+    half = stats.target_shares(codes, 2)
+    assert stats.max_skew(scores, codes, half, k=2).tolist() == [0, 0]
+    found = stats.max_skew(scores, codes, half, k=2, order=order)
+    assert found == pytest.approx([0, math.log(2)])
+    monkeypatch.setattr("clipeval.stats.skew.CELLS", 4)  # one ranking at a time
+    assert stats.max_skew(scores, codes, half, k=2, order=order) == pytest.approx([0, math.log(2)])
+    # kept ties: three images share the score of the second, and are counted over k = 2
+    tied = np.array([[0.5, 0.9, 0.5, 0.5]])
+    found = stats.max_skew(tied, codes, half, k=2, ties="kept", order=np.array([[1, 0, 2, 3]]))
+    assert found == pytest.approx([math.log(3 / 2 / 0.5)])
+
+
 def test_images_of_one_score_stay_in_their_order():
     assert stats.nearest([[1.0, 3.0, 1.0, 3.0, 2.0]]).tolist() == [[1, 3, 4, 0, 2]]
     assert stats.nearest([[1.0, 3.0, 1.0]], 1).tolist() == [[1]]
