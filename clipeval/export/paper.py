@@ -16,6 +16,8 @@ from clipeval.studies import STUDIES
 
 #: rows of a table that is printed; longer ones are written too, and named in main.tex
 PRINTED = 60
+#: size of a run's own table -> its size here, where the page is a ninth wider than what it was laid out for
+_LARGER = {"tiny": r"\scriptsize", "scriptsize": r"\footnotesize"}
 _HELD = 12  # floats that LaTeX keeps back before it must print them
 
 _HEAD = r"""% Written by clipeval. Compile with: pdflatex main && bibtex main && pdflatex main && pdflatex main
@@ -267,7 +269,7 @@ def _caption(kept: KeptTable | KeptFigure) -> str:
 
 
 def _relabelled(tex: str, caption: str, label: str) -> str:
-    """A table as the run wrote it, in its own rows, under another caption and label."""
+    """A table as the run wrote it, in its own rows, under another caption and label, in letters of the next size."""
     lines = tex.splitlines()
     for start, line in (
         (r"\caption{", rf"\caption{{{_prose(caption)}}}\vspace{{4pt}}"),
@@ -275,4 +277,6 @@ def _relabelled(tex: str, caption: str, label: str) -> str:
     ):
         at = next(i for i, found in enumerate(lines) if found.startswith(start))
         lines[at] = line
-    return "\n".join([*lines, ""])
+    return re.sub(
+        r"(?m)^\\(tiny|scriptsize)", lambda size: _LARGER[size[1]], "\n".join([*lines, ""])
+    )

@@ -1,11 +1,13 @@
 """LaTeX that compiles as it is: escaped text, and booktabs tables fitted to a two-column page."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 COLUMN, PAGE = 219.0, 448.0  # points: the narrower of article's a4 and letter two-column layouts
 HEIGHT = 500.0  # points a float may take
 LINE = 9.7  # points a line of \footnotesize takes
+_WORD = 90.0  # points that a text column takes for a word's sake, at most
 _SEP = 8.0  # points between two columns, set by \tabcolsep below
 _HELD = (
     12  # floats that LaTeX keeps back before it must print them; it fails at 18, since 2015 at 52
@@ -130,8 +132,17 @@ def _foreign(character: str) -> float:
     return 4.2 if "U+" in _character(character) else 0.8
 
 
+_SOFT = "-/_:"  # a word may be broken after these
+
+
+def _longest(texts: Sequence[str]) -> float:
+    """Width of the longest piece of the texts that `wrap` need not break."""
+    pieces = {piece for text in texts for piece in re.split(rf"(?<=[{_SOFT}])|\s+", text)}
+    return max(map(text_width, pieces), default=0.0)
+
+
 def wrap(text: str, width: float, measure=text_width) -> list[str]:
-    """Lines of at most `width`, broken at spaces, else after - / _, else inside a word."""
+    """Lines of at most `width`, broken at spaces, else after - / _ :, else inside a word."""
     lines, line = [], ""
     for word in str(text).split():
         line_with = f"{line} {word}" if line else word
@@ -142,19 +153,24 @@ def wrap(text: str, width: float, measure=text_width) -> list[str]:
             lines.append(line)
         while measure(word) > width and len(word) > 1:
             fits = max((i for i in range(1, len(word)) if measure(word[:i]) <= width), default=1)
-            soft = max((i for i in range(1, fits + 1) if word[i - 1] in "-/_"), default=fits)
+            soft = max((i for i in range(1, fits + 1) if word[i - 1] in _SOFT), default=fits)
             lines.append(word[:soft])
             word = word[soft:]
         line = word
     return [*lines, line] if line or not lines else lines
 
 
-def _share(natural: Sequence[float], room: float) -> list[float]:
-    """Widths of at most `natural` that fill `room`: narrow columns keep theirs, wide ones share."""
+def _share(natural: Sequence[float], least: Sequence[float], room: float) -> list[float]:
+    """Widths from `least` to `natural` that fill `room`: narrow columns keep theirs, wide ones share."""
     widths, left = list(natural), room
-    for done, i in enumerate(sorted(range(len(natural)), key=lambda i: natural[i])):
-        widths[i] = min(natural[i], left / (len(natural) - done))
+    free = sorted(range(len(natural)), key=lambda i: natural[i])
+    while free:
+        # whatever needs more than its share first, then the narrow ones
+        level = left / len(free)
+        i = next((i for i in free if least[i] > level), free[0])
+        widths[i] = max(least[i], min(natural[i], level))
         left -= widths[i]
+        free.remove(i)
     return widths
 
 
@@ -173,19 +189,25 @@ def stacked(lines: Sequence[str], align: str, valign: str = "t") -> str:
 def _layout(header, rows, numeric) -> tuple[str, str, list[float]]:
     """Environment, size and width of every column: one column of the page if that fits, else both.
 
-    Where even the page is too narrow the letters become smaller. Widths are those that the text would
-    have in \\footnotesize.
+    Where even the page is too narrow for whole words the letters become smaller. Widths are those that
+    the text would have in \\footnotesize.
     """
     columns = range(len(header))
     words = [max(map(text_width, header[i].split()), default=0) for i in columns]
     natural = [max([words[i], *(text_width(row[i]) for row in rows)]) for i in columns]
     text = [i for i in columns if i not in numeric]
+    least = [min(_longest([header[i], *(row[i] for row in rows)]), _WORD) for i in text]
     layouts = [("table", COLUMN, "footnotesize"), *(("table*", PAGE, size) for size in _SIZES)]
     for environment, across, size in layouts:
         room = across / _SIZES[size] - _SEP * (len(header) - 1) - sum(natural[i] for i in numeric)
-        shared = _share([natural[i] for i in text], max(room, 40.0 * len(text)))
+        if (
+            fits := sum(least) <= room
+        ):  # and not the shares, whose sum is the room but for the last digit
+            shared = _share([natural[i] for i in text], least, room)
+        else:
+            shared = _share([natural[i] for i in text], [40.0] * len(text), room)
         readable = all(w >= min(natural[i], 65.0) for i, w in zip(text, shared, strict=True))
-        if sum(shared) <= room and (readable or environment == "table*"):
+        if fits and (readable or environment == "table*"):
             break
     for i, width in zip(text, shared, strict=True):
         natural[i] = width

@@ -148,7 +148,7 @@ def write_table(
     """
     check_table(table)
     text = to_csv(_rounded(table))
-    columns = list(_columns(table[:SHOWN], extra))
+    columns = _shown(table[:SHOWN], extra)
     caption += notes_of(table, id)
     short = {"published": "publ.", "difference": "diff."}  # so that more tables fit one column
     header = [short.get(column.head, column.head) for column in columns]
@@ -213,6 +213,12 @@ def _columns(table: pd.DataFrame, extra: Sequence[str]) -> Iterator[_Column]:
         yield _Column(_head(name), list(texts), values)
 
 
+def _shown(table: pd.DataFrame, extra: Sequence[str]) -> list[_Column]:
+    """The columns that are printed: those without any value are left out."""
+    empty = {MISSING} if len(table) else set()
+    return [c for c in _columns(table, extra) if c.group or set(c.texts) != empty]
+
+
 def _head(name: object) -> str:
     return str(name).replace("_", " ")
 
@@ -230,8 +236,7 @@ def grid(table: pd.DataFrame, extra: Sequence[str] = ()) -> Grid:
     DataError  if the table breaks the schema
     """
     check_table(table)
-    empty = {MISSING} if len(table) else set()
-    shown = [c for c in _columns(table, extra) if c.group or set(c.texts) != empty]
+    shown = _shown(table, extra)
     numbers = {
         i: ["" if np.isnan(v) else f"{v:.6g}" for v in column.numbers]
         for i, column in enumerate(shown)

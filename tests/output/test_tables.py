@@ -153,9 +153,13 @@ def test_intervals_of_few_hits_or_misses_are_marked(tmp_path):
 
 def test_missing_values_are_dashes(tmp_path):
     table = study_table()
-    table[["published", "difference", "ci_low", "ci_high"]] = np.nan
+    table[["ci_low", "ci_high"]] = np.nan
+    table.loc[0, ["published", "difference"]] = np.nan
     text = write_table(table, tmp_path, "t", "C.")["tex"].read_text()
     assert r"White & 2,085 & 58.3 & {--} & {--} \\" in text
+    table[["published", "difference"]] = np.nan  # a column without any value is left out
+    text = write_table(table, tmp_path, "t", "C.")["tex"].read_text()
+    assert r"White & 2,085 & 58.3 \\" in text and "publ." not in text
 
 
 def test_escape_leaves_no_bare_special():
@@ -330,6 +334,31 @@ def test_smaller_letters_are_as_narrow_as_the_layout_takes_them_for(tmp_path, si
     )
     full, small = map(float, re.findall(r"WIDTH ([\d.]+)pt", compile_tex(tmp_path, boxes)))
     assert small / full == pytest.approx(latex._SIZES[size], abs=0.015)
+
+
+def test_no_word_is_broken_and_letters_are_no_smaller_than_the_page_asks_for():
+    with_words = "class set denigration:seven_races, templates article"
+    header = "study quantity n rate publ. diff. lowest highest choices".split()
+    row = [
+        "denigration",
+        "crime-related or non-human",
+        "10,954",
+        "20.1 [19.4, 20.9]",
+        "4.9",
+        "+0.3",
+    ]
+    row += ["6.15", "32.2", "16", with_words, with_words]
+    numeric = set(range(2, 9))
+    text = booktabs(
+        [*header, "lowest with", "highest with"], [row] * 3, numeric=numeric, caption="C", label="l"
+    )
+    assert r"denigration:\\seven\_" in text and r"class set\\denigration:" in text
+    assert r"crime-\\related" in text and r"\footnotesize" in text
+    for columns in range(2, 7):  # whatever fills the page to the last digit fits
+        rows = [["ten words of text that wrap to fit the page"] * columns + ["10,954"] * 4]
+        names = [f"c{i}" for i in range(columns + 4)]
+        asked = {"numeric": set(range(columns, columns + 4)), "caption": "C", "label": "l"}
+        assert r"\footnotesize" in booktabs(names, rows, **asked)
 
 
 def test_booktabs_needs_no_numeric_column():
