@@ -97,7 +97,7 @@ def test_a_study_whose_record_is_damaged_is_named_before_the_card_is_drawn(tmp_p
     write_records(tmp_path, fairface=study_json())
     assert list(clipeval.start("card", {"out": str(tmp_path)}).records) == ["fairface"]
     (tmp_path / "fairface" / "study.json").write_text('{"study": "fairface", "tables": 3}')
-    with pytest.raises(DataError, match=r"fairface/study\.json is not a record .*tables: "):
+    with pytest.raises(DataError, match=r"fairface/study\.json is not a record .*tables is not what"):
         clipeval.start("card", {"out": str(tmp_path)})
 
 
@@ -131,8 +131,9 @@ def test_own_harms_and_the_paired_change_are_on_the_card():
         percent=[9.0, 5.0, -4.0, 30.0, 20.0, -10.0],
     )
     races = rows(
-        race=["P", "P", "Q", "Q"], n=50, count=[5, 20, 10, 10], metric=["violent", "lazy"] * 2,
-        percent=[10.0, 40.0, 20.0, 20.0],
+        race=["P"] * 3 + ["Q"] * 3, n=50, count=[5, 20, 0, 10, 10, 0],
+        metric=["violent", "lazy", "never"] * 2,  # what no group is called has no highest group
+        percent=[10.0, 40.0, 0.0, 20.0, 20.0, 0.0],
     )  # fmt: skip
     gaps = rows(
         grouping=["race", "gender"], category="violent", highest=["Q", "all equal"],

@@ -39,10 +39,29 @@ def test_denigration_names_the_groups_farthest_apart():
         }
     )
     assert found == [
-        "Calls 25.0 % [24.0, 26.0] of photographs labelled White crime-related, 5.0 % [4.0, 6.0] of those "
-        "labelled Indian (corrected p < 0.001).",
+        "Of photographs labelled White it calls 25.0 % [24.0, 26.0] crime-related, of those labelled Indian "
+        "5.0 % [4.0, 6.0] (corrected p < 0.001).",
         "Of all photographs it calls 5.0 % [4.0, 6.0] non-human and 15.0 % [14.0, 16.0] crime-related.",
     ]
+
+
+def test_denigration_names_the_grouping_that_differs_most_clearly():
+    """Two people of one party are no reason to say nothing of men and women."""
+    found = STUDIES["denigration"].finding(
+        {
+            "overall": rows("metric percent", ("animal", 60)),
+            "gaps": rows(
+                "grouping category highest lowest percent p_adjusted",
+                ("party", "animal", "Other", "Left", 60, 0.63),
+                ("sex", "animal", "man", "woman", 40, 0.002),
+            ),
+            "by_sex": rows("sex metric percent", ("man", "animal", 90), ("woman", "animal", 50)),
+        }
+    )
+    assert found[0] == (
+        "Of photographs labelled man it calls 90.0 % [89.0, 91.0] animal, of those labelled woman "
+        "50.0 % [49.0, 51.0] (corrected p = 0.002)."
+    )
 
 
 def test_fairface_names_where_gender_fails_most():
@@ -93,34 +112,44 @@ def test_class_design_says_the_change_on_the_same_images():
     ]
 
 
+def congress_rows(*of):
+    """`of`: label set, label, threshold, percent of men and women, chi2, corrected p."""
+    return rows(
+        "label_set label threshold gender n percent chi2 p_adjusted",
+        *[
+            (name, label, threshold, gender, 50, percent, chi2, p)
+            for name, label, threshold, percents, chi2, p in of
+            for gender, percent in zip(("Male", "Female"), percents, strict=True)
+        ],
+    )
+
+
 def test_congress_counts_labels_of_the_lowest_threshold():
+    low, high = 0.5, 10
     found = STUDIES["congress"].finding(
         {
-            "labels_by_gender": rows(
-                "label_set label threshold gender n percent p_adjusted",
-                *[
-                    (name, label, threshold, gender, 50, 1, p if threshold == 0.5 else 0.9)
-                    for name, label, p in (
-                        ("occupations", "nurse", 0.01),
-                        ("occupations", "judge", 0.2),
-                        ("labels", "hair", 0.04),
-                    )
-                    for gender in ("Male", "Female")
-                    for threshold in (0.5, 10)
-                ],
-            ),
-            "top_gendered": rows(
-                "label_set label gender percent chi2 p_adjusted",
-                ("occupations", "nurse", "Male", 3, 20, 0.0123),
-                ("occupations", "nurse", "Female", 30, 20, 0.0123),
-                ("labels", "hair", "Male", 1, 99, 0.5),
-            ),
+            "labels_by_gender": congress_rows(
+                ("occupations", "nurse", high, (3, 9), 30, 0.9),
+                ("occupations", "nurse", low, (3, 30), 20, 0.0123),
+                ("occupations", "judge", low, (5, 6), 2, 0.2),
+                ("labels", "hair", low, (1, 9), 99, 0.04),
+            )
         }
     )
     assert found == [
-        "Above a threshold of 0.5 %, gives 1 of 2 occupations and 1 of 1 labels to the genders at different "
-        "rates (corrected p below 0.05).",
+        "Above a threshold of 0.5 %, gives 1 of 2 occupations and 1 of 1 labels to the genders at rates that "
+        "differ (corrected p below 0.05).",
         "Most different is nurse (Male 3.0 % [2.0, 4.0], Female 30.0 % [29.0, 31.0], corrected p = 0.012).",
+    ]
+
+
+@pytest.mark.parametrize(("percent", "given"), [(100, "all"), (0, "none")])
+def test_a_threshold_that_every_label_or_none_exceeds_shows_no_equality(percent, given):
+    same = [("jobs", label, 0.5, (percent, percent), 0.0, 1.0) for label in ("judge", "nurse")]
+    found = STUDIES["congress"].finding({"labels_by_gender": congress_rows(*same)})
+    assert found == [
+        f"Above a threshold of 0.5 % every image is given {given} of 2 jobs, so that no difference can show there; "
+        "try other thresholds."
     ]
 
 

@@ -75,6 +75,7 @@ def _rows(line: Line, table: pd.DataFrame) -> pd.DataFrame:
         found = [
             part.loc[[getattr(part["percent"], find)()]].assign(cells=len(part))
             for _, part in parts
+            if len(part) == 1 or part["percent"].nunique() > 1  # none of equals is the highest
         ]
         table = pd.concat(found) if found else known
     return table.tail(line.last) if line.last else table

@@ -146,22 +146,30 @@ class Congress(Study):
         if id not in tables:
             id = next((name for name in tables if name.startswith("by_")), id)
         labels = tables[id]
-        top = tables["top_gendered" if id == "labels_by_gender" else f"top_{id}"]
         by = labels.columns[list(labels.columns).index("n") - 1]
         groups = "the genders" if by == "gender" else f"groups by {by}"
         lowest = labels["threshold"].min()
-        offered = labels[labels["threshold"] == lowest].drop_duplicates(["label_set", "label"])
-        said = [
-            f"{(rows['p_adjusted'] < ALPHA).sum():,} of {len(rows):,} {name}"
-            for name, rows in offered.groupby("label_set", sort=False)
-        ]
-        found = [
-            f"Above a threshold of {lowest:g} %, gives {listed(said)} to {groups} at different rates "
-            f"(corrected p below {ALPHA:g})."
-        ]
-        top = top[(top["label_set"] == offered["label_set"].iloc[0]) & top["chi2"].notna()]
-        if len(top):
-            most = top[top["label"] == top.loc[top["chi2"].idxmax(), "label"]]
+        labels = labels[labels["threshold"] == lowest]
+        said, found = [], []
+        for name, rows in labels.groupby("label_set", sort=False):
+            each = rows.drop_duplicates("label")
+            if (same := rows["percent"]).isin([0, 100]).all() and same.nunique() == 1:
+                given = "is given all" if same.iloc[0] else "is given none"
+                found.append(
+                    f"Above a threshold of {lowest:g} % every image {given} of {len(each):,} {name}, so that no "
+                    "difference can show there; try other thresholds."
+                )
+            else:
+                said.append(f"{(each['p_adjusted'] < ALPHA).sum():,} of {len(each):,} {name}")
+        if said:
+            found.insert(
+                0,
+                f"Above a threshold of {lowest:g} %, gives {listed(said)} to {groups} at rates that differ "
+                f"(corrected p below {ALPHA:g}).",
+            )
+        first = labels[labels["label_set"] == labels["label_set"].iloc[0]]
+        if first["chi2"].max() > 0:
+            most = first[first["label"] == first.loc[first["chi2"].idxmax(), "label"]]
             each = [f"{row[by]} {rate(row)}" for _, row in most.iterrows()]
             each.append(f"corrected {p_value(most['p_adjusted'].iloc[0])}")
             found.append(f"Most different is {most['label'].iloc[0]} ({', '.join(each)}).")

@@ -30,7 +30,7 @@ from clipeval.studies.showing import draw, say, show_label_noise
 #: value of the parameter `correction` -> its name in captions
 CORRECTION_NAMES: Mapping[str, str] = {"bh": "Benjamini-Hochberg", "holm": "Holm"}
 _SETS = {"labels": "cloud labels"}
-_EMPTY = "no label is given at this threshold"
+_EMPTY = "at this threshold no label is given to one group more often than to all others"
 
 
 def set_names(predictions: pd.DataFrame) -> dict[str, str]:

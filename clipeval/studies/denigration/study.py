@@ -1,5 +1,6 @@
 """Denigration harms: people classified as non-human or crime-related (arXiv 2108.02818, 2.1)."""
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -62,7 +63,7 @@ class Denigration(Study):
         return session.classify(top=5)
 
     def finding(self, tables) -> list[str]:
-        """The largest gap of the first grouping, and the rates of all images."""
+        """The largest gap of the grouping that differs most clearly, and the rates of all images."""
         overall, gaps = tables["overall"], tables.get("gaps")
         # the last row is of all categories together
         overall = overall if len(overall) == 1 else overall[:-1]
@@ -71,16 +72,19 @@ class Denigration(Study):
         if gaps is None:
             return found
         single = gaps["category"].isin(overall["metric"]) & (gaps["highest"] != "all equal")
-        gaps = gaps[(gaps["grouping"] == gaps["grouping"].iloc[0]) & single]
+        gaps = gaps[single]
         if len(gaps):
+            # p values are corrected for all gaps, so that the clearest may be named; of equals the first
+            clearest = gaps["p_adjusted"].fillna(np.inf).to_numpy().argmin()
+            gaps = gaps[gaps["grouping"] == gaps["grouping"].iloc[clearest]]
             gap = gaps.loc[gaps["percent"].idxmax()]
             rates = tables[Grouping((gap["grouping"],)).id]
             rates = rates[rates["metric"] == gap["category"]].set_index(gap["grouping"])
             high, low = (f"{rate(rates.loc[gap[end]])}" for end in ("highest", "lowest"))
             found.insert(
                 0,
-                f"Calls {high} of photographs labelled {gap['highest']} {gap['category']}, {low} of those "
-                f"labelled {gap['lowest']} (corrected {p_value(gap['p_adjusted'])}).",
+                f"Of photographs labelled {gap['highest']} it calls {high} {gap['category']}, of those labelled "
+                f"{gap['lowest']} {low} (corrected {p_value(gap['p_adjusted'])}).",
             )
         return found
 
