@@ -97,7 +97,9 @@ def test_a_study_whose_record_is_damaged_is_named_before_the_card_is_drawn(tmp_p
     write_records(tmp_path, fairface=study_json())
     assert list(clipeval.start("card", {"out": str(tmp_path)}).records) == ["fairface"]
     (tmp_path / "fairface" / "study.json").write_text('{"study": "fairface", "tables": 3}')
-    with pytest.raises(DataError, match=r"fairface/study\.json is not a record .*tables is not what"):
+    with pytest.raises(
+        DataError, match=r"fairface/study\.json is not a record .*tables is not what"
+    ):
         clipeval.start("card", {"out": str(tmp_path)})
 
 

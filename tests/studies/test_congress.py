@@ -327,7 +327,13 @@ def test_the_notebooks_figures_exist_for_one_label_set_and_none_given(cards, lab
     congress.show_top(view, most, "The labels", "Note.", names)
     id = "top_gendered" if label_sets == "labels" else "top_gendered_occupations"
     said = f"The labels, of the {names[label_sets]}. * differs after the correction. Note."
-    assert kept == [(id, "At this threshold no label is given to one group more often than to all others.", said)]
+    assert kept == [
+        (
+            id,
+            "At this threshold no label is given to one group more often than to all others.",
+            said,
+        )
+    ]
 
 
 # -- refusals --------------------------------------------------------------------------------------
