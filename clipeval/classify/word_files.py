@@ -167,7 +167,9 @@ def read(path: Path, *keys: str) -> dict:
     except OSError as error:
         raise ClassSetError(f"{path} cannot be read ({error.strerror}); fix the path.") from None
     if not isinstance(content, dict):
-        raise ClassSetError(f"{path} is empty or no mapping; it needs name, version and its lists.")
+        raise ClassSetError(
+            f"{path} is empty or not a mapping of keys; write {keys[0]}: and below it what is listed."
+        )
     refuse_unknown(content, ("name", "version", "source", *keys), path.name)
     return content
 

@@ -59,6 +59,7 @@ def group_columns(
     """
     if groups:
         asked = _asked(groups, list(table.columns))
+        _refuse_other_separators(asked, table.columns)
         need_columns(table, asked, path)
         return {n: as_group(table[n], path, edges=e, of=of) for n, e in asked.items()}, {}
     name = getattr(path, "name", path)
@@ -75,6 +76,17 @@ def group_columns(
         else:
             chosen[column] = as_group(table[column], path, of=of)
     return chosen, refused
+
+
+def _refuse_other_separators(asked: Iterable[str], columns: pd.Index) -> None:
+    """Refuse what names several columns, and joins them otherwise than the parameter does."""
+    for name in asked:
+        parts = re.split(r"\s*[;|+&/:]\s*|\s+x\s+|\s+", name)
+        if name not in columns and len(parts) > 1 and set(parts) <= set(columns):
+            raise ParameterError(
+                f"groups: {quoted(name)} joins the columns {' and '.join(parts)} otherwise than by a comma or *; "
+                f"write {','.join(parts)} to report by each, or {'*'.join(parts)} to cross them."
+            )
 
 
 def keep_labels(table: pd.DataFrame, *, text: bool) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from clipeval.output.tables import notes_of
 from clipeval.runs.finished import Run
 from clipeval.session.record import KeptFigure, KeptTable, RunRecord, StudyRecord
 from clipeval.studies import STUDIES
+from clipeval.studies.sentences import listed
 
 #: rows of a table that is printed; longer ones are written too, and named in main.tex
 PRINTED = 60
@@ -199,7 +200,7 @@ def _shown(record: StudyRecord, floats: list[_Float]) -> list[_Float]:
 
 
 def _refs(floats: list[_Float]) -> str:
-    return ", ".join(rf"{float.name}~\ref{{{float.label}}}" for float in floats)
+    return listed([rf"{float.name}~\ref{{{float.label}}}" for float in floats])
 
 
 def _noted(floats: list[_Float]) -> list[str]:

@@ -91,8 +91,18 @@ class ModelInfo:
 
     @property
     def weights_text(self) -> str:
-        """The weights as reports name them: "weights sha256 0123456789ab" or "weights unknown"."""
-        return f"weights sha256 {self.weights_sha256[:12]}" if self.is_known else "weights unknown"
+        """The weights as reports name them: "weights sha256 0123456789ab" or "weights unknown".
+
+        Of a model of one's own loader, which names no file, what it does is named: "features sha256 ...".
+        """
+        if not self.is_known:
+            return "weights unknown"
+        return f"{'weights' if self.weights_sha256 else 'features'} sha256 {self.weights_id}"
+
+    @property
+    def weights_id(self) -> str:
+        """The first digits of what tells the weights of a known model apart."""
+        return (self.weights_sha256 or self.fingerprint)[:12]
 
     @property
     def name(self) -> str:

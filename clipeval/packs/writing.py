@@ -239,9 +239,11 @@ def _records(run: Path) -> dict[str, StudyRecord]:
 
 
 def _summary(images: pd.DataFrame) -> str:
-    columns = images.columns.drop(["image_id", "file", "row"], errors="ignore")
+    groups = images.attrs["groups"]
+    others = images.columns.drop(["image_id", "file", "row", *groups], errors="ignore")
+    told = f", and of no group: {', '.join(map(str, others))}" if len(others) else ""
     about = images.attrs["name"], images.attrs.get("licence", "")
-    return f"{len(images):,} images ({', '.join(columns)}), {', '.join(about)}"
+    return f"{len(images):,} images ({', '.join(groups)}{told}), {', '.join(about)}"
 
 
 def _about(record: StudyRecord, run: Path) -> dict:

@@ -59,7 +59,7 @@ def made_from(record: StudyRecord) -> dict[str, str]:
         found["code"] = version
     if model := record.model:
         found["model"] = model.name
-        found["weights"] = (model.weights_sha256 or "unknown")[:12]
+        found["weights"] = model.weights_id if model.is_known else "unknown"
         found["preprocess"] = json.dumps(model.preprocess, sort_keys=True)
         found["precision"] = model.precision
     if record.scores:

@@ -82,7 +82,7 @@ def label_runs(runs: list[Run]) -> list[str]:
     facts = []
     for number, run in enumerate(runs, 1):
         models = [record.model for record in run.record.studies.values() if record.model]
-        names = {f"{m.model.split(':')[-1]} {m.pretrained}".strip() for m in models}
+        names = {f"{_without_prefix(m.model)} {m.pretrained}".strip() for m in models}
         facts.append(
             [
                 run.record.arguments.get("name") or " + ".join(sorted(names)) or run.name,
@@ -101,6 +101,12 @@ def label_runs(runs: list[Run]) -> list[str]:
                 for i in rows:
                     labels[i] += f", {facts[i][more]}"
     return labels
+
+
+def _without_prefix(model: str) -> str:
+    """A model's name without how it is loaded; a loader that names no model is its file and function."""
+    kind, *rest = model.split(":")
+    return ":".join(rest) if kind == "python" and len(rest) == 2 else model.split(":")[-1]
 
 
 def compare_runs(folders, *, seed: int = 0) -> Comparison:

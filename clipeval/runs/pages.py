@@ -211,7 +211,7 @@ def _about(model) -> dict[str, str]:
     if not model.is_known:
         return {"Weights, preprocess": "unknown", "Logit scale": f"{model.logit_scale:.6g}"}
     return {
-        "Weights": f"{model.weights}, sha256 {model.weights_sha256}",
+        "Weights": f"{model.weights}, sha256 {model.weights_sha256 or model.fingerprint}",
         "Precision, activation": f"{model.precision}, {model.activation or 'own'}",
         **({} if model.runtime == "torch" else {"Image tower run by": model.runtime}),
         "Logit scale, bias": f"{model.logit_scale:.6g}, {model.logit_bias}",

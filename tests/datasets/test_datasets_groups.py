@@ -136,6 +136,11 @@ def test_groups_are_named_crossed_and_cut():
     assert list(chosen["race"]) == list(TABLE["race"])
     with pytest.raises(DataError, match='has no column "Party"'):
         group_columns(TABLE, "Party", path="a.csv")
+    for wrong in ("Sex;race", "Sex x race", "Sex / race", "Sex race", "Sex|race"):
+        with pytest.raises(ParameterError, match=r"write Sex,race to report by each, or Sex\*race"):
+            group_columns(TABLE, wrong, path="a.csv")
+    with pytest.raises(DataError, match='has no column "Sex;Party"'):
+        group_columns(TABLE, "Sex;Party", path="a.csv")
     for wrong in ("Age:old", "Age:60:40", "Age:", "Age:40:40", "Age:nan"):
         with pytest.raises(
             ParameterError, match="does not cut Age into ranges; write rising numbers"

@@ -325,7 +325,10 @@ def test_the_model_card_survives_a_round_trip(run, tmp_path):
 
 def test_what_several_captions_had_no_room_for_is_said_once():
     one, two = _Float("fig:a", "", "", "", "One. Two. Both."), _Float("tab:b", "", "", "", "Both.")
-    said = [r"On Figure~\ref{fig:a}: One. Two.", r"On Figure~\ref{fig:a}, Table~\ref{tab:b}: Both."]
+    said = [
+        r"On Figure~\ref{fig:a}: One. Two.",
+        r"On Figure~\ref{fig:a} and Table~\ref{tab:b}: Both.",
+    ]
     assert _noted([one, two]) == said
 
 

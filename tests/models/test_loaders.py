@@ -56,6 +56,9 @@ def test_a_file_a_module_and_a_name(loader, monkeypatch):
     loader.write_text(LOADER + "# another comment\n")
     changed = load_model(f"python:{loader}:load", device="cpu").info
     assert changed.fingerprint != model.info.fingerprint
+    # no file of weights is known: reports name what the model does, and tell the two apart
+    assert changed.weights_text == f"features sha256 {changed.fingerprint[:12]}"
+    assert changed.weights_id != model.info.weights_id
     assert changed == ModelInfo.from_json(changed.to_json())
 
 

@@ -490,6 +490,9 @@ def test_labels_say_as_much_as_tells_runs_apart(tmp_path):
         "ViT-B-32 openai, bf16",
     ]
     assert label_runs([run("x"), run("y")]) == ["ViT-B-32 openai, x", "ViT-B-32 openai, y"]
+    own = [f"python:{name}" for name in ("mine.py:load", "mine.py:load:small")]
+    own = [run(str(i), model=model, tag="") for i, model in enumerate([*own, "local-dir:clip"])]
+    assert label_runs(own) == ["mine.py:load", "small", "clip"]
 
 
 def test_lists_of_models():
