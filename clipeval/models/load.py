@@ -16,11 +16,16 @@ from clipeval.models.info import (
     write_record,
 )
 from clipeval.models.model import Model
-from clipeval.models.reduced import pixels_of, reduce_info, reduce_model
+from clipeval.models.reduced import (
+    RESIZE_IS,
+    RESIZES,
+    is_resize,
+    pixels_of,
+    reduce_info,
+    reduce_model,
+)
 from clipeval.models.runtimes import check_runtime, run_by, with_runtime
 from clipeval.models.weights import KINDS
-
-RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
 
 _LOADERS: dict[str, Callable] = {}
 
@@ -33,10 +38,8 @@ def _check_arguments(weights: str, precision: str, resize: str) -> None:
         raise ModelError(f"weights={weights} is unknown; use raw or ema, or leave it out.")
     if precision not in PRECISIONS:
         raise ModelError(f"precision={precision} is unknown; use {', '.join(PRECISIONS)}.")
-    if resize not in RESIZES and not pixels_of(resize):
-        raise ModelError(
-            f"resize={resize} is unknown; use {', '.join(RESIZES)}, or a number of pixels."
-        )
+    if not is_resize(resize):
+        raise ModelError(f"resize={resize} is unknown; use {RESIZE_IS}.")
 
 
 def load_model(

@@ -11,6 +11,15 @@ from clipeval.files import sha256
 from clipeval.models.info import ModelInfo
 from clipeval.models.model import Model
 
+#: named ways to bring an image to a model's size -> how open_clip calls them; None for the model's own
+RESIZES = {"model": None, "letterbox": "longest", "squash": "squash"}
+RESIZE_IS = f"{', '.join(RESIZES)}, or a whole number of pixels up to 4096"
+
+
+def is_resize(text: str) -> bool:
+    """Whether a text names a way to bring an image to size, or how many pixels it is reduced to first."""
+    return text in RESIZES or 0 < pixels_of(text) <= 4096
+
 
 def pixels_of(resize: str) -> int:
     """Pixels that the shorter side of an image is reduced to first; 0 for a named way to bring it to size.

@@ -7,20 +7,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from clipeval.classify.word_files import yaml_file
 from clipeval.errors import ParameterError
-from clipeval.models.reduced import pixels_of
+from clipeval.models.reduced import RESIZE_IS, is_resize
 
 #: a FairFace release, as text: papermill converts numeric-looking strings
 Padding = Annotated[Literal["0.25", "1.25"], BeforeValidator(str)]
 PADDING = Field("0.25", description="FairFace crop margin, 0.25 or 1.25; the images differ")
 
-#: named ways to bring an image to a model's size
-RESIZES = ("model", "letterbox", "squash")
-
 
 def check_resize(text: str) -> str:
     """A way to bring an image to size, or to how many pixels it is reduced first."""
-    if text not in RESIZES and not 0 < pixels_of(text) <= 4096:
-        raise ValueError(f"give {', '.join(RESIZES)}, or a whole number of pixels up to 4096")
+    if not is_resize(text):
+        raise ValueError(f"give {RESIZE_IS}")
     return text
 
 
