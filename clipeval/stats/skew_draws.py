@@ -18,12 +18,13 @@ from clipeval.stats.skew import skew_of_counts
 HELD = 20_000_000  # ranks of all draws that are in memory at once
 
 
-def measures(ranked, targets, ks: Sequence[int], *, floor: bool = False) -> np.ndarray:
+def measures(codes, positions, targets, ks: Sequence[int], *, floor: bool = False) -> np.ndarray:
     """MaxSkew@k and NDKL@k, means over the rankings of each draw, at several k and against several targets.
 
     Parameters
     ----------
-    ranked : int array (depth, rankings, draws), group at each rank; codes from 0
+    codes : int array (n,), group of each image from 0; or (n, draws) where it differs
+    positions : int array (depth, rankings, draws), image at each rank; or (depth, rankings) where it is the same
     targets : float array (t, groups), or (t, draws, groups) where they differ; shares that are above 0
     ks : rising, the last at most depth
     floor : as in `skew.max_skew`
@@ -33,7 +34,8 @@ def measures(ranked, targets, ks: Sequence[int], *, floor: bool = False) -> np.n
     float array (draws, 2, t, len(ks)): MaxSkew, then NDKL
     """
     ks, targets = np.asarray(ks), np.atleast_2d(targets)
-    (rankings, draws), groups = ranked.shape[1:], targets.shape[-1]
+    codes = np.asarray(codes, dtype=np.intp)
+    (rankings, draws), groups = codes[positions[0]].shape, targets.shape[-1]
     ranks = np.arange(1, ks[-1] + 1)
     growth = np.diff(ranks * np.log(ranks), prepend=[0, 0])  # of c ln c, when c is reached
     counts = np.zeros((rankings, draws, groups), dtype=np.int32)
@@ -43,7 +45,7 @@ def measures(ranked, targets, ks: Sequence[int], *, floor: bool = False) -> np.n
     out = np.empty((2, len(targets), len(ks), draws))
     for at, (start, k) in enumerate(itertools.pairwise([0, *ks])):
         for i in range(start, k):
-            place = first + ranked[i]
+            place = first + codes[positions[i]]
             reached = flat.take(place) + 1
             flat[place] = reached
             grown[i] = even @ growth.take(reached)
@@ -53,7 +55,8 @@ def measures(ranked, targets, ks: Sequence[int], *, floor: bool = False) -> np.n
     weights, ranks = 1 / np.log2(ranks + 1), ranks[:, None]
     own = np.cumsum(grown, axis=0)
     for i, target in enumerate(targets):
-        cross = (found * np.log(target)).sum(axis=-1) / rankings
+        logs = np.broadcast_to(np.log(target), (draws, groups))
+        cross = np.einsum("idg,dg->id", found, logs) / rankings
         divergence = np.maximum((own - cross) / ranks - np.log(ranks), 0)
         terms = np.cumsum(divergence * weights[:, None], axis=0)
         out[1, i] = terms[ks - 1] / np.cumsum(weights)[ks - 1, None]
@@ -79,30 +82,27 @@ def redrawn(order, k: int, *, draws: int, seed: int = 0) -> Iterator[tuple[np.nd
 
     Yields
     ------
-    of some draws at once, int32 array (k, rankings, draws), positions of images, and int array (draws, n), how often
+    of some draws at once, int32 array (k, rankings, draws), positions of images, and int32 array (draws, n), how often
     each was drawn
     """
     check_draws(draws)
     rng, (rankings, n) = np.random.default_rng(seed), order.shape
-    order = order.astype(np.int32)
-    head = order[:, : int(k + 6 * k**0.5 + 20)]
+    likely = int(k + 6 * k**0.5 + 20)
     for part in blocks(draws, rankings * k):
         some = range(part.stop - part.start)
-        weights = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in some])
+        drawn = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in some]
+        weights = np.array(drawn, dtype=np.int32)
         positions = np.empty((k, rankings, len(some)), dtype=np.int32)
-        for draw, often in enumerate(weights.astype(np.int32)):
-            near = head if often[head].sum(axis=1).min() >= k else order
-            positions[..., draw] = _repeated(near, often, k).T
+        rows = np.arange(len(some))[:, None] * (k + 1)
+        for ranking, near in enumerate(order):
+            ends = np.cumsum(weights[:, near[:likely]], axis=1, dtype=np.int32)
+            if ends[:, -1].min() < k:
+                ends = np.cumsum(weights[:, near], axis=1, dtype=np.int32)
+            # a copy is of the image that comes after all those whose copies have ended before it
+            ended = np.bincount((np.minimum(ends, k) + rows).ravel(), minlength=rows.size * (k + 1))
+            passed = np.cumsum(ended.reshape(-1, k + 1)[:, :k], axis=1)
+            positions[:, ranking] = near[passed].T
         yield positions, weights
-
-
-def _repeated(order: np.ndarray, often: np.ndarray, k: int) -> np.ndarray:
-    """The first k of each row when every image is there as often as it was drawn."""
-    rows = np.arange(len(order))[:, None]
-    # a copy is of the image that comes after all those whose copies have ended before it
-    ends = np.minimum(np.cumsum(often[order], axis=1, dtype=np.int32), k) + rows * (k + 1)
-    ended = np.bincount(ends.ravel(), minlength=len(rows) * (k + 1)).reshape(-1, k + 1)
-    return order[rows, np.cumsum(ended[:, :k], axis=1)]
 
 
 def around(point, draws, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -175,14 +175,8 @@ def shuffled(order, codes, targets, ks, *, floor: bool = False, draws: int = 100
     float array (draws, 2, t, len(ks))
     """
     rng, head = np.random.default_rng(seed), order[:, : ks[-1]].T
-    return np.concatenate(
-        [
-            measures(_shuffles(codes, part, rng)[head], targets, ks, floor=floor)
-            for part in blocks(draws, head.size)
-        ]
-    )
-
-
-def _shuffles(codes, part: slice, rng) -> np.ndarray:
-    """Codes in random order, one column a draw."""
-    return np.stack([rng.permutation(codes) for _ in range(part.start, part.stop)], axis=1)
+    parts = []
+    for part in blocks(draws, head.size):
+        dealt = [rng.permutation(codes) for _ in range(part.start, part.stop)]
+        parts.append(measures(np.stack(dealt, axis=1), head, targets, ks, floor=floor))
+    return np.concatenate(parts)

@@ -130,10 +130,10 @@ def test_measures_at_several_k_equal_each_measure_alone():
     targets = np.stack([stats.target_shares(codes, 3, kind) for kind in ("uniform", "data")])
     ks = [1, 10, 300]
     for floor in (False, True):
-        ranked = codes[stats.nearest(scores)].T
-        found = measures(ranked[:, None], targets, ks, floor=floor)  # each ranking alone
+        near = stats.nearest(scores).T
+        found = measures(codes, near[:, None], targets, ks, floor=floor)  # each ranking alone
         assert found.shape == (12, 2, 2, 3)
-        together = measures(ranked[..., None], targets, ks, floor=floor)
+        together = measures(codes, near[..., None], targets, ks, floor=floor)
         np.testing.assert_allclose(together[0], found.mean(axis=0), atol=1e-12)
         for t, target in enumerate(targets):
             for i, k in enumerate(ks):
@@ -162,11 +162,11 @@ def test_intervals_cover_what_samples_have_on_average():
     rng, half, k = np.random.default_rng(3), [[0.5, 0.5]], 40
 
     def measured(positions, codes):
-        return measures(codes[positions], half, [k])[:, :, 0, 0]
+        return measures(codes, positions, half, [k])[:, :, 0, 0]
 
     others = (planted(rng) for _ in range(800))
     ranked = np.stack([codes[stats.nearest(scores, k)].T for scores, codes in others], axis=-1)
-    truth, inside = measures(ranked, half, [k])[:, :, 0, 0].mean(axis=0), []
+    truth, inside = measured(ranked, [0, 1]).mean(axis=0), []  # groups in place of images
     for seed in range(80):
         scores, codes = planted(rng)
         order = stats.nearest(scores)

@@ -279,7 +279,7 @@ def skew_of_search(n, k: int, metric: int, control: bool = False) -> Simulate:
     def value(codes, positions, often):
         target = np.stack([np.bincount(codes, drawn, len(n)) for drawn in often])
         shares = target / target.sum(axis=1, keepdims=True)
-        return measures(codes[positions], shares[None], [k])[:, metric, 0, 0]
+        return measures(codes, positions, shares[None], [k])[:, metric, 0, 0]
 
     def seen(codes, order):
         return value(codes, order[:, :k].T[..., None], [None])[0]

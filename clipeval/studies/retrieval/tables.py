@@ -166,8 +166,8 @@ def _each(found: Search, codes, targets, ks, p) -> np.ndarray:
     """Both metrics of each prompt: (prompts, 2, targets, ks)."""
     if p.ties == "stable":
         parts = blocks(len(found.order), ks[-1] * targets.shape[1])
-        ranked = (codes[found.order[part, : ks[-1]]].T[:, None] for part in parts)
-        return np.concatenate([measures(few, targets, ks, floor=p.floor) for few in ranked])
+        near = (found.order[part, : ks[-1]].T[:, None] for part in parts)
+        return np.concatenate([measures(codes, few, targets, ks, floor=p.floor) for few in near])
     out = np.empty((len(found.scores), 2, len(targets), len(ks)))
     for t, target in enumerate(targets):
         for i, k in enumerate(ks):
@@ -186,7 +186,7 @@ def _draws(found: Search, groups: dict, ks: list[int], p) -> dict[str, np.ndarra
             counts = np.maximum([np.bincount(codes, drawn, len(values)) for drawn in often], 1)
             shares = counts / counts.sum(axis=1, keepdims=True)
             targets = np.stack([np.full(shares.shape, 1 / len(values)), shares])
-            out[name].append(measures(codes[positions], targets, ks, floor=p.floor))
+            out[name].append(measures(codes, positions, targets, ks, floor=p.floor))
     return {name: np.concatenate(parts) for name, parts in out.items()}
 
 
