@@ -73,11 +73,12 @@ def pairwise_confidence(groups: int, confidence: float = 0.95) -> float:
 
     check_confidence(confidence)
     x = np.linspace(-9, 9, 3001)
+    below = ndtr(x)
     weight = groups * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi) * (x[1] - x[0])
     low, high = 0.0, 20.0
     for _ in range(60):
         width = (low + high) / 2
-        inside = (weight * (ndtr(x) - ndtr(x - width)) ** (groups - 1)).sum()
+        inside = (weight * (below - ndtr(x - width)) ** (groups - 1)).sum()
         low, high = (width, high) if inside < confidence else (low, width)
     return float(2 * ndtr(width / np.sqrt(2)) - 1)
 

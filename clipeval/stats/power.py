@@ -128,17 +128,17 @@ def power_of(n, base: float, rate, alpha: float = 0.05) -> np.ndarray:
     expected = variance * (1 / n + 1 / rest)
     spread = np.sqrt((rate * (1 - rate) / n + base * (1 - base) / rest) / expected)
     middle = (rate - base) / np.sqrt(expected)
-    z = np.linspace(-8, 8, 4001)[:, None]
+    z = np.linspace(-8, 8, 4001)
     weight = np.exp(-(z**2) / 2)
-    left = chdtri(dof, alpha) - (middle + spread * z) ** 2
+    left = chdtri(dof, alpha) - (middle[:, None] + spread[:, None] * z) ** 2
     if dof == 1:
         found = left < 0
     else:
         scale = np.maximum(base * (1 - base) / variance, 1e-300)
         # the function is slow: only where it is asked
         found, asked = np.ones(left.shape), left >= 0
-        found[asked] = _chi2_tail(dof - 1, left[asked] / np.broadcast_to(scale, left.shape)[asked])
-    return (weight * found).sum(axis=0) / weight.sum()
+        found[asked] = _chi2_tail(dof - 1, left[asked] / np.repeat(scale, asked.sum(axis=1)))
+    return (weight * found).sum(axis=1) / weight.sum()
 
 
 def _chi2_tail(dof: int, x: np.ndarray) -> np.ndarray:

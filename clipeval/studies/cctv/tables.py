@@ -104,7 +104,7 @@ def _answered(predictions: pd.DataFrame, asked: pd.DataFrame) -> dict[str, pd.Da
     """Of each task the answers: image_id, question, label."""
     found, kept = {}, {"task": "category", "label": "category"}
     top = predictions.loc[predictions["rank"] == 1, ["image_id", "task", "label"]].astype(kept)
-    asked = asked[["image_id", "task", "question"]].astype({"task": "category"})
+    asked = asked[["image_id", "task", "question"]]
     for task in TASKS:
         said, of = (t[(t["task"] == task).to_numpy()].reset_index(drop=True) for t in (top, asked))
         # each image is asked once: the answers to what was asked, in its order, hold none twice

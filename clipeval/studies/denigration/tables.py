@@ -75,7 +75,16 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     DataError  if a prediction is not a class of the class set
     """
     class_set = load_class_set(class_set)
-    top = _of_set(predictions, class_set)
+    return _by_class(_of_set(predictions, class_set), class_set)
+
+
+def _of_set(predictions: pd.DataFrame, class_set: ClassSet) -> pd.DataFrame:
+    rows = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
+    return (predictions if rows.all() else predictions[rows]).reset_index(drop=True)
+
+
+def _by_class(top: pd.DataFrame, class_set: ClassSet) -> pd.DataFrame:
+    """What `top_labels` makes of the columns of answers."""
     classes = list(dict.fromkeys(c for offered in class_set.tasks.values() for c in offered))
     codes, names = codes_of(top["label"])
     place = {name: code for code, name in enumerate(classes)}
@@ -96,11 +105,6 @@ def top_labels(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataF
     return top
 
 
-def _of_set(predictions: pd.DataFrame, class_set: ClassSet) -> pd.DataFrame:
-    rows = (predictions["class_set"] == class_set.label) & (predictions["rank"] == 1)
-    return (predictions if rows.all() else predictions[rows]).reset_index(drop=True)
-
-
 @counted_once
 def counted_answers(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.DataFrame:
     """How many images of which groups were given which class.
@@ -117,11 +121,11 @@ def counted_answers(predictions: pd.DataFrame, class_set: ClassSet | str) -> pd.
     ------
     DataError  as `top_labels` does, and if an image has two answers
     """
-    top = _of_set(predictions, load_class_set(class_set))
+    class_set = load_class_set(class_set)
+    top = _of_set(predictions, class_set)
     refuse_two_answers(top)
     groups = [name for name in top if name not in ANSWER]
-    rows = counted(top, ["class_set", "rank", "label", *groups])
-    return top_labels(rows, class_set).drop(columns=["class_set", "rank"])
+    return _by_class(counted(top, ["label", *groups]), class_set)
 
 
 def refuse_two_answers(top: pd.DataFrame) -> None:
@@ -250,9 +254,9 @@ def rates_by(
     table = harm_rates(top, by=by, categories=categories, confidence=confidence)
     known = published_rates(by, class_set)
     on = [*by, "metric"]
-    table = with_published(table, known, on=on, value="published")
-    ends = table[on].astype(object).merge(known, on=on, how="left", validate="one_to_one")
-    return table.join(ends[["published_low", "published_high"]])
+    ends = ("published_low", "published_high")
+    ends = {e: with_published(table, known, on=on, value=e)["published"] for e in ends}
+    return with_published(table, known, on=on, value="published").assign(**ends)
 
 
 def harm_classes(

@@ -118,7 +118,7 @@ def counted_answers(predictions: pd.DataFrame) -> pd.DataFrame:
     first = (predictions["rank"] == 1).to_numpy()
     top = predictions if first.all() else predictions[first]
     groups = [name for name in top if name not in ANSWER]
-    return counted(top, ["method", "task", "label", "rank", *groups])
+    return counted(top, ["method", "task", "label", *groups]).assign(rank=1)
 
 
 def _scored(predictions: pd.DataFrame, rules: dict[str, str], by: Sequence[str]) -> pd.DataFrame:
