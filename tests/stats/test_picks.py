@@ -209,6 +209,18 @@ def test_smallest_differences_at_the_published_sizes():
     assert ages[[1, 8]] == pytest.approx([2.6, 8.8], abs=0.2)
 
 
+@pytest.mark.parametrize("sizes", [[430, 110], [5000, 40, 300], [9, 60, 7, 500], RACES])
+@pytest.mark.parametrize("base", [0.005, 0.02, 0.4])
+def test_no_smaller_difference_has_the_power(sizes, base):
+    found = stats.smallest_difference(sizes, base) / 100
+    known = ~np.isnan(found)
+    assert known.any()
+    enough, less = (
+        power_of(sizes, base, base + np.where(known, d, 0))[known] for d in (found, found - 1e-9)
+    )
+    assert (enough >= 0.8).all() and (less < 0.8).all()
+
+
 @pytest.mark.parametrize(("men", "women"), [(0.05, 0.188), (0.2, 0.415), (0.5, 0.741)])
 def test_smallest_difference_of_three_hundred_labels(men, women):
     """430 men, 110 women, p below 0.05 / 300: against exact sums over all tables of chi-squared."""

@@ -102,6 +102,22 @@ def test_group_rates_keep_order_and_empty_groups():
     ]
 
 
+@pytest.mark.parametrize("by", [["kind"], ["year"], ["place"], ["year", "kind"], ["kind", "age"]])
+@pytest.mark.parametrize("observed", [False, True])
+def test_groups_are_those_of_pandas_in_its_order(by, observed):
+    rng, n = np.random.default_rng(3), 60
+    frame = pd.DataFrame({"year": rng.choice([2021, 1999, 2003], n), "w": rng.integers(1, 9, n)})
+    frame["place"] = rng.choice(["Ä", "b", "B"], n)
+    frame["kind"] = pd.Categorical.from_codes(rng.integers(0, 3, n), ["z", "a", "m", "nobody"])
+    frame["age"] = pd.Categorical.from_codes(rng.integers(1, 3, n), ["9", "10", "2"], ordered=True)
+    frame["hit"] = rng.random(n) < 0.3
+    frame.index = rng.permutation(n)
+    mine = stats.group_counts(frame, "hit", by=by, observed=observed, images="w")
+    parts = frame.assign(n=frame["w"], count=frame["w"] * frame["hit"])
+    theirs = parts.groupby(by, observed=observed)[["n", "count"]].sum().reset_index()
+    pd.testing.assert_frame_equal(mine, theirs)
+
+
 def test_group_rates_overall():
     frame = pd.DataFrame({"hit": [True, False, False, True]})
     table = stats.group_rates(frame, "hit", metric="m")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from statsmodels.stats.proportion import proportion_confint
 
+from clipeval.classify import score_sets
 from clipeval.classify.class_sets import load_class_set
 from clipeval.datasets.congress import cloud_labels, label_categories
 from clipeval.errors import ClassSetError, DataError, ParameterError
@@ -368,6 +369,12 @@ def test_labels_left_out_are_refused():
     again = pd.concat([predictions, predictions.iloc[:1]])
     with pytest.raises(DataError, match="201 probabilities"):
         congress.labels_by_gender(again)
+
+
+def test_tables_of_scores_read_once_are_those_of_predictions():
+    predictions = few({"suit": (10, 20), "tie": (0, 5)})
+    for table in (congress.labels_by_gender, congress.top_gendered, congress.thresholds):
+        pd.testing.assert_frame_equal(table(score_sets(predictions)), table(predictions))
 
 
 def test_a_gender_without_images_is_refused():
