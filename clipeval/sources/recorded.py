@@ -180,6 +180,13 @@ class Recorded(Source):
             "run the study on its images or from a pack."
         )
 
+    def answers(self, classes):
+        """Of answers made elsewhere, classes that the run asked for; what had no answers was not asked."""
+        if self.info.is_known:
+            return True
+        asked = json.loads((self.folder / "prompts.json").read_text("utf-8"))
+        return any(set(classes) <= set(names) for names in asked.values())
+
     def predict(self, session):
         """The predictions that were kept; a study that keeps none is asked again, from its other answers."""
         if not (self.folder / "predictions.parquet").is_file():

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -213,3 +214,8 @@ def test_the_folder_keeps_the_images_without_their_files(run, demo_cache):
     assert session.data_hash == json.loads((folder / "study.json").read_text())["dataset"]["hash"]
     with pytest.raises(Exception, match="no prompt can be asked"):
         session.encode(["a photo of a cat"])
+    # of answers made elsewhere only what was asked has answers; a model may have been asked anything
+    source, thief, dog = session.source, {"thief": ["a photo of a thief."]}, {"dog": ["a dog"]}
+    assert source.answers(thief) and source.answers(dog)
+    source.info = replace(source.info, weights_sha256=None)
+    assert source.answers(thief) and not source.answers(dog)
