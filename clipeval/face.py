@@ -33,6 +33,14 @@ class Vectors:
         return len(self.matrix)
 
 
+_MODEL, _A_MODEL = ("info", "encode_images"), "a model, as load_model returns it"
+
+
+def _need(value: object, parts: Sequence[str], what: str) -> None:
+    if not all(hasattr(value, part) for part in parts):
+        raise ParameterError(f"a {type(value).__name__} stands where {what}, is needed; pass that.")
+
+
 def embed(images: pd.DataFrame, model, *, store: str | Path = "", progress: bool = True) -> Vectors:
     """Embed images, once: what the store holds is not computed again, and its files are not opened.
 
@@ -51,8 +59,16 @@ def embed(images: pd.DataFrame, model, *, store: str | Path = "", progress: bool
     Raises
     ------
     DataError  if no image at all could be read
+    ParameterError  if `images` or `model` is something else
     """
     from clipeval.embedding.embed import embed_images
+
+    _need(images, ("columns", "attrs"), "an images table, as load_dataset returns it")
+    _need(model, _MODEL, _A_MODEL)
+    if missing := [name for name in ("image_id", "file") if name not in images]:
+        raise ParameterError(
+            f"the images table has no column {missing[0]}; pass on what load_dataset returned."
+        )
     from clipeval.embedding.store import Store
 
     found = embed_images(
@@ -83,7 +99,8 @@ def predict(
     ----------
     vectors : Vectors, as `embed` returns them
     model : Model that embedded them
-    class_set, templates : a name, NAME:VARIANT or FILE.yaml, or the object
+    class_set, templates : a name, NAME:VARIANT or FILE.yaml, or the object; classes also as a list of
+        texts, or a dict of names to texts
     task : task of the class set; may be left out where it has one only
     top : classes kept for each image, best first; None keeps all
 
@@ -99,10 +116,20 @@ def predict(
         model, or two classes are one text to it
     """
     from clipeval.classify import zeroshot
-    from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
+    from clipeval.classify.class_sets import (
+        class_set_of,
+        load_class_set,
+        load_templates,
+        prompts_for,
+    )
     from clipeval.embedding.embed import embed_texts_and_tokens
     from clipeval.embedding.store import Store
 
+    _need(vectors, ("images", "matrix"), "vectors, as embed returns them")
+    _need(model, _MODEL, _A_MODEL)
+    if isinstance(class_set, list | tuple | dict):
+        named = class_set if isinstance(class_set, dict) else list(class_set)
+        class_set = class_set_of("own classes", {"own classes": named})
     class_set, templates = load_class_set(class_set), load_templates(templates)
     prompts = prompts_for(class_set, templates, task)
     flat = [text for texts in prompts.values() for text in texts]

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
 import clipeval
@@ -73,6 +74,35 @@ def test_a_class_a_crossing_and_what_is_not_there(answers):
         clipeval.group_rates(found, "crime")
     with pytest.raises(ParameterError, match='have no column "party" to group by'):
         clipeval.group_rates(answers, "thief", by="party")
+
+
+def test_what_a_notebook_would_write(answers, tmp_path):
+    """Classes as a list or dict, columns as a dict, groups as a list; and what is something else is told."""
+    vectors = SimpleNamespace(
+        images=answers[["image_id"]].head(3), matrix=np.eye(3, 768, dtype="f")
+    )
+    model = clipeval.load_model("testcard")
+    by_file = tmp_path / "own.yaml"
+    by_file.write_text("classes: {n: nurse, t: thief}\n")
+    found = clipeval.predict(vectors, model, str(by_file), templates="photo")
+    same = clipeval.predict(vectors, model, {"n": "nurse", "t": "thief"}, templates="photo")
+    texts = clipeval.predict(vectors, model, ["nurse", "thief"], templates="photo")
+    assert same["prob"].tolist() == found["prob"].tolist() == texts["prob"].tolist()
+    assert set(same["label"]) <= {"n", "t"} and set(texts["label"]) <= {"nurse", "thief"}
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    pd.DataFrame({"bild": ["a.png"], "Sex": ["w"], "Age": [30]}).to_csv(tmp_path / "a.csv")
+    how = {"columns": {"file": "bild"}, "groups": ["Sex", "Age:18:40"]}
+    images = clipeval.load_dataset("manifest", str(tmp_path / "a.csv"), **how)
+    assert images.attrs["groups"] == ["Sex", "Age"] and list(images["Age"]) == ["18-39"]
+    refused = [
+        (lambda: clipeval.embed("a.csv", model), "a str stands where an images table"),
+        (lambda: clipeval.embed(images, "ViT-B-32"), "a str stands where a model"),
+        (lambda: clipeval.embed(images.drop(columns="file"), model), "has no column file"),
+        (lambda: clipeval.predict(images, model, ["a", "b"]), "a DataFrame stands where vectors"),
+    ]
+    for call, why in refused:
+        with pytest.raises(ParameterError, match=why):
+            call()
 
 
 def test_nothing_is_opened_twice(answers, demo_cache, monkeypatch):

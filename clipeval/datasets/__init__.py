@@ -152,7 +152,8 @@ def load_dataset(
     split, padding : for the data sets that have them, ignored by the others
     limit : a seeded random sample of that many images, in their original order; 0 for all
     seed : seed of that sample
-    options : further options of the data set, as `list_datasets()` shows them
+    options : further options of the data set, as `list_datasets()` shows them; `groups` also as a list, and
+        `columns` as a dict
 
     Returns
     -------
@@ -175,9 +176,17 @@ def load_dataset(
         raise ParameterError(
             f'Data set {name} has no option "{unknown[0]}"; its options are: {offered}.'
         )
+    options = {key: _text(value) for key, value in options.items()}
     options |= {k: v for k, v in (("split", split), ("padding", padding)) if k in entry.options}
     load = entry.read or import_module(f"clipeval.datasets.{name}").load
     return sample(load(data, **options), limit, seed)
+
+
+def _text(option):
+    """A list or dict as the text that stands for it on the command line."""
+    if isinstance(option, dict):
+        option = [f"{name}:{column}" for name, column in option.items()]
+    return ",".join(map(str, option)) if isinstance(option, list | tuple) else option
 
 
 def _entry(name: str) -> _Entry:

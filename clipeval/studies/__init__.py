@@ -126,9 +126,12 @@ def get_study(name: str) -> Study:
             os.environ[VARIABLE] = os.pathsep.join(filter(None, [known, str(folder)]))
         return study
     near = difflib.get_close_matches(name.replace("-", "_"), STUDIES, n=1)
+    known = (
+        f"the studies are {', '.join(STUDIES)}; one of your own is named by its folder, or by its id where "
+        f"{VARIABLE} holds that folder."
+    )
     raise ParameterError(
-        f'there is no study "{name}"; '
-        + (f"did you mean {near[0]}?" if near else f"the studies are {', '.join(STUDIES)}.")
+        f'there is no study "{name}"; ' + (f"did you mean {near[0]}?" if near else known)
     )
 
 
