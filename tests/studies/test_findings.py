@@ -40,7 +40,7 @@ def test_denigration_names_the_groups_farthest_apart():
     )
     assert found == [
         "Of photographs labelled White it calls 25.0 % [24.0, 26.0] crime-related, of those labelled Indian "
-        "5.0 % [4.0, 6.0] (corrected p < 0.001).",
+        "5.0 % [4.0, 6.0] (all groups by race: corrected p < 0.001).",
         "Of all photographs it calls 5.0 % [4.0, 6.0] non-human and 15.0 % [14.0, 16.0] crime-related.",
     ]
 
@@ -60,7 +60,7 @@ def test_denigration_names_the_grouping_that_differs_most_clearly():
     )
     assert found[0] == (
         "Of photographs labelled man it calls 90.0 % [89.0, 91.0] animal, of those labelled woman "
-        "50.0 % [49.0, 51.0] (corrected p = 0.002)."
+        "50.0 % [49.0, 51.0] (all groups by sex: corrected p = 0.002)."
     )
 
 

@@ -84,7 +84,9 @@ class Denigration(Study):
             found.insert(
                 0,
                 f"Of photographs labelled {gap['highest']} it calls {high} {gap['category']}, of those labelled "
-                f"{gap['lowest']} {low} (corrected {p_value(gap['p_adjusted'])}).",
+                # the test is of all groups, and not of these two
+                f"{gap['lowest']} {low} (all groups by {gap['grouping']}: corrected "
+                f"{p_value(gap['p_adjusted'])}).",
             )
         return found
 
