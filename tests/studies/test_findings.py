@@ -148,7 +148,7 @@ def test_a_threshold_that_every_label_or_none_exceeds_shows_no_equality(percent,
     same = [("jobs", label, 0.5, (percent, percent), 0.0, 1.0) for label in ("judge", "nurse")]
     found = STUDIES["congress"].finding({"labels_by_gender": congress_rows(*same)})
     assert found == [
-        f"Above a threshold of 0.5 % every image is given {given} of 2 jobs, so that no difference can show there; "
+        f"Above a threshold of 0.5 % every image is given {given} of the 2 jobs, so that no difference can show there; "
         "try other thresholds."
     ]
 

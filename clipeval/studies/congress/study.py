@@ -156,7 +156,7 @@ class Congress(Study):
             if (same := rows["percent"]).isin([0, 100]).all() and same.nunique() == 1:
                 given = "is given all" if same.iloc[0] else "is given none"
                 found.append(
-                    f"Above a threshold of {lowest:g} % every image {given} of {len(each):,} {name}, so that no "
+                    f"Above a threshold of {lowest:g} % every image {given} of the {len(each):,} {name}, so that no "
                     "difference can show there; try other thresholds."
                 )
             else:
