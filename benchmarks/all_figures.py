@@ -108,10 +108,13 @@ def linear_probe(found):
 
 def tables_million(found):
     whose = {"paper": "the paper's studies", "all": "every study"}
-    for name, aim in (("paper", "5 s"), ("all", "")):
+    for name in ("paper", "all"):
         plain = f"plain pandas: {ratio(middle(found[name]['plain_seconds']), 1)} s"
         what = f"every table of {whose[name]} over 1,000,000 answers, processor time"
-        yield what, f"{ratio(middle(found[name]['seconds']), 1)} s", plain, aim
+        yield what, f"{ratio(middle(found[name]['seconds']), 1)} s", plain, "5 s"
+    if clocks := found["all"].get("clock"):
+        what = "every table of every study over 1,000,000 answers, wall-clock time"
+        yield what, f"{ratio(middle(clocks), 1)} s", "as many studies at once as cores", "5 s"
     peak = max(run["peak_mib"] for runs in found["studies"].values() for run in runs)
     yield "the same, peak memory of a study", f"{peak:.0f} MiB", "", "at most 600 MiB"
 

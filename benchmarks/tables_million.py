@@ -7,17 +7,20 @@ answers, without intervals, tests or published values.
 
     python benchmarks/tables_million.py [--answers 1000000] [--rounds 3] [--json FILE] [--tables FOLDER]
 
-Processor seconds, the import of scipy.special and of the study left out; peak memory with all that. `--tables` keeps
-every table as a CSV file, so that two versions can be compared with diff.
+Processor seconds, the import of scipy.special and of the study left out; peak memory with all that. Seconds by the
+clock are those of all tables together, by as many processes at once as there are cores, as a run makes them, from
+answers that are in memory. `--tables` keeps every table as a CSV file, so that two versions can be compared with diff.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -277,6 +280,8 @@ def one(study: str, n: int, folder: str) -> dict:
     frame, groupings = next(made)
     import scipy.special  # noqa: F401
 
+    print("ready", flush=True)
+    sys.stdin.readline()
     seconds, began = {}, time.process_time()
     for name, table in made:
         seconds[name], began = time.process_time() - began, time.process_time()
@@ -284,6 +289,8 @@ def one(study: str, n: int, folder: str) -> dict:
             Path(folder).mkdir(parents=True, exist_ok=True)
             table.to_csv(Path(folder, f"{study}-{name}.csv"), index=False)
             began = time.process_time()
+    print("done", flush=True)
+    sys.stdin.readline()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     columns = sorted({name for by in groupings for name in by})
     plain = frame[columns].astype(
@@ -295,6 +302,30 @@ def one(study: str, n: int, folder: str) -> dict:
         plain.groupby(by)["hit"].agg(["size", "sum"]) if by else plain["hit"].agg(["size", "sum"])
     pandas = time.process_time() - began
     return {"answers": len(frame), "seconds": seconds, "plain_seconds": pandas, "peak_mib": peak}
+
+
+def round_of(studies, command: list[str], at_once: int) -> tuple[dict, float]:
+    """What `one` says of each study, and seconds by the clock of all their tables, so many studies at once."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = {study: subprocess.Popen([*command, "--one", study], **pipes) for study in studies}
+
+    def go_on(process) -> str:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return process.stdout.readline()
+
+    for process in processes.values():
+        process.stdout.readline()  # its answers are ready
+    began = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(go_on, processes.values()))
+    clock = time.perf_counter() - began
+    found = {study: json.loads(go_on(process)) for study, process in processes.items()}
+    for study, process in processes.items():
+        process.communicate()
+        if process.returncode:
+            sys.exit(f"{study} failed")
+    return found, clock
 
 
 def main() -> None:
@@ -310,11 +341,11 @@ def main() -> None:
     if given.one:
         return print(json.dumps(one(given.one, given.answers, given.tables)))
     command = [sys.executable, __file__, "--answers", str(given.answers), "--tables", given.tables]
-    found = {study: [] for study in given.studies.split(",")}
+    found, clocks = {study: [] for study in given.studies.split(",")}, []
     for _ in range(given.rounds):
-        for study, runs in found.items():
-            said = subprocess.run([*command, "--one", study], check=True, stdout=subprocess.PIPE)
-            runs.append(json.loads(said.stdout.splitlines()[-1]))
+        for study, measured in round_of(found, command, 1)[0].items():
+            found[study].append(measured)
+        clocks.append(round_of(found, command, os.cpu_count())[1])
     for study, runs in found.items():
         spent = [sum(run["seconds"].values()) for run in runs]
         middle = {name: round(statistics.median(run["seconds"][name] for run in runs), 3)
@@ -331,6 +362,8 @@ def main() -> None:
         )
         kept[what] = {"seconds": whole, "plain_seconds": plain}
         print(f"{what}: {_range(whole)} s, plain pandas {_range(plain)} s")
+    kept["all"]["clock"] = clocks
+    print(f"all by the clock, {os.cpu_count()} at once: {_range(clocks)} s")
     if given.json:
         Path(given.json).write_text(json.dumps(kept, indent=1) + "\n")
 
