@@ -9,7 +9,7 @@ import typer
 from clipeval import __version__, listing
 from clipeval.errors import ClipevalError, ParameterError, listen, sentence
 from clipeval.runs import telling
-from clipeval.runs.data_command import Names, data_app
+from clipeval.runs.data_command import AsJson, Names, Quiet, data_app
 from clipeval.runs.signals import Terminated, sigterm_raises
 from clipeval.runs.store_command import store_app
 
@@ -50,9 +50,6 @@ Out = Annotated[
     ),
 ]
 
-
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say only what is wrong.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 
 _STOPPED = "what was embedded or fetched is kept, and the same command goes on from there."
 

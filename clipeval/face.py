@@ -164,7 +164,7 @@ def group_rates(
     answers: pd.DataFrame,
     category: str,
     *,
-    by: str | Sequence[str] = (),
+    by: str | Sequence[str] | None = (),
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Percent of the images of each group whose top class is in a category, or is that class.
@@ -193,7 +193,7 @@ def group_rates(
     """
     from clipeval import stats
 
-    by = [by] if isinstance(by, str) else list(by)
+    by = [by] if isinstance(by, str) else list(() if by is None else by)
     if missing := [name for name in by if name not in answers]:
         raise ParameterError(
             f'the answers have no column "{missing[0]}" to group by; they have {", ".join(answers)}.'

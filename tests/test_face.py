@@ -51,6 +51,7 @@ def test_rates_by_race_replay_table_2(answers):
 def test_a_class_a_crossing_and_what_is_not_there(answers):
     thieves = clipeval.group_rates(answers, "thief")
     assert thieves["count"].item() == (answers["label"] == "thief").sum()
+    pd.testing.assert_frame_equal(clipeval.group_rates(answers, "thief", by=None), thieves)
     both = clipeval.group_rates(answers, "non-human", by=["race", "gender"])
     assert len(both) == 14 and both["n"].sum() == 10954
     lost = answers.copy()

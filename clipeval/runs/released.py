@@ -158,7 +158,7 @@ def _chicago(originals: Path, out: Path, written: list[Path]) -> None:
         text = (
             "Neutral portraits classified as human being, non-human or crime-related, by class set."
         )
-        _keep(folder, "by_group", by_group, text, own, written, extra=["class_set"])
+        _keep(folder, "by_group", by_group, text, own, written)
         changes = [
             class_design.compare(
                 predictions, class_set=CFD_SETS[before], other=CFD_SETS["both"], by=by

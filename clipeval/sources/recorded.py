@@ -117,8 +117,8 @@ class Recorded(Source):
         path = self.folder / ANSWERS / f"{name}.parquet"
         if not path.is_file():
             raise NotStoredError(
-                f"{ANSWERS}/{path.name} is not in the folder of {self.study}, as earlier versions of clipeval "
-                "did not keep it; run the study again."
+                f"{ANSWERS}/{path.name} is not in the folder of {self.study} (it was removed, or an earlier "
+                "version of clipeval did not keep it); run the study again."
             )
         return read_answers(path, self.study)
 

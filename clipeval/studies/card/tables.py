@@ -123,8 +123,8 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
         part, quantity, study, n, metric, percent, ci_low, ci_high, published, difference (percent, percentage
         points), note, and, where the sensitivity study was run, the range over its choices as text. Values are
         those of the studies' tables, copied. Only the interval of a cell that was picked as the highest or lowest
-        of several is wider: Wilson's at 1 - 0.05 / cells (Bonferroni), which `note` says; it also says where
-        clusters are few.
+        of several is wider: Clopper and Pearson's at 1 - 0.05 / cells (Bonferroni), which `note` says; it also
+        says where clusters are few.
     """
     found = []
     varied = tables.get(("sensitivity", "range"))

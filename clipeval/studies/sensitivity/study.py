@@ -54,7 +54,7 @@ class Parameters(parameters.Parameters):
             return ",".join(map(parameters.check_resize, names_in(text)))
         known = get_args(parameters.Parameters.model_fields["precision"].annotation)
         if strange := [name for name in names_in(text) if name not in known]:
-            raise ValueError(f"{strange[0]} is unknown; there are {', '.join(known)}")
+            raise ValueError(f"give some of {', '.join(known)}, without {strange[0]}")
         return text
 
 
