@@ -208,10 +208,13 @@ def test_folders_that_are_no_runs_are_refused(runs, tmp_path):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ('{"half', "Invalid JSON"),
-        ("[]", "object"),
-        ('{"studies": []}', "clipeval: Field required"),
-        ('{"clipeval": "0.1.0", "studies": {"fairface": 3}}', "studies.fairface: "),
+        ('{"half', "(the file is not what clipeval writes there)"),
+        ("[]", "(the file is not what clipeval writes there)"),
+        ('{"studies": []}', "(clipeval is missing)"),
+        (
+            '{"clipeval": "0.1.0", "studies": {"fairface": 3}}',
+            "(studies.fairface is not what clipeval writes there)",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_run_is_refused_by_name(tmp_path, monkeypatch, capsys, text, reason):
