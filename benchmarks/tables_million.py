@@ -307,6 +307,9 @@ def one(study: str, n: int, folder: str) -> dict:
 def round_of(studies, command: list[str], at_once: int) -> tuple[dict, float]:
     """What `one` says of each study, and seconds by the clock of all their tables, so many studies at once."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes["env"] = os.environ | {
+        "OMP_NUM_THREADS": "1"
+    }  # as in a run, which shares cores among studies
     processes = {study: subprocess.Popen([*command, "--one", study], **pipes) for study in studies}
 
     def go_on(process) -> str:
