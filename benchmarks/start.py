@@ -10,13 +10,13 @@ import argparse
 import compileall
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
+
+from warm_reports import timed
 
 COMMANDS = {
     "clipeval --help": ["-m", "clipeval", "--help"],
@@ -26,12 +26,8 @@ COMMANDS = {
 }
 
 
-def spent(command: list[str]) -> tuple[float, float]:
-    """Seconds by the clock and of processor time of one process."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+def start(command: list[str]) -> None:
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-    clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -43,7 +39,9 @@ def main() -> None:
     for package in ("clipeval", "typer"):
         compileall.compile_dir(Path(find_spec(package).origin).parent, quiet=1)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    rounds = [{name: spent(line) for name, line in COMMANDS.items()} for _ in range(given.rounds)]
+    rounds = [
+        {name: timed(start, line) for name, line in COMMANDS.items()} for _ in range(given.rounds)
+    ]
     found = {
         name: {
             clock: [f(one[name][i] for one in rounds) for f in (statistics.median, min, max)]

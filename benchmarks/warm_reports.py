@@ -99,11 +99,11 @@ def run_reports(folder: Path) -> None:
         sys.exit(done.stderr)
 
 
-def timed(function, folder: Path) -> tuple[float, float]:
-    """Seconds by the clock and of all cores."""
+def timed(function, argument) -> tuple[float, float]:
+    """Seconds by the clock and of all cores that the processes a function starts take."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    function(folder)
+    function(argument)
     spent = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
