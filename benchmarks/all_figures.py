@@ -1,7 +1,7 @@
-"""Run every benchmark, and put all figures into one table, each with what it is compared with: docs/figures.md.
+"""Run every benchmark, and put all figures onto one page, each with what it is compared with: docs/figures.md.
 
     python benchmarks/all_figures.py              about half an hour on two cores (`make bench`)
-    python benchmarks/all_figures.py --table      the table alone, of what lies in benchmarks/results
+    python benchmarks/all_figures.py --table      the page alone, of what lies in benchmarks/results
 
 Each script writes its figures into benchmarks/results/NAME.json; larger sizes that were measured before stay there. How
 long each took, and on what machine, is in benchmarks/results/runs.json.
@@ -35,12 +35,11 @@ HEAD = """# All figures
 
 Made by `make bench` (`benchmarks/all_figures.py`) from the files in `benchmarks/results/`; what they mean is said in
 [Speed](speed.md) and [Millions of images](scale.md). Ratios are medians with the lowest and highest of their rounds,
-each taken within one round; what ran once has no range. Rows of one benchmark are of one run; different ones may have
-run on different days, with other work on the machine or without.
-
-| what | figure | compared with | aim |
-|---|---|---|---|
+each taken within one round; what ran once has no range. Rows of one benchmark are of one run, but for the largest store
+and the checkpoint on photographs, which ran by themselves; runs may be of different days, with other work on
+the machine or without. Seconds of processor time are those of all processes that a step starts.
 """
+AIMS = "Aims", ("what", "figure", "compared with", "aim")
 
 
 def ratio(values, digits: int = 2) -> str:
@@ -101,6 +100,9 @@ def linear_probe(found):
         yield f"{what} {images:,} x 768, {clock} time", times, beside, "at least 20"
     differ = f"{quarter['labels_that_differ']} of 10,000"
     yield "the same, held-out labels that differ", differ, beside, "none but at ties"
+    ours, theirs = quarter["torch"][0], quarter["scikit-learn"]
+    beside = f"scikit-learn: {theirs['iterations']:,}, {theirs['not_converged']} fits stopped at 1,000"
+    yield "the same, iterations of all fits", f"{ours['iterations']:,}", beside, ""
     apart = f"{newton['coefficients_differ_by']:.0e} of the largest"
     exact = "Newton's method in float64"
     yield f"coefficients, {newton['images']:,} x 768, C = 1", apart, exact, "at most 1e-4"
@@ -119,6 +121,13 @@ def tables_million(found):
     yield "the same, peak memory of a study", f"{peak:.0f} MiB", "", "at most 600 MiB"
 
 
+def each_study(found):
+    for study, runs in found["studies"].items():
+        seconds = ratio(middle([sum(run["seconds"].values()) for run in runs]))
+        plain = ratio(middle([run["plain_seconds"] for run in runs]))
+        yield f"`{study}`", seconds, plain, f"{max(run['peak_mib'] for run in runs):.0f}"
+
+
 def warm_reports(found):
     beside = f"as many bare notebooks ({found['studies']})"
     for name, clock in (("ratio", "wall-clock"), ("ratio_cpu", "processor")):
@@ -129,20 +138,18 @@ def warm_reports(found):
 
 def store_scale(found):
     steps = {
-        "write": "written, each shard synced",
-        "check": "read once, checksums held",
-        "zero_shot": "the top of ten classes each",
-        "probe": "one fit of a probe on a mapped matrix",
+        "write": "written, each shard synced to disk",
+        "nothing": "one row of the first shard looked up",
+        "check": "read, each row once, checksums held",
+        "zero_shot": "top of ten classes for each row",
+        "probe": "copied into a mapped matrix, and one fit of a probe on it",
+        "plain": "beside it, files read by pyarrow alone, nothing checked",
     }
     for n, measured in sorted(found.items(), key=lambda item: int(item[0])):
-        beside = f"one row of them: peak {measured['nothing']['peak_mib']:.0f} MiB"
-        if plain := measured.get("plain"):
-            beside += f"; all by pyarrow alone: {plain['seconds']:.0f} s, peak {plain['peak_mib']:.0f} MiB"
         for step, label in steps.items():
-            if step in measured:
-                one = measured[step]
-                figure = f"{one['seconds']:.0f} s, peak {one['peak_mib']:.0f} MiB"
-                yield f"store of {int(n):,} rows, {label}", figure, beside, "not whole in memory"
+            if one := measured.get(step):
+                times = f"{one['seconds']:.1f}", f"{one['cpu_seconds']:.1f}"
+                yield f"{int(n):,}", label, *times, f"{one['peak_mib']:.0f}"
 
 
 def statistics_scale(found):
@@ -159,10 +166,11 @@ def runtimes(found):
         kind = "photographs" if about["photographs"] else "generated images"
         for way, one in about["ways"].items():
             if way != "torch fp32":
-                times = f"{ratio(one['cpu_ratio'])} times as fast"
-                changed = f"{one['changed_labels_percent']:.1f} % of labels changed"
-                what = f"{way}, {name}, {one.get('images', about['images'])} {kind}"
-                yield what, f"{times}, {changed}", "torch in fp32, processor time", ""
+                what = f"{name}, {one['images']:,} {kind}"
+                faster = ratio(one["cpu_ratio"]), ratio(one["clock_ratio"])
+                first = f"{one['first_batch_cpu_seconds']:.1f}"
+                changed = f"{one['changed_labels_percent']:.1f} %"
+                yield what, way, *faster, first, f"{one['largest_difference']:.0e}", changed
 
 
 def gpu(found):
@@ -179,16 +187,53 @@ def gpu(found):
     yield f"linear probe, {on}", f"{probe['seconds'][0]:.1f} s", "", "under 3 s"
 
 
+#: title and columns of a table -> scripts whose figures are its rows, and what makes them
+SECTIONS = {
+    AIMS: {
+        "start": start,
+        "embedding_throughput": embedding_throughput,
+        "embedding_memory": embedding_memory,
+        "linear_probe": linear_probe,
+        "tables_million": tables_million,
+        "warm_reports": warm_reports,
+        "statistics_scale": statistics_scale,
+        "gpu": gpu,
+    },
+    (
+        "Tables of each study over 1,000,000 answers",
+        ("study", "seconds of processor time", "plain pandas", "peak memory, MiB"),
+    ): {"tables_million": each_study},
+    (
+        "Stores of generated vectors (64 dimensions, float16)",
+        ("rows", "step", "seconds", "of processor time", "peak memory, MiB"),
+    ): {"store_scale": store_scale},
+    (
+        "Other runtimes on a CPU, times as fast as torch in fp32",
+        (
+            "model and images",
+            "run by",
+            "by processor time",
+            "by the clock",
+            "first batch, seconds of processor time",
+            "largest difference of a component",
+            "changed labels",
+        ),
+    ): {"runtimes": runtimes},
+}
+
+
 def page(results: Path = RESULTS) -> str:
     """The whole page as Markdown."""
-    lines = []
-    for script in SCRIPTS:
-        file = results / f"{script}.json"
-        rows = [(f"`{script}.py`", "not measured", "", "")]
-        if file.exists():
-            rows = globals()[script](json.loads(file.read_text()))
-        lines += [f"| {' | '.join(row)} |\n" for row in rows]
-    text = HEAD + "".join(lines)
+    text = HEAD
+    for (title, columns), scripts in SECTIONS.items():
+        rows = [columns, ["---"] * len(columns)]
+        for script, rows_of in scripts.items():
+            file = results / f"{script}.json"
+            if file.exists():
+                rows += rows_of(json.loads(file.read_text()))
+            else:
+                rows.append([f"`{script}.py`", "not measured", *[""] * (len(columns) - 2)])
+        text += f"\n## {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
     if (runs := results / "runs.json").exists():
         about = json.loads(runs.read_text())
         spent = ", ".join(f"{script} {seconds:.0f}" for script, seconds in about["seconds"].items())
