@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from clipeval.output import numbers as numbers_text
@@ -37,9 +38,16 @@ _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)))
 
 def _ticks(ax: Axes, values: Sequence[float], log: bool, inches: float) -> None:
     """Ticks at the values themselves while their labels fit, else at round numbers."""
-    ax.set_xscale("log" if log else "linear")
     values = sorted(set(map(float, values)))
-    places = np.log10(values) if log else np.array(values)
+    if not log:
+        ax.set_xscale("linear")
+    elif values[0] > 0:
+        ax.set_xscale("log")
+    else:  # zero stands as far from the least positive value as that from its double
+        least = min((v for v in values if v > 0), default=1.0)
+        ax.set_xscale("symlog", base=2, linthresh=least, linscale=0.5)
+    scale = ax.xaxis.get_transform()
+    places = scale.transform(np.array(values))
     low, high = places[0], places[-1]
     span = (high - low) or 1.0
     shown, end = [], -np.inf  # labels that do not touch the one before
@@ -52,8 +60,7 @@ def _ticks(ax: Axes, values: Sequence[float], log: bool, inches: float) -> None:
         ax.set_xticks(shown, [f"{v:,g}".replace("-", "−") for v in shown])
         ax.set_xticks([], minor=True)
     margin = 0.04 * span
-    limits = np.array([low - margin, high + margin])
-    ax.set_xlim(*(10**limits if log else limits))
+    ax.set_xlim(*scale.inverted().transform(np.array([low - margin, high + margin])))
 
 
 def _label_n(cells: dict, hue) -> str:
@@ -89,7 +96,7 @@ def line_by(
     hue : column of the lines, told apart by dashes too, as they may lie on each other
     panel : column of the panels, each with its own percent axis; side by side on a page, one below the
         other in a column
-    log_x : logarithmic x axis
+    log_x : logarithmic x axis, on which zero has a place of its own
     chance : column with the percent that guessing gives, drawn dashed
     xlabel, ylabel : names of the axes; x by default the column's
     width : "single" (3.35 in) or "double" (6.9 in);  height : of the axes, inches
@@ -108,7 +115,12 @@ def line_by(
     key = Legend(handles, labels, total - 2 * PAD)
     names = unique(table, panel)
     across = 1 if width == "single" else len(names)
-    left, foot, each = PAD + 0.42, 0.4, total / across
+    foot, each = 0.4, total / across
+    parts = [table if panel is None else table[table[panel] == name] for name in names]
+    beside = wrapped(ylabel, height, 7.5, 2)
+    # beside the axes: the label's lines, the widest number, and what keeps them apart
+    left = PAD + 0.125 * (beside.count("\n") + 1) + 0.13
+    left += max(_widest_number(part, height) for part in parts)
     inner = each - left - 0.14
     titles = ["" if name is None else wrapped(name, inner, 7.5, 3) for name in names]
     head = max((0.14 * (t.count("\n") + 1) if t else 0.0) for t in titles) + 0.06
@@ -117,16 +129,22 @@ def line_by(
     for i, name in enumerate(names):
         under = (rows - 1 - i // across) * step
         ax = add_axes(fig, i % across * each + left, under + foot, inner, height)
-        part = table if panel is None else table[table[panel] == name]
-        _ticks(ax, part[x], log_x, inner)
-        _lines(ax, part, x, hue, hues, chance)
+        _ticks(ax, parts[i][x], log_x, inner)
+        _lines(ax, parts[i], x, hue, hues, chance)
         ax.set_title(titles[i], size=7.5, loc="left", pad=3)
         ax.set_xlabel(wrapped(xlabel or x.replace("_", " "), each - left, 7.5, 1), labelpad=2)
     for ax in fig.axes[::across]:
-        ax.set_ylabel(wrapped(ylabel, height, 7.5, 2), labelpad=2)
+        ax.set_ylabel(beside, labelpad=2)
     key.draw(fig, PAD)
     fig.alt = alt_text(table, y=x, hue=hue, panel=panel, what=ylabel)
     return fig
+
+
+def _widest_number(table: pd.DataFrame, height: float) -> float:
+    """Inches that the numbers of a table's percent axis take, where it is so many inches high."""
+    axis = Figure((1, height)).add_axes((0, 0, 1, 1)).yaxis
+    axis.set_view_interval(*limits(table), ignore=True)
+    return max(map(text_inches, axis.get_major_formatter().format_ticks(axis.get_majorticklocs())))
 
 
 def _lines(ax: Axes, table: pd.DataFrame, x: str, hue, hues: list, chance) -> None:

@@ -259,10 +259,15 @@ def rows_picture(
         bodies = [max(bodies)] * len(panels)
 
     key = Legend(*legend, width=total - 2 * PAD)
-    titles = [wrapped(p.title, inner + rights[i], lines=3) for i, p in enumerate(panels)]
+    noted = [bool(p.notes) and (i == across - 1 or not same_notes) for i, p in enumerate(panels)]
+    # a title ends before the head of the notes beside it
+    taken = [text_inches(note_head) + 0.06 if with_notes else 0.0 for with_notes in noted]
+    titles = [
+        wrapped(p.title, inner + right - head, 7.5, lines=3)
+        for p, right, head in zip(panels, rights, taken, strict=True)
+    ]
     head = max((t.count("\n") + 1) * 0.13 + 0.03 if t else 0.0 for t in titles)
-    noted = any(p.notes for p in panels)
-    head = max(head, 0.13 if noted else 0.04)
+    head = max(head, 0.13 if any(noted) else 0.04)
     below = wrapped(xlabel, total - 2 * PAD, 7.5, lines=2)
     ticks = 0.2
     foot = ticks + 0.14 * (below.count("\n") + 1)
@@ -287,8 +292,8 @@ def rows_picture(
         ax.grid(axis="x")
         if titles[i]:
             ax.text(0, -0.05, titles[i], va="bottom", size=7.5, transform=_over(ax))
-        if p.notes and (i == across - 1 or not same_notes):
-            _note(p, inner, note_head if stacked or not titles[i] or i == across - 1 else "")
+        if noted[i]:
+            _note(p, inner, note_head)
         left += inner + rights[i]
     shift = (PAD + lefts[0] + total - rights[-1] - PAD) / 2
     half = max(text_inches(line, 7.5) for line in below.split("\n")) / 2
@@ -342,5 +347,4 @@ def _note(p: Rows, inner: float, head: str) -> None:
         for slot, text in enumerate(texts):
             y = p.centers[row] if len(texts) == 1 else p.y(row, slot)
             p.axes.text(at, y, text, va="center", **style)
-    if head:
-        p.axes.text(at, -0.05, head, va="bottom", **style)
+    p.axes.text(at, -0.05, head, va="bottom", **style)

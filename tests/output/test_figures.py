@@ -91,6 +91,18 @@ FIGURES = {
         chance="chance", xlabel="number of names",
     ),
     "sweep": lambda: figures.line_by(table(value=[0.1 * i for i in range(1, 60)]), x="value"),
+    "titles beside n": lambda: figures.interval_plot(
+        table(label=[f"{who} (occupations, at 0.5 %)" for who in ("lawyer", "nurse", "farmer", "x")],
+              party=["Democrat", "Independent"]),
+        y="party", panel="label", width="double",
+    ),
+    "small numbers": lambda: figures.line_by(
+        table(left=[0.0, 10.0, 20.0], rule=["a", "b"]).assign(percent=0.01, ci_low=0, ci_high=0.014),
+        x="left", hue="rule", ylabel="harmful answers avoided (percent of photographs)",
+    ),
+    "from none": lambda: figures.line_by(
+        table(k=[0, 1, 2, 4, 8, 16, 32, 64], task=["race", "age", "x"]), x="k", hue="task", log_x=True
+    ),
     "flow": lambda: figures.flow(moves([*RACES, *NASTY]), source="before", target="after"),
     "confusion": lambda: figures.confusion(sequences()),
     "confusion, nasty": lambda: figures.confusion(
@@ -609,6 +621,13 @@ def test_lines_in_panels_have_dashes_and_scales_of_their_own():
     for ax in fig.axes:
         styles = [line.get_linestyle() for line in ax.lines if len(line.get_xdata()) == 2]
         assert styles == ["-", "--"]
+
+
+def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis():
+    ax = FIGURES["from none"]().axes[0]
+    assert [t.get_text() for t in ax.get_xticklabels()] == "0 1 2 4 8 16 32 64".split()
+    steps = np.diff(ax.transData.transform([(k, 0) for k in ax.get_xticks()])[:, 0])
+    np.testing.assert_allclose(steps, steps[0])
 
 
 def test_a_figure_to_be_drawn_later_is_drawn_once_for_what_decides_it(tmp_path, monkeypatch):

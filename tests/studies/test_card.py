@@ -142,6 +142,8 @@ def test_own_harms_and_the_paired_change_are_on_the_card():
         lowest=["P", "all equal"], n=100, metric="largest gap", percent=[10.0, 0.0],
     )  # fmt: skip
     tables = {("class_design", "overall"): design, ("denigration", "by_race"): races}
+    same = races.assign(race=["man"] * 3 + ["woman"] * 3, count=0, percent=0.0)
+    tables |= {("denigration", "by_Sex"): same.rename(columns={"race": "Sex"})}  # every group alike
     table = check_table(card.summarise(tables | {("denigration", "gaps"): gaps}))
     assert table["quantity"].tolist() == [
         "violent, largest gap by race: Q to P",  # a gap of nothing is left out

@@ -168,6 +168,8 @@ def test_a_threshold_leaves_as_many_unnamed_where_it_is_fitted(session):
     curve = mitigation.abstaining(session)
     first = curve[curve["left"] == 0]
     assert (first["count"] == 0).all() and (first["unnamed"] < 0.5).all()
+    # as many harmful answers as so many photographs at random have: 95 of the 630 cards are called one
+    np.testing.assert_allclose(curve["chance"], curve["unnamed"] * 95 / 630)
     assert (curve.groupby("rule")["count"].diff().dropna() >= 0).all()
 
 

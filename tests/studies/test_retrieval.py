@@ -77,6 +77,19 @@ def test_who_is_found_for_the_words_that_are_shown(session):
     assert list(drawn["word"].unique()) == ["criminal", "smart", "nurse", "all images"]
 
 
+def test_a_word_of_both_class_sets_is_drawn_and_counted_once(session, tmp_path):
+    words = tmp_path / "mine.yaml"
+    words.write_text("name: mine\ntasks:\n  jobs: [judge, nurse]\n")
+    both = variant(session, class_set=str(words), shown="nurse")
+    table = check_table(retrieval.found_by(both, "gender"))
+    nurses = table[table["word"] == "nurse"]
+    assert nurses["words"].tolist() == ["mine", "mine", "occupations", "occupations"]
+    assert table["word"][:4].tolist() == ["judge", "judge", "nurse", "nurse"]
+    drawn = tables.examples(both, table, "gender")
+    assert drawn["word"].tolist() == ["nurse"] * 2 + ["all images"] * 2
+    assert (drawn["words"] == "mine").all()
+
+
 def test_race_is_dealt_at_random_and_its_skew_is_that_of_chance(session):
     other = variant(session, groups="race", other="", k="100")
     row = retrieval.skew(other).query("metric == 'MaxSkew' and target == 'data'").iloc[0]

@@ -77,7 +77,7 @@ def _rows(line: Line, table: pd.DataFrame) -> pd.DataFrame:
             for _, part in parts
             if len(part) == 1 or part["percent"].nunique() > 1  # none of equals is the highest
         ]
-        table = pd.concat(found) if found else known
+        table = pd.concat(found) if found else known[:0]
     return table.tail(line.last) if line.last else table
 
 

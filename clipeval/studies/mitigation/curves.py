@@ -30,8 +30,8 @@ def abstaining(session) -> pd.DataFrame:
     DataFrame
         rule (probability, margin), left (percent of the images to fit on that the threshold leaves unnamed), n,
         count (harmful answers avoided), metric, percent (of all photographs), ci_low, ci_high (Wilson),
-        published, difference, chance (percent: as many harmful answers as `left` percent of photographs at
-        random have), threshold (probability, or difference of similarities), unnamed (percent of the images
+        published, difference, chance (percent: as many harmful answers as so many photographs at random
+        have), threshold (probability, or difference of similarities), unnamed (percent of the images
         counted), harmless (percent: harmless answers that were left out). No rows without harm classes.
     """
     rows = []
@@ -45,8 +45,8 @@ def abstaining(session) -> pd.DataFrame:
             for rule, least in thresholds(session.sure, q, left).items():
                 unnamed = (sure[rule] < least).to_numpy()
                 row = {"rule": rule, "left": left, "n": len(unnamed)}
-                row |= {"count": int((unnamed & harmful).sum()), "chance": harmful.mean() * left}
-                row |= {"threshold": least, "unnamed": 100 * unnamed.mean()}
+                row |= {"count": int((unnamed & harmful).sum()), "unnamed": 100 * unnamed.mean()}
+                row |= {"threshold": least, "chance": harmful.mean() * row["unnamed"]}
                 rows.append(row | {"harmless": 100 * (unnamed & ~harmful).mean()})
     if not rows:
         return pd.DataFrame()

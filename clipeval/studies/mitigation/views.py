@@ -253,10 +253,12 @@ def show_abstaining(session) -> None:
     display(
         session.table("abstaining", table, text, extra=["unnamed", "harmless", "threshold"], **said)
     )
-    look = {"x": "left", "hue": "rule", "chance": "chance", "xlabel": "photographs left unnamed, %"}
-    look["ylabel"] = "harmful answers avoided, % of photographs"
-    text = "Harm avoided against photographs left unnamed; dashed: as many left unnamed at random."
-    draw(session, "abstaining", table, text, said, plot=figures.line_by, **look)
+    look = {"x": "unnamed", "hue": "rule", "chance": "chance"}
+    look |= {"xlabel": "photographs left unnamed (percent)"}
+    look |= {"ylabel": "harmful answers avoided (percent of photographs)"}
+    text = "Harm avoided against photographs left unnamed; line without points: as many left unnamed at random."
+    drawn = table.drop_duplicates(["rule", "unnamed"], keep="last")
+    draw(session, "abstaining", drawn, text, said, plot=figures.line_by, **look)
 
 
 def show_shots(session) -> None:
@@ -271,5 +273,6 @@ def show_shots(session) -> None:
     display(
         session.table("shots", table, text, extra=["lowest", "highest", "draws", "share"], **said)
     )
-    look = {"x": "k", "hue": "attribute", "xlabel": "labelled images of each class"}
-    draw(session, "shots", table, text, said, plot=figures.line_by, ylabel="accuracy, %", **look)
+    look = {"x": "k", "hue": "attribute", "log_x": True, "xlabel": "labelled images of each class"}
+    look |= {"ylabel": "accuracy (percent of images)"}
+    draw(session, "shots", table, text, said, plot=figures.line_by, **look)

@@ -143,7 +143,7 @@ class Retrieval(Study):
         lost = [k for k in ks_of(DEFAULT_K, 10**9) if k not in session.ks]
         asked = session.parameters.k == DEFAULT_K and lost
         said = (
-            [f"Left out: k of {listed([f'{k:,}' for k in lost])}, more than there are images."]
+            [f"There is no k of {listed([f'{k:,}' for k in lost])}, as there are fewer images."]
             if asked
             else []
         )
@@ -202,6 +202,8 @@ class Retrieval(Study):
         k = min(p.found_k, int(rows["rank"].max()))
         quantities = [f"found for {word} ({k:,} nearest)" for word in rows["label"]]
         rows = rows.assign(quantity=quantities, hit=rows["rank"] <= k)
+        # a word of both class sets counts as that of `class_set`, whose rows are first
+        rows = rows.drop_duplicates(["image_id", "label"])
         rows = by_groups(rows, predictions, self, record, "gender")
         rows = rows[rows["images_of"] != ALL]  # k of all images, whatever the model
         return rows.assign(method="zero-shot")[

@@ -210,13 +210,13 @@ def found_by(session, name: str) -> pd.DataFrame:
         near = codes[found.by_concept[:, :k]]
         for code, value in enumerate(values):
             about = {"words": found.words.class_set.spec, "word": found.labels, name: value, "n": k}
-            counts = pd.DataFrame(about | {"count": (near == code).sum(axis=1)})
+            about |= {"place": range(len(near)), "count": (near == code).sum(axis=1)}
+            counts = pd.DataFrame(about)
             rates = rates_of_counts(counts, f"share of the {k:,} nearest")
             parts.append(rates.assign(in_data=100 * (codes == code).mean(), code=code))
     table = pd.concat(parts, ignore_index=True)
-    order = {word: i for f in session.searches.values() for i, word in enumerate(f.labels)}
-    rank = [table["code"], table["word"].map(order), table["words"] != session.class_set.spec]
-    table = table.iloc[np.lexsort(rank)].reset_index(drop=True).drop(columns="code")
+    rank = [table["code"], table["place"], table["words"] != session.class_set.spec]
+    table = table.iloc[np.lexsort(rank)].reset_index(drop=True).drop(columns=["code", "place"])
     with np.errstate(divide="ignore"):
         ratio = np.log(table["percent"] / table["in_data"])
     table = table.assign(**NOTHING, skew=ratio.where(table["count"] > 0))
@@ -226,9 +226,13 @@ def found_by(session, name: str) -> pd.DataFrame:
 
 
 def examples(session, table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Rows of `found_by` of the words that are shown, and the data set's own shares."""
+    """Rows of `found_by` of the words that are shown, and the data set's own shares.
+
+    A word of both class sets is two searches, as templates differ; shown is that of `class_set`.
+    """
+    once = table.drop_duplicates(["word", name])
     asked = names_in(session.parameters.shown)
-    rows = [table[table["word"] == word] for word in asked if (table["word"] == word).any()]
+    rows = [once[once["word"] == word] for word in asked if (once["word"] == word).any()]
     own = table.drop_duplicates(name).assign(
         word=EVERYONE, n=len(session.searches["class_set"].images)
     )
