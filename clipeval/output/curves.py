@@ -126,11 +126,11 @@ def line_by(
     head = max((0.14 * (t.count("\n") + 1) if t else 0.0) for t in titles) + 0.06
     step, rows = head + height + foot, -(-len(names) // across)
     fig = new_picture(width, PAD + key.height + rows * step)
-    for i, name in enumerate(names):
+    for i, part in enumerate(parts):
         under = (rows - 1 - i // across) * step
         ax = add_axes(fig, i % across * each + left, under + foot, inner, height)
-        _ticks(ax, parts[i][x], log_x, inner)
-        _lines(ax, parts[i], x, hue, hues, chance)
+        _ticks(ax, part[x], log_x, inner)
+        _lines(ax, part, x, hue, hues, chance)
         ax.set_title(titles[i], size=7.5, loc="left", pad=3)
         ax.set_xlabel(wrapped(xlabel or x.replace("_", " "), each - left, 7.5, 1), labelpad=2)
     for ax in fig.axes[::across]:
