@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.output.latex import escape, stacked, text_width, wrap
-from clipeval.output.numbers import count, decimals_of, is_nats, number
+from clipeval.output.numbers import count, decimals_of, number, unit_of
 from clipeval.output.tables import DOUBT, doubts, group_columns
 
 COLUMN, PAGE = 242.0, 498.0  # points: 3.35 and 6.9 inches, what figures are drawn for
@@ -45,7 +45,8 @@ def unsaid(table: pd.DataFrame) -> str:
     if found is None or "metric" in found[1]:
         return ""
     metrics = [str(metric) for metric in table["metric"].unique()]
-    return f" {'Nats' if all(map(is_nats, metrics)) else 'Percent'}: {', '.join(metrics)}."
+    units = " or ".join(dict.fromkeys(map(unit_of, metrics)))
+    return f" {units.capitalize()}: {', '.join(metrics)}."
 
 
 def wide_table(table: pd.DataFrame, caption: str, label: str) -> str | None:

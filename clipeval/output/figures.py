@@ -105,6 +105,7 @@ def interval_plot(
     xlabel: str = "percent of images",
     width: str = "single",
     xlim: tuple[float, float] | None = None,
+    mark: float | None = None,
 ) -> Picture:
     """Dots with intervals, published values as open diamonds, n of every row at the right.
 
@@ -117,6 +118,7 @@ def interval_plot(
     xlabel : what the percents are of
     width : "single" (3.35 in) or "double" (6.9 in)
     xlim : limits of the percent axis; by default what holds all values
+    mark : percent at which a line stands, such as that of no preference; by default 0 where a value is below
 
     Returns
     -------
@@ -128,8 +130,9 @@ def interval_plot(
     limits = xlim or span(table)
     for p in rows:
         percent_axis(p.axes, *limits, fig.get_figwidth() * p.axes.get_position().width)
-        if np.nanmin(numbers(table, "percent"), initial=0.0) < 0:
-            p.axes.axvline(0, color="0.4", lw=0.6, zorder=1)
+        below = np.nanmin(numbers(table, "percent"), initial=0.0) < 0
+        if below or mark is not None:
+            p.axes.axvline(mark or 0, color="0.4", lw=0.6, zorder=1)
 
     def dot(ax: Axes, found: list[dict], at: list[float], slot: int) -> None:
         percents = [c["percent"] for c in found]
@@ -171,7 +174,8 @@ def grouped_bars(
         fig.alt = f"{empty[:1].upper()}{empty[1:]}."
         return fig
     rows, hues, names, cells = _panels(table, y, hue, panel)
-    counts = {h: table[table[hue] == h]["n"].dropna().unique() for h in hues}
+    n = numbers(table, "n")
+    counts = {h: np.unique(n[(table[hue] == h) & ~np.isnan(n)]) for h in hues}
     if all(len(n) == 1 for n in counts.values()):  # n depends on the hue alone: say it once
         labels = [f"{h} (n = {numbers_text.count(counts[h][0])})" for h in hues]
         for p in rows:

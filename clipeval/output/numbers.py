@@ -9,7 +9,7 @@ MISSING = "–"
 #: metrics that are no percent: what their columns hold is in nats, printed with three decimals
 _NATS = re.compile(r"\b(?:MaxSkew|NDKL)")
 #: metrics whose values are differences of percents
-_POINTS = re.compile(r"\b(?:change|gap)\b")
+_POINTS = re.compile(r"\b(?:change|gap|difference)\b")
 
 
 def decimals_of(metric: object) -> int:
@@ -23,7 +23,7 @@ def is_nats(metric: object) -> bool:
 
 
 def unit_of(metric: object) -> str:
-    """The unit of a metric's values: "nats", "percentage points" for a change or a gap, else "percent"."""
+    """The unit of a metric's values: "nats", "percentage points" for a change, gap or difference, else "percent"."""
     return (
         "nats"
         if is_nats(metric)

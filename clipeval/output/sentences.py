@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from clipeval.output.numbers import interval, number
 from clipeval.stats.picks import Extremes
 
-#: what the intervals of `between_extremes` are, for the line under its sentences
-PICKED = "{:g} % intervals, widened because the groups were picked as the lowest and the highest."
+
+def picked(found: Sequence[Extremes], confidence: float) -> str:
+    """What the intervals of `between_extremes` are, for the line under its sentences; "" where none gives any."""
+    if not any(extremes.difference for extremes in found):
+        return ""
+    return f"{100 * confidence:g} % intervals, widened because the groups were picked as the lowest and the highest."
 
 
 def between_extremes(found: Extremes, names: Sequence[str], *, unit: str = "%") -> str:
@@ -35,4 +39,8 @@ def between_extremes(found: Extremes, names: Sequence[str], *, unit: str = "%") 
     highest = one(found.highest, found.highest_low, found.highest_high)
     apart = interval(100 * found.difference, 100 * found.ci_low, 100 * found.ci_high)
     said = f"from {lowest} to {highest}; their difference, {apart} percentage points, "
-    return said + ("lies above 0" if found.differ else "cannot be told from 0")
+    if not found.differ:
+        return f"{said}cannot be told from 0"
+    return said + (
+        "lies above 0" if number(100 * found.ci_low) != number(0) else "is barely told from 0"
+    )

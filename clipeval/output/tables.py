@@ -20,7 +20,16 @@ from clipeval.files import Folder
 from clipeval.output.csv_files import to_csv
 from clipeval.output.latex import booktabs
 from clipeval.output.markup import Grid, Shown, render
-from clipeval.output.numbers import MISSING, count, decimals_of, interval, is_nats, number, plain
+from clipeval.output.numbers import (
+    MISSING,
+    count,
+    decimals_of,
+    interval,
+    is_nats,
+    number,
+    plain,
+    unit_of,
+)
 from clipeval.stats import LEAST_EXPECTED, doubtful
 
 TABLE_COLUMNS = ("n", "metric", "percent", "ci_low", "ci_high", "published", "difference")
@@ -194,9 +203,7 @@ def _columns(table: pd.DataFrame, extra: Sequence[str]) -> Iterator[_Column]:
     yield _Column("n", [count(v) for v in value["n"]], value["n"])
     digits = [decimals_of(metric) for metric in table["metric"]]
     bounds = zip(*(value[name] for name in ("percent", "ci_low", "ci_high")), strict=True)
-    head = "value" if 3 in digits else "percent"
-    if len(metrics) == 1:
-        head = f"{metrics[0]}{'' if 3 in digits else ', %'}"
+    head = _percents(metrics)
     texts = [interval(*row, decimals=d) for row, d in zip(bounds, digits, strict=True)]
     texts = [t + DOUBT if d else t for t, d in zip(texts, doubts(table), strict=True)]
     yield _Column(head, texts, value["percent"])
@@ -211,6 +218,19 @@ def _columns(table: pd.DataFrame, extra: Sequence[str]) -> Iterator[_Column]:
         values = _numbers(table, name) if numeric else None
         texts = map(number, values, digits) if name == "planted" else map(plain, table[name])
         yield _Column(_head(name), list(texts), values)
+
+
+_SHORT = {"percent": "%", "percentage points": "points"}
+
+
+def _percents(metrics: Sequence[str]) -> str:
+    """Head of the percents: the metric and its unit where there is one alone, else the units."""
+    units = list(dict.fromkeys(map(unit_of, metrics)))
+    if "nats" in units:
+        return str(metrics[0]) if len(metrics) == 1 else "value"
+    if len(metrics) == 1:
+        return f"{metrics[0]}, {_SHORT[units[0]]}"
+    return " or ".join(unit.removeprefix("percentage ") for unit in sorted(units)) or "percent"
 
 
 def _shown(table: pd.DataFrame, extra: Sequence[str]) -> list[_Column]:

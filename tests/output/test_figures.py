@@ -188,6 +188,20 @@ def test_bars_say_n_once_where_it_depends_on_the_hue_alone():
     assert texts == ["women (n = 110)", "men (n = 430)", "published"]
 
 
+def test_a_share_without_n_has_bars_without_n():
+    data = table(label=RACES, gender=["a", "b"]).drop(columns="n")
+    fig = figures.grouped_bars(data, y="label", hue="gender")
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["a", "b", "published"]
+    assert not any(t.get_text() == "n" for t in fig.axes[0].texts)
+
+
+def test_a_line_stands_at_the_percent_of_no_preference():
+    for mark, at in ((50.0, [50]), (None, [])):
+        ax = figures.interval_plot(table(label=RACES), y="label", mark=mark).axes[0]
+        lines = [list(line.get_xdata()) for line in ax.get_lines()]
+        assert [x[0] for x in lines if len(x) == 2 and x[0] == x[1]] == at
+
+
 def test_lines_are_the_tables_numbers():
     data = by_names(model=["A", "B"])
     ax = figures.line_by(data, x="names", hue="model", log_x=True, chance="chance").axes[0]

@@ -14,6 +14,7 @@ from clipeval.output.latex import booktabs, escape, text_width, wrap
 from clipeval.output.tables import (
     TABLE_COLUMNS,
     check_table,
+    grid,
     group_columns,
     show_table,
     write_table,
@@ -212,6 +213,24 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if self.rows and self.rows[-1]:
             self.rows[-1][-1] += data.strip("\n")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "head"),
+    [
+        (["accuracy"], "accuracy, %"),
+        (["largest gap"], "largest gap, points"),
+        (["difference from all images"], "difference from all images, points"),
+        (["MaxSkew"], "MaxSkew"),
+        (["accuracy", "top-1"], "percent"),
+        (["change in a", "change in b"], "points"),
+        (["a", "change in a"], "percent or points"),
+        (["a", "MaxSkew"], "value"),
+    ],
+)
+def test_the_head_of_the_numbers_says_their_unit(metrics, head):
+    tables = [study_table(metric=metric) for metric in metrics]
+    assert head in grid(pd.concat(tables, ignore_index=True)).head
 
 
 def test_html_escapes_text_and_carries_numbers():

@@ -292,7 +292,7 @@ def test_captions_name_the_options_and_the_frames_that_were_asked(
     session = start(real, tiny_face_clip, tmp_path / "out", options=options)
     said = caption("Accuracy", session.provenance)
     assert f"templates bare v1, options {options};" in said and "n = 239" not in said
-    assert "239 frames read, questions: 228 for coarse and 228 for stress and 65 for fine" in said
+    assert "239 frames read, questions: 228 for coarse, 228 for stress and 65 for fine" in said
 
 
 def test_prompts_file_keeps_captions_out(real, tiny_face_clip, tmp_path):

@@ -348,6 +348,10 @@ def test_rates_are_said_in_words():
     assert denigration.in_words(few, ["race"]).splitlines()[0].endswith("cannot be told from 0.")
     alone = table.iloc[:1]
     assert denigration.in_words(alone, ["race"]) == ""
+    # nothing was picked among equals; of 11 and 3 of 1,000 statsmodels' Newcombe is 0.045 to 1.68
+    assert denigration.in_words(table.iloc[3:], ["race"]) == lines[1]
+    near = table.iloc[:2].assign(n=1000, count=[11, 3], percent=[1.1, 0.3])
+    assert denigration.in_words(near, ["race"]).splitlines()[0].endswith("is barely told from 0.")
 
 
 def test_equal_races_are_seldom_said_to_differ():

@@ -82,6 +82,7 @@ def test_breakdown_of_what_does_not_vary_and_of_one_choice_alone():
     table = factorial()
     alone = breakdown(table[(table["templates"] == "b0") & (table["precision"] == "c0")])
     assert alone["choice"].tolist() == ["class set"]
+    sensitivity.show_breakdown(None, alone)  # all of the variance is its own, and nothing is drawn
     assert alone["percent"].tolist() == pytest.approx([100.0])
 
 

@@ -131,7 +131,7 @@ def all_cells() -> list[Cell]:
         ("3-9, limit 1500, 10 of 5 %", SMALL["ages"], 1, 0.05, 0.10),
     ):
         few = FEW_HITS if n[group] * rate < stats.LEAST_EXPECTED else ""
-        for ratio, what in enumerate(("difference to all images", "ratio to all images")):
+        for ratio, what in enumerate(("difference from all images", "ratio to all images")):
             simulate = sim.group_against_all(n, group, base, rate, bool(ratio))
             add("coverage", what, said, simulate, known=few)
     for said, n, rates in (

@@ -35,7 +35,7 @@ def pictures(session, table: pd.DataFrame) -> list:
         "card_gaps": (
             True,
             "percentage points",
-            "Gaps between groups, and changes between class sets.",
+            "Gaps between groups, and changes by other classes and other choices.",
         ),
     }
     shown = []

@@ -55,7 +55,7 @@ class Cctv(Study):
     def about(self, session) -> dict:
         """What captions say beside the usual: which captions are on offer, and how many frames are asked."""
         n = session_questions(session)["task"].value_counts()
-        asked = " and ".join(f"{n[task]:,} for {task}" for task in TASKS if task in n)
+        asked = listed([f"{n[task]:,} for {task}" for task in TASKS if task in n])
         return {
             "choices": (f"options {session.parameters.options}",),
             "n_text": f"{len(session.embed()):,} frames read, questions: {asked}",

@@ -11,7 +11,7 @@ from clipeval.classify.zeroshot import ANSWER
 from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 from clipeval.output.numbers import interval
-from clipeval.output.sentences import PICKED, between_extremes
+from clipeval.output.sentences import between_extremes, picked
 from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
 from clipeval.stats import (
@@ -272,7 +272,7 @@ def most_changed(table: pd.DataFrame, by: str, *, confidence: float = 0.95) -> s
         return f"By {by}, one group alone has images, so that no two changes can be compared."
     found = extremes((won - lost) / n, ends, confidence)
     said = between_extremes(found, list(rows[by].astype(str)), unit="percentage points")
-    return f"By {by}, the change is {said}. {PICKED.format(100 * confidence)}"
+    return f"By {by}, the change is {said}. {picked([found], confidence)}".rstrip()
 
 
 def best_candidate(sweep: pd.DataFrame) -> str:

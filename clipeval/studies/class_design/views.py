@@ -29,7 +29,7 @@ place of 14."""
 #: how changes are drawn, and what they are called for a reader who cannot see them
 _CHANGE = {"xlabel": "change, percentage points", "what": "change in percentage points"}
 _COLUMNS = (
-    "In the table, `only before` and `only after` count the images with a harmful class under one of the two "
+    "In the tables, `only before` and `only after` count the images with a harmful class under one of the two "
     "sets only."
 )
 _READ = (
@@ -70,9 +70,11 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
         said = {"intervals": intervals(**how), "published_source": published_source(table)}
         display(session.table(grouping.id, table, text, extra=shown(table), **said))
         changed = most_changed(table, name, confidence=how["confidence"])
-        say(f"{as_markdown(changed)} {_COLUMNS}")
+        say(as_markdown(changed))
         if name == "age" or not usual:
             _draw(session, grouping, table, text, (first, other), said["intervals"])
+    if len(session.groupings):
+        say(f"{_COLUMNS} {_READ}")
 
 
 def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: str) -> None:
@@ -83,7 +85,6 @@ def _draw(session, grouping, table: pd.DataFrame, text: str, pair, intervals: st
     text = f"Paired change of the harm rate from {pair[0]} to {pair[1]}, by {name}."
     said["published_source"] = published_source(changes)
     draw(session, f"change_{grouping.id}", changes, text, said, y=name, **_CHANGE)
-    say(_READ)
 
 
 def show_noise(session, predictions: pd.DataFrame) -> None:

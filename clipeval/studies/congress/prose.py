@@ -12,6 +12,7 @@ from clipeval.studies.congress.findings import (
 )
 from clipeval.studies.congress.tables import label_categories
 from clipeval.studies.congress.views import limits, notes_of
+from clipeval.studies.sentences import listed
 from clipeval.studies.showing import say
 
 _REPEATS = """\
@@ -38,7 +39,8 @@ labels that lead: among the most frequent of both genders); *direction only*: th
 it. Where a sentence states no threshold, 4 % is used, that of the sentence before."""
 
 _DIFFERENCE = """\
-- A difference to the paper in rates: it prints none, and neither its list of occupations nor its prompts."""
+- That rates are those of the paper, or differ from them: it prints none, and neither its list of occupations nor its
+  prompts."""
 
 
 def introduction(session):
@@ -48,10 +50,10 @@ def introduction(session):
         return Markdown(f"{_REPEATS}\n\n{_CARDS}" if cards else _REPEATS)
     by = ", ".join(session.groupings.names)
     tasks = session.class_set.tasks.items()
-    sets = "; ".join(f"{task} ({len(classes):,} classes)" for task, classes in tasks)
+    sets = listed([f"{task} ({len(classes):,} classes)" for task, classes in tasks])
     return Markdown(
-        f"Labels of {as_markdown(session.class_set.label)}, {as_markdown(sets)}, are compared by {as_markdown(by)}, "
-        "with the model used as a multi-label classifier."
+        f"Of class set {as_markdown(session.class_set.label)}, {as_markdown(sets)} are put to the model, and what it "
+        f"answers is compared by {as_markdown(by)}; labels are given as by a multi-label classifier."
     )
 
 

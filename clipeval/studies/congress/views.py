@@ -142,7 +142,7 @@ _LABELS = """\
 ## Labels above a threshold, by {by}
 
 A label is given to an image when its probability exceeds the threshold; an image may carry none, one or many. The test
-of each label against {by} (chi-squared; Fisher's exact one for two groups where an expected count is below 5, as
+of each label against {by} (chi-squared; Fisher's exact test for two groups where an expected count is below 5, as
 chi-squared finds too much there) is corrected for all labels offered, given or not. The whole table is in `{id}.csv`;
 here are the labels that differ most."""
 
@@ -200,7 +200,8 @@ def _show_thresholds(session, scores: list[Scores], by: str, ids, note: str) -> 
     lines = threshold_lines(table, _names(scores), by)
     look = {"x": "threshold", "hue": "label set", "panel": "what", "log_x": True, "width": "double"}
     look |= {"xlabel": "threshold (percent)", "ylabel": "percent of the labels offered"}
-    text = f"Labels given to an image, and labels that differ by {by}, by threshold. {note}"
+    text = f"Labels given to an image (mean), and labels that differ by {by} (corrected p below 0.05), by threshold. "
+    text += note
     said = {"intervals": ""}
     draw(session, ids["thresholds"], lines, text, said, plot=figures.line_by, **look)
 

@@ -66,7 +66,7 @@ _FOUND = """\
   93.5 %."""
 
 _DIFFERENCE = """\
-- That a difference to the published number is an error of either side: the paper names neither its prompts nor its
+- That a difference from the published number is an error of either side: the paper names neither its prompts nor its
   images, and its statements do not fully agree with each other (see the audit)."""
 
 
@@ -103,7 +103,7 @@ def show_paper(session, predictions: pd.DataFrame, overall: pd.DataFrame) -> Non
 
 
 def limits(session):
-    """What differences to published numbers do not say; None where there are none (Markdown)."""
+    """What differences from published numbers do not say; None where there are none (Markdown)."""
     lines = [_DIFFERENCE] if session.comparable else []
     if session.images.attrs.get("planted"):
         lines.append(

@@ -312,7 +312,7 @@ def gaps(
     Returns
     -------
     Gaps
-        `from_overall`: grouping, group, category, n, count, metric ("difference to all images"),
+        `from_overall`: grouping, group, category, n, count, metric ("difference from all images"),
         percent (percentage points), ci_low, ci_high (Newcombe), published, difference,
         rate (percent), overall (percent), ratio, ratio_low, ratio_high (NaN where the overall rate
         is 0), detectable (percentage points: the smallest such difference that chi-squared finds in 80 %
@@ -356,7 +356,7 @@ def _from_overall(g: pd.DataFrame, grouping: str, category: str) -> pd.DataFrame
     numbers = {
         "n": g["n"],
         "count": g["count"],
-        "metric": "difference to all images",
+        "metric": "difference from all images",
         "percent": g["from_overall"],
         "ci_low": g["from_overall_low"],
         "ci_high": g["from_overall_high"],

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import display
 
 from clipeval.output.markup import as_markdown, markdown
-from clipeval.output.sentences import PICKED, between_extremes
+from clipeval.output.sentences import between_extremes, picked
 from clipeval.output.tables import show_frame
 from clipeval.stats import extreme_rates
 from clipeval.studies.denigration.tables import (
@@ -101,8 +101,8 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
 
 _CROSSED = "An average over a group can hide a smaller one. Nothing was published for race and gender together."
 _AGE_GROUPS = (
-    "The paper's Table 3 gives either harm for each of FairFace's nine bins; its text speaks of four groups "
-    "(0-20, 20-60, over 70), which are made of whole bins here."
+    "The paper's Table 3 gives either harm for each of FairFace's nine bins; its text speaks of three groups "
+    "(0-20, 20-60, over 70), which are made of whole bins here; it leaves out 60-69."
 )
 _ON_CARDS = (
     "On test cards the statements by age and gender are met only as far as Table 2, which is exact there, "
@@ -126,12 +126,13 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
         return
     options = {"class_set": session.class_set, "by": by, "confidence": p.confidence}
     found = gaps(predictions, **options, seed=p.seed)
-    drawn = f"{100 * p.confidence:g} % intervals (Newcombe; of largest gaps, for all pairs at once)"
+    drawn = f"{100 * p.confidence:g} % intervals (Newcombe"
+    largest = f"{drawn}; of the largest gap between any two groups)"
     text = "The two groups farthest apart, percentage points. p values: chi-squared of shuffled groups, "
     text += "corrected (Holm) for the rows."
     display(
         session.table(
-            "gaps", found.largest, text, extra=["p_adjusted", "control_p95"], intervals=drawn
+            "gaps", found.largest, text, extra=["p_adjusted", "control_p95"], intervals=largest
         )
     )
     tests = ["chi2", "dof", "p_chi2", "min_expected", "p_permutation", "p_adjusted"]
@@ -140,7 +141,9 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
     text = "Each group's rate minus the rate of all images, percentage points; detectable: the smallest that "
     text += "chi-squared finds with 80 % power."
     extra = ["detectable"]
-    display(session.table("from_overall", found.from_overall, text, extra=extra, intervals=drawn))
+    display(
+        session.table("from_overall", found.from_overall, text, extra=extra, intervals=f"{drawn})")
+    )
     ratios = ["rate", "overall", "ratio", "ratio_low", "ratio_high"]
     display(show_frame(found.from_overall[["grouping", "group", "category", *ratios]], decimals=2))
 
@@ -164,14 +167,15 @@ def in_words(table: pd.DataFrame, by: Sequence[str], confidence: float = 0.95) -
     by : its grouping columns
     confidence : float in (0, 1), of the intervals, which allow for the two groups having been picked
     """
-    lines = []
+    lines, picks = [], []
     for metric, rows in table[table["n"] > 0].groupby("metric", sort=False):
         if len(rows) < 2:
             continue
         names = [" x ".join(map(str, key)) for key in rows[list(by)].itertuples(index=False)]
         found = extreme_rates(rows["count"].to_numpy(int), rows["n"].to_numpy(int), confidence)
+        picks.append(found)
         ends = between_extremes(found, names)
         lines.append(markdown("- {metric}: {ends}.", metric=metric, ends=ends))
-    if lines:
-        lines.append(f"\n{PICKED.format(100 * confidence)}")
+    if said := picked(picks, confidence):
+        lines.append(f"\n{said}")
     return "\n".join(lines)

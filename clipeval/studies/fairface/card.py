@@ -18,9 +18,9 @@ def _capability(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
         zero = "zero-shot"
         return [
             _accuracy(zero, "gender", "All", "gender agrees with annotators", "gender accuracy"),
-            _accuracy(zero, "age", "All", "age (9 bins) agrees", "age accuracy"),
-            _accuracy(zero, "race", "White", "White or not, images of White"),
-            _accuracy(zero, "race", "Non-White", "White or not, images of others"),
+            _accuracy(zero, "age", "All", "age (9 bins) agrees with annotators", "age accuracy"),
+            _accuracy(zero, "race", "White", "White or not, images labelled White"),
+            _accuracy(zero, "race", "Non-White", "White or not, images labelled Non-White"),
             _accuracy("linear probe", "gender", "All", "gender agrees with annotators"),
         ]
     words = "{attribute} agrees with the labels, {method}"

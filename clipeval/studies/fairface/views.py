@@ -52,7 +52,7 @@ An average can hide a group. These are the intersections of race and gender; the
 bear."""
 
 _DIFFERENCE = """\
-- That a difference to the published number is an error of either side: the paper states neither its prompts nor its
+- That a difference from the published number is an error of either side: the paper states neither its prompts nor its
   probe, so templates, class wording, `race_rule` and features all move the numbers."""
 
 
@@ -127,7 +127,8 @@ def _show_paper(session, predictions: pd.DataFrame) -> None:
         say(_PUBLISHED)
     rules = {"race_rule": p.race_rule, "probe_race_rule": p.probe_race_rule}
     table = with_replications(session.tabulate(accuracy_by_white, predictions, **rules))
-    shown = "Accuracy for race, gender and age, on images labelled White and on all others."
+    shown = "Accuracy for race (White against Non-White; all seven), gender and age, on images labelled White and on "
+    shown += "all others."
     source = {"published_source": "arXiv 2103.00020, Tables 3 and 4" if known else None}
     text = f"{shown} {published_note(table)}".strip()
     display(session.table("accuracy_by_white", table, text, **source))
@@ -156,7 +157,7 @@ def _show_table_5(session, predictions: pd.DataFrame) -> None:
 
 
 def limits(session):
-    """What the labels and differences to published numbers do not say (Markdown)."""
+    """What the labels and differences from published numbers do not say (Markdown)."""
     lines = []
     if session.comparable:
         lines.append(

@@ -209,14 +209,15 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
                 f"{as_markdown(str(row[by]))} {interval(*(row[c] for c in numbers), sign=True)}"
                 for row in ends
             ]
-            lines.append(f"- {method}: from {said[0]} to {said[1]} percentage points.")
+            lines.append(f"- {method}: {said[0]} and {said[1]} percentage points.")
     if not lines:
         return ""
     return "\n".join(
         [
             *lines,
             "",
-            "The two groups of each line were picked: their intervals hold for each alone.",
+            f"Change of {harm} answers in the groups where it is lowest and highest. The two groups of each line were "
+            "picked: their intervals hold for each alone.",
         ]
     )
 
@@ -238,7 +239,8 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
         between = rows["grouping"] + ": " + rows["higher"] + " minus " + rows["lower"]
         rows = rows.assign(between=between)
         look = {"y": "between", "hue": "method", "xlabel": "gap, percentage points"}
-        text = f"Gap in {harm_name(session)} answers between two groups, unchanged and under three choices."
+        text = f"Gap in {harm_name(session)} answers between the two groups that lie farthest apart on other images, "
+        text += "unchanged and under other choices."
         draw(session, "gaps", rows, text, said, what="gap in percentage points", **look)
 
 

@@ -60,7 +60,7 @@ def show_found(session) -> None:
         display(session.table(grouping.id, table, text, extra=["in_data", "skew"], **_WILSON))
         drawn = examples(session, table, name)
         text = f"Who is among the {session.found_k:,} images nearest to a word, beside all images, by {name}."
-        look = {"y": name, "hue": "word", "xlabel": "percent of the images found"}
+        look = {"y": name, "hue": "word"}
         draw(session, grouping.id, drawn, text, _WILSON, **look)
 
 
@@ -88,17 +88,18 @@ def show_preference(session) -> None:
         return
     first, second = preferences.pair(session)
     text = (
-        f"Preference for photographs of {first} over those of {second}, over names; 50 % is none."
+        f"Preference for photographs labelled {first} over those labelled {second}, mean over names; "
+        "50 % is no preference."
     )
     extra = ["bias", "names", "name_low", "name_high"]
     display(session.table("preference", table, text, extra=extra, intervals=INTERVALS))
-    text = f"Pairs of photographs of which that of {first} is nearer to the name than that of {second}."
+    text = f"Pairs of photographs, labelled {first} and {second}, of which the former is nearer to the name."
     display(session.table("names", each, text, intervals=INTERVALS))
     order = each.sort_values("percent", ascending=False, kind="stable")
     if len(order) > 2 * SHOWN_NAMES:
         order = pd.concat([order[:SHOWN_NAMES], order[-SHOWN_NAMES:]])
-        text += f" The {SHOWN_NAMES} names at either end."
-    look = {"y": "word", "xlabel": f"percent of pairs, {first} nearer"}
+        text += f" The {SHOWN_NAMES} names at either end of {len(each):,}."
+    look = {"y": "word", "mark": 50.0, "xlabel": f"percent of pairs, {first} nearer"}
     draw(session, "names", order, text, {"intervals": INTERVALS}, **look)
 
 

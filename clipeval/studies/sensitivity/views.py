@@ -4,6 +4,7 @@ import pandas as pd
 from IPython.display import display
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.output import figures
 from clipeval.output.numbers import interval, is_nats, number, p_value
 from clipeval.session.session import Session
 from clipeval.stats import leading_factor
@@ -59,6 +60,16 @@ def show_range(session, ranges: pd.DataFrame) -> None:
 _AND_CHOICES = "and from the lowest to the highest value over all choices"
 
 
+def show_breakdown(session, parts: pd.DataFrame) -> None:
+    """Draw `breakdown`; nothing where one choice alone was varied, as all of the variance is then its own."""
+    if parts["choice"].nunique() > 1:
+        look = {"y": "quantity", "hue": "choice", "panel": "study", "plot": figures.grouped_bars}
+        look |= {"xlabel": "share of the variance over choices (percent)"}
+        text = "Share of the variance over choices that each choice accounts for."
+        # the images are those of every rate, and no n of a share
+        draw(session, "breakdown", parts.drop(columns="n"), text, {"intervals": ""}, **look)
+
+
 def show_widest(session, table: pd.DataFrame) -> None:
     """Draw the rows of `widest` for each study, figures `widest_STUDY`."""
     p = session.parameters
@@ -68,7 +79,7 @@ def show_widest(session, table: pd.DataFrame) -> None:
         if is_nats(rows["metric"].iloc[0]):
             unit = "nats"
         look = {"y": "wording", "hue": "templates", "xlabel": f"{quantity}, {unit}"}
-        text = f"{quantity[:1].upper()}{quantity[1:]} by class set and templates."
+        text = f"{quantity[:1].upper()}{quantity[1:]} by class set (rows) and templates (colours)."
         said = {"intervals": intervals_of(table[table["study"] == study])}
         draw(session, f"widest_{study}", rows, text, said, width="double", **look)
 
