@@ -5,8 +5,7 @@ What does not match is left out and said.
 """
 
 import itertools
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from clipeval.errors import ClipevalError, DataError
 from clipeval.output.numbers import unit_of
 from clipeval.runs.finished import Run, load_run
-from clipeval.session.record import StudyRecord
+from clipeval.runs.matching import Entry, matching
 from clipeval.stats import RATE_COLUMNS, adjust, mcnemar_models, paired_bootstrap
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.headlines import (
@@ -32,19 +31,6 @@ EXACT = 13
 OWN = "as in the run's own table"
 #: the published method that no run of this package has
 OTHERS = "its own classifier"
-SAME = {"data": "images or their labels", "prompts": "class sets or prompts"}
-SAME |= {"rules": "parameters", "train": "training images or their labels"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run's answers to one study."""
-
-    label: str
-    run: Run
-    record: StudyRecord
-    outcomes: pd.DataFrame
-    measures: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -145,7 +131,7 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
     notes = [str(error) for error in unfinished]
     for study in STUDIES:
         entries = _entries(study, runs, labels, notes)
-        for group in _matching(study, entries, notes):
+        for group in matching(study, entries, notes):
             rates.append(_side_by_side(study, group, seed))
             paired.append(paired_tests(group, seed=seed).assign(study=study))
             test_cards |= any(entry.record.test_cards for entry in group)
@@ -179,51 +165,6 @@ def _entries(study: str, runs: list[Run], labels: list[str], notes: list[str]) -
         except KeyError as error:
             notes.append(f"{left_out}, as what {run.name} kept lacks {error}; run it again.")
     return entries
-
-
-def _conditions(record: StudyRecord, method: str) -> dict[str, object]:
-    """What two runs must share for one method of a study."""
-    p, kind = record.parameters, get_study(record.study).Parameters
-    rules = kind.decides + (kind.probe_decides if method == "linear probe" else ())
-    shared = {"data": record.dataset.hash, "rules": {k: p[k] for k in rules if k in p}}
-    if method == "linear probe":
-        shared["train"] = record.train and record.train.hash
-    if method == "zero-shot":  # a probe is told nothing
-        sets = {name: words.hash for name, words in record.class_sets.items()}
-        shared["prompts"] = [record.prompts_hash, sets]
-    return {what: json.dumps(value, sort_keys=True) for what, value in shared.items()}
-
-
-def _matching(study: str, entries: list[Entry], notes: list[str]) -> list[list[Entry]]:
-    """For each method of a study the largest set of runs that match; the others are noted."""
-    found = []
-    methods = dict.fromkeys(m for e in entries for m in e.outcomes["method"].unique())
-    for method in methods:
-        of_method = [e for e in entries if (e.outcomes["method"] == method).any()]
-        kinds: dict[str, list[Entry]] = {}
-        for entry in of_method:
-            kinds.setdefault(json.dumps(_conditions(entry.record, method)), []).append(entry)
-        largest = max(kinds.values(), key=len)
-        for kind in kinds.values():
-            if kind is not largest:
-                first, other = (_conditions(k[0].record, method) for k in (largest, kind))
-                differ = [SAME[what] for what in first if first[what] != other[what]]
-                notes.append(
-                    f"{study}, {method}: {_listed(kind)} and {_listed(largest)} have different "
-                    f"{' and '.join(differ)}, so they are not compared."
-                )
-        if len(largest) < 2:
-            if len(of_method) == 1:
-                notes.append(f"{study}, {method}: only {_listed(largest)} was run.")
-            continue
-        found.append(
-            [replace(e, outcomes=e.outcomes[e.outcomes["method"] == method]) for e in largest]
-        )
-    return found
-
-
-def _listed(entries: list[Entry]) -> str:
-    return ", ".join(f"{e.label} ({e.run.name})" for e in entries)
 
 
 def _side_by_side(study: str, entries: list[Entry], seed: int) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from clipeval.output.csv_files import to_csv
 from clipeval.output.provenance import Provenance, bibtex, caption, code_version, legend
 from clipeval.runs.compare import Comparison, compare_runs, overview
 from clipeval.runs.compare_wide import SHADED, slug, wide
+from clipeval.runs.matching import is_unworded
 from clipeval.runs.pages import data_of, page
 from clipeval.session.local_paths import hider
 from clipeval.session.record import StudyRecord
@@ -18,7 +19,7 @@ from clipeval.session.run_folder import refuse_foreign
 from clipeval.studies import get_study
 from clipeval.studies.headlines import ALL
 
-RATES = "Headline numbers of each model on the same images, with the same prompts"
+RATES = "Headline numbers of each model on the same images, with the same {}"
 PUBLISHED = "; rows named published are the papers' models on the papers' data"
 #: unit of headline numbers -> id of their figure
 UNITS = {"percent": "compare", "percentage points": "compare_points", "nats": "compare_nats"}
@@ -26,11 +27,11 @@ PAIRED = (
     "Paired differences between models (b - a, percentage points) on the same images; p values "
     "corrected by Holm within each study."
 )
-PAIRED_INTERVALS = "95 % intervals: Newcombe's paired method 10, over clusters a bootstrap"
+PAIRED_INTERVALS = "95 % intervals: Newcombe's paired method 10"
 #: further columns of the page
 MORE = {"compare": ["source"], "paired": ["test"]}
 MAY = (
-    "A difference here is between two models on these images, these labels and these prompts. It "
+    "A difference here is between two models on these images, these labels and these words. It "
     "does not say that one of them is better, or fit for any use on people: a model that is right "
     "more often may harm more. Published values are of other images or other prompts, and are no "
     "part of any test. Where images come in few clusters (sequences, people), an interval over them "
@@ -79,8 +80,10 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
         notes=tuple(found.notes),
         test_cards=found.test_cards,
     )
-    rates = f"{RATES}{PUBLISHED if found.rates['published'].notna().any() else ''}."
-    said = {"compare": (rates, _intervals(found.rates)), "paired": (PAIRED, PAIRED_INTERVALS)}
+    said = {
+        "compare": (headline_text(found), _intervals(found.rates)),
+        "paired": (PAIRED, PAIRED_INTERVALS + _over(found.paired)),
+    }
     texts = {
         id: _entry(id, text, _on(about, found), kind="table", intervals=intervals)
         for id, (text, intervals) in said.items()
@@ -95,6 +98,13 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     page = Folder(out).write("index.html", _page(found, out, texts, headlines, pictures))
     Folder(out).tidy()
     return page
+
+
+def headline_text(found: Comparison) -> str:
+    """What the headline numbers share; prompts of answers made elsewhere may be unknown."""
+    records = [r for kept in _records(found, found.rates).values() for r in kept]
+    text = RATES.format("classes" if any(map(is_unworded, records)) else "prompts")
+    return f"{text}{PUBLISHED if found.rates['published'].notna().any() else ''}."
 
 
 def _records(found: Comparison, table: pd.DataFrame) -> dict[str, list[StudyRecord]]:
@@ -125,8 +135,11 @@ def _on(about: Provenance, found: Comparison, table: pd.DataFrame | None = None)
 
 
 def _intervals(table: pd.DataFrame) -> str:
-    over = ", over clusters (sequences, people) a bootstrap" if _clustered(table) else ""
-    return f"95 % Wilson intervals{over}"
+    return f"95 % Wilson intervals{_over(table)}"
+
+
+def _over(table: pd.DataFrame) -> str:
+    return ", over clusters (sequences, people) a bootstrap" if _clustered(table) else ""
 
 
 def _clustered(table: pd.DataFrame) -> bool:

@@ -302,10 +302,17 @@ class Scores(Source):
         for column, values in single.items():
             odd = given & ((values < low) | (values > high))
             if odd.any():
+                percents = kind == "prob" and all(
+                    ((v >= 0) & (v <= 100.1))[given].all() for v in single.values()
+                )
+                mend = (
+                    "write fractions, not percents, in every row"
+                    if percents
+                    else "set scores_are to what the columns hold (cosine, logit or prob)"
+                )
                 raise DataError(
                     f'{self.file.name}: {column} of image "{self.file.image_ids[odd][0]}" is '
-                    f"{values[odd][0]:g}, which is beyond the range of a {kind}; set scores_are to what "
-                    "the columns hold (cosine, logit or prob)."
+                    f"{values[odd][0]:g}, which is beyond the range of a {kind}; {mend}."
                 )
         if kind == "cosine" and self._add_up(single, given):
             raise DataError(

@@ -13,7 +13,7 @@ from paired import paired_change
 from records import study_json, study_record, write_records
 
 from clipeval.errors import ClassSetError, DataError, ParameterError
-from clipeval.runs import compare, telling
+from clipeval.runs import compare, matching, telling
 from clipeval.runs.compare import (
     Comparison,
     compare_runs,
@@ -430,7 +430,7 @@ def test_what_decides_an_answer_is_declared_once_by_each_study():
 
     def conditions(method, labels="0", **values):
         train, parameters = {"images": 300, "hash": labels}, kind(**values).model_dump()
-        return compare._conditions(study_record(train=train, parameters=parameters), method)
+        return matching.conditions(study_record(train=train, parameters=parameters), method)
 
     other = {"probe_features": "pre_projection", "train_limit": 9, "probe_race_rule": "collapse"}
     for name, value in other.items():

@@ -16,6 +16,7 @@ from clipeval.packs.replay import plan_pack
 from clipeval.packs.writing import make_pack
 from clipeval.runs.check import check_plan
 from clipeval.runs.compare import compare_runs
+from clipeval.runs.compare_report import headline_text
 from clipeval.runs.profiles import plan_run
 from clipeval.studies import denigration, fairface, get_study, start
 
@@ -347,6 +348,51 @@ def test_several_runs_in_one_file_are_told_apart(given, cosines, tmp_path):
     )
 
 
+def as_of_a_model(folder):
+    """The run as if photographs had been opened for it: contents in the hash, no file of answers."""
+    run = json.loads((folder / "run.json").read_text())
+    study = run["studies"]["denigration"]
+    study |= {"scores": "", "dataset": study["dataset"] | {"hash": "of the contents"}}
+    (folder / "run.json").write_text(json.dumps(run))
+
+
+def test_answers_are_compared_with_a_model_on_the_same_images(given, cosines, tmp_path):
+    numbers = cosines[CLASSES].to_numpy().copy()
+    np.random.default_rng(5).shuffle(numbers, axis=1)
+    other = cosines.assign(**dict(zip(CLASSES, numbers.T, strict=True)))
+    words = {"class_set": "rijgersberg2023", "scores_are": "cosine"}
+    tables = {"vendor": cosines, "open": other, "fewer": other[:-3]}
+    for name, table in tables.items():
+        more = {} if name == "vendor" else KNOWN_WORDS
+        values = given(table, **(words | more), model=name, out=str(tmp_path / name))
+        session = start("denigration", values)
+        session.save_predictions(session.predict())
+        session.finish()
+    as_of_a_model(tmp_path / "open")
+    found = compare_runs([tmp_path / "vendor", tmp_path / "open"])
+    (said,) = found.notes
+    assert "Answers of vendor (vendor) were made elsewhere" in said
+    assert "the prompts of vendor (vendor) are not known." in said
+    row = found.paired.query("quantity == 'crime-related' and images_of == 'All'").iloc[0]
+    a, b = (tops(table).isin(HARMS[4:]) for table in (cosines, other))
+    b = b.reindex(a.index)
+    assert (row["model_a"], row["model_b"], row["n"]) == ("vendor", "open", N)
+    assert (row["only_a"], row["only_b"]) == ((a & ~b).sum(), (b & ~a).sum())
+    assert row["percent"] == pytest.approx(100 * (b.mean() - a.mean()))
+    assert headline_text(found).startswith(
+        "Headline numbers of each model on the same images, with the same classes"
+    )
+
+    with pytest.raises(DataError, match="fewer has no answer for 3 of those of open: .*run open"):
+        compare_runs([tmp_path / "fewer", tmp_path / "open"])
+    path = tmp_path / "vendor" / "denigration" / "predictions.parquet"
+    answers = pd.read_parquet(path).astype({"gender": str})
+    answers.loc[answers["image_id"] == "val/7.jpg", "gender"] = "Other"
+    answers.to_parquet(path, index=False)
+    with pytest.raises(DataError, match='different labels .image "val/7.jpg" is '):
+        compare_runs([tmp_path / "vendor", tmp_path / "open"])
+
+
 # -- what is said and what is refused --------------------------------------------------------------
 
 
@@ -409,7 +455,7 @@ REFUSED = {
         "denigration",
         {"animal": 12.0},
         {"scores_are": "prob"},
-        "beyond the range of a prob",
+        "beyond the range of a prob; write fractions, not percents",
     ),
     "probabilities as cosines": (
         "denigration",
