@@ -101,7 +101,9 @@ def linear_probe(found):
     differ = f"{quarter['labels_that_differ']} of 10,000"
     yield "the same, held-out labels that differ", differ, beside, "none but at ties"
     ours, theirs = quarter["torch"][0], quarter["scikit-learn"]
-    beside = f"scikit-learn: {theirs['iterations']:,}, {theirs['not_converged']} fits stopped at 1,000"
+    beside = (
+        f"scikit-learn: {theirs['iterations']:,}, {theirs['not_converged']} fits stopped at 1,000"
+    )
     yield "the same, iterations of all fits", f"{ours['iterations']:,}", beside, ""
     apart = f"{newton['coefficients_differ_by']:.0e} of the largest"
     exact = "Newton's method in float64"

@@ -120,10 +120,12 @@ def around(point, draws, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarr
 
     Returns
     -------
-    low, high : float arrays (...), not below 0
+    low, high : float arrays (...), not below 0; NaN where all draws are alike, which says only that
+        drawing these images anew does not show how far others would lie
     """
     check_confidence(confidence)
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * np.std(draws, axis=0, ddof=1)
+    reach = np.where(np.ptp(draws, axis=0) > 0, reach, np.nan)
     return np.maximum(point - reach, 0), point + reach
 
 

@@ -178,6 +178,13 @@ def test_intervals_cover_what_samples_have_on_average():
     assert (covered >= 0.87).all(), covered  # 95 % less three standard errors
 
 
+def test_draws_that_are_all_alike_give_no_interval():
+    draws = np.array([[0.1, 0.5], [0.1, 0.7], [0.1, 0.6]])
+    low, high = around(np.array([0.1, 0.6]), draws)
+    reach = 1.959964 * 0.1  # the draws' standard deviation is 0.1
+    np.testing.assert_allclose([low, high], [[np.nan, 0.6 - reach], [np.nan, 0.6 + reach]])
+
+
 def test_intervals_over_prompts_cover_the_mean_over_all_concepts_and_templates():
     rng, inside = np.random.default_rng(4), []
     for seed in range(200):
