@@ -5,8 +5,9 @@ FairFace's own names, so that published and measured rows join.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
@@ -132,17 +133,17 @@ def with_published(
     keys = dict(on) if isinstance(on, Mapping) else {name: name for name in on}
     _need(table, keys, "measured table")
     _need(published, [*keys.values(), value], "published numbers")
-    numbers = published.set_index(list(keys.values()))[value]
-    if numbers.index.has_duplicates:
-        twice = numbers.index[numbers.index.duplicated()][0]
-        raise DataError(
-            f"the published numbers hold two rows for {twice!r}; select the rows meant first."
-        )
-    numbers = {_key(key): number for key, number in numbers.items()}
-    found = [numbers.get(key, float("nan")) for key in _row_keys(table, list(keys))]
+    numbers = {}
+    for key, number in zip(_row_keys(published, keys.values()), published[value], strict=True):
+        if key in numbers:
+            twice = key if len(key) > 1 else key[0]
+            raise DataError(
+                f"the published numbers hold two rows for {twice!r}; select the rows meant first."
+            )
+        numbers[key] = number
+    found = np.array([numbers.get(key, np.nan) for key in _row_keys(table, keys)], dtype=float)
     result = table.drop(columns=["published", "difference"], errors="ignore")
-    result = result.assign(published=pd.Series(found, index=table.index, dtype=float))
-    return result.assign(difference=result["percent"] - result["published"])
+    return result.assign(published=found, difference=result["percent"] - found)
 
 
 def _need(table: pd.DataFrame, columns, what: str) -> None:
@@ -153,9 +154,5 @@ def _need(table: pd.DataFrame, columns, what: str) -> None:
             )
 
 
-def _key(key) -> tuple:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _row_keys(table: pd.DataFrame, columns: list[str]) -> list[tuple]:
+def _row_keys(table: pd.DataFrame, columns: Iterable[str]) -> list[tuple]:
     return list(zip(*(table[name].tolist() for name in columns), strict=True))

@@ -28,7 +28,8 @@ __getattr__, __dir__, __all__ = lazy(
     power="smallest_difference",
     rates=(
         "HIT IMAGES LEAST_EXPECTED RATE_COLUMNS all_different clopper_pearson codes_of counted "
-        "counted_once doubtful group_counts group_rates hits_of mean_rate rates_of_counts wilson"
+        "counted_once doubtful group_counts group_rates hits_by_group hits_of mean_rate rates_of_counts "
+        "wilson"
     ),
     skew="max_skew ndkl nearest skew_of_counts target_shares",
 )

@@ -39,7 +39,7 @@ EFFECTIVE = 10
 #: with fewer draws the ends of a 95 % interval would be beyond the draws themselves
 MIN_DRAWS = 40
 
-CHUNK = 2**18  # resampled indices held at once: they fit the processor's cache
+CHUNK = 2**16  # resampled indices held at once: they fit the processor's cache
 KEPT = 2**25  # draws times clusters up to which draws are kept for the next rate, a byte each
 
 

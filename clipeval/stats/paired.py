@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.stats.labels import adjust
-from clipeval.stats.rates import HIT, IMAGES, check_groups, counted, group_counts, hits_of, wilson
+from clipeval.stats.rates import IMAGES, check_groups, counted, hits_by_group, hits_of, wilson
 
 
 def paired_changes(
@@ -42,24 +42,19 @@ def paired_changes(
     """
     first, second = hits_of(frame, before), hits_of(frame, after)
     by = [by] if isinstance(by, str) else list(by)
-    check_groups(frame, by, images)
     if images is None:
+        check_groups(frame, by)
         frame, images = counted(frame, [*by, before, after]), IMAGES
         first, second = frame[before].to_numpy(bool), frame[after].to_numpy(bool)
-    kinds = {"both": first & second, "only_before": first & ~second, "only_after": second & ~first}
-    counts = None
-    for kind, hits in kinds.items():
-        part = frame.assign(**{HIT: hits})
-        part = group_counts(part, HIT, by=by, observed=observed, images=images)
-        counts = part.drop(columns="count") if counts is None else counts
-        counts[kind] = part["count"]
-    n, both, lost, won = (counts[c].to_numpy() for c in ("n", *kinds))
+    kinds = first & second, first & ~second, second & ~first
+    groups, (both, lost, won) = hits_by_group(frame, kinds, by=by, observed=observed, images=images)
+    n = groups["n"].to_numpy()
     low, high = newcombe_paired(both, won, lost, n, confidence)
     tests = [_mcnemar(*cells) for cells in zip(lost, won, n, strict=True)]
     with np.errstate(invalid="ignore"):
         rates = {"before": 100 * (both + lost) / n, "after": 100 * (both + won) / n}
         change = 100 * (won - lost) / n
-    table = counts.drop(columns=list(kinds)).assign(**rates, change=change)
+    table = groups.assign(**rates, change=change)
     table = table.assign(ci_low=100 * low, ci_high=100 * high, only_before=lost, only_after=won)
     return table.assign(p=[p for p, _ in tests], test=[name for _, name in tests])
 

@@ -203,17 +203,40 @@ def group_counts(
 ) -> pd.DataFrame:
     """Images (`n`) and hits (`count`) of each group; parameters and errors as in `group_rates`."""
     by = [by] if isinstance(by, str) else list(by)
-    check_groups(frame, by, images)
     hits = hits_of(frame, hit)
     if images is None:
+        check_groups(frame, by)
         frame = counted(frame[by].assign(**{HIT: hits}), [*by, HIT])
         hits, images = frame[HIT].to_numpy(), IMAGES
-    cell, groups = _cells(frame, by, observed)
+    groups, [count] = hits_by_group(frame, [hits], by=by, observed=observed, images=images)
+    return groups.assign(count=count)
+
+
+def hits_by_group(
+    frame: pd.DataFrame,
+    hits: Sequence[np.ndarray],
+    *,
+    by: Sequence[str] = (),
+    observed: bool = False,
+    images: str = IMAGES,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Images of each group, and how many of them are hits of each of several kinds: rows are put into groups once.
+
+    Parameters
+    ----------
+    frame, by, observed, images : as in `group_rates`; a row stands for so many images as `images` says
+    hits : bool arrays (rows,), one a kind
+
+    Returns
+    -------
+    DataFrame of the columns of `by` and `n`, one row a group; int array (kinds, groups)
+    """
+    check_groups(frame, by, images)
+    cell, groups = _cells(frame, list(by), observed)
     n = frame[images].to_numpy()
-    return groups.assign(
-        n=np.bincount(cell, n, len(groups)).astype(np.int64),
-        count=np.bincount(cell, n * hits, len(groups)).astype(np.int64),
-    )
+    sums = [np.bincount(cell, w, len(groups)) for w in (n, *(n * hit for hit in hits))]
+    n, *counts = np.array(sums, dtype=np.int64)
+    return groups.assign(n=n), np.array(counts)
 
 
 def _cells(frame: pd.DataFrame, by: list[str], observed: bool) -> tuple[np.ndarray, pd.DataFrame]:
@@ -272,7 +295,10 @@ def counted(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     row, size, columns = np.zeros(len(frame), dtype=np.int64), 1, list(dict.fromkeys(columns))
     for name in columns:
-        codes, names = codes_of(frame[name])
+        if frame[name].dtype == bool:
+            codes, names = frame[name].to_numpy(np.int8), (False, True)
+        else:
+            codes, names = codes_of(frame[name])
         if size * (len(names) + 1) > MOST:
             row, different = pd.factorize(row)
             size = len(different)

@@ -116,6 +116,11 @@ def test_groups_are_those_of_pandas_in_its_order(by, observed):
     parts = frame.assign(n=frame["w"], count=frame["w"] * frame["hit"])
     theirs = parts.groupby(by, observed=observed)[["n", "count"]].sum().reset_index()
     pd.testing.assert_frame_equal(mine, theirs)
+    groups, counts = stats.hits_by_group(  # several kinds at once
+        frame, [frame["hit"], ~frame["hit"]], by=by, observed=observed, images="w"
+    )
+    pd.testing.assert_frame_equal(groups, theirs.drop(columns="count"))
+    np.testing.assert_array_equal(counts, [theirs["count"], theirs["n"] - theirs["count"]])
 
 
 def test_group_rates_overall():

@@ -12,8 +12,6 @@ from clipeval.errors import ClassSetError, DataError
 from clipeval.published import with_published
 from clipeval.published.denigration import AGE_GROUPS, age_groups, published_rates
 from clipeval.stats import (
-    HIT,
-    IMAGES,
     RATE_COLUMNS,
     adjust,
     all_different,
@@ -22,7 +20,7 @@ from clipeval.stats import (
     counted,
     counted_once,
     gaps_of_counts,
-    group_counts,
+    hits_by_group,
     rates_of_counts,
     smallest_difference,
 )
@@ -190,19 +188,16 @@ def harm_rates(
                     "model; add it to the class set or take it out of the category."
                 )
     rows = counted(top, [*by, "label"])
-    parts = [
-        _counts(rows, members, by).assign(metric=category)
-        for category, members in categories.items()
-    ]
-    counts = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
+    sizes, counts = _counts(rows, categories.values(), by)
+    each = sizes.loc[sizes.index.repeat(len(counts))].reset_index(drop=True)
+    counts = each.assign(count=counts.T.ravel(), metric=[*categories] * len(sizes))
     table = rates_of_counts(counts, counts["metric"], confidence=confidence)
     return table if groups is None else _named(table, groups)
 
 
-def _counts(rows: pd.DataFrame, members: Sequence[str], by: list[str], **how) -> pd.DataFrame:
-    """Images of each group, and those that were given one of these classes."""
-    hits = rows.assign(**{HIT: among(rows["label"], members)})
-    return group_counts(hits, HIT, by=by, images=IMAGES, **how)
+def _counts(rows: pd.DataFrame, categories, by: list[str], **how) -> tuple:
+    """Images of each group, and how many of them were given a class of each category."""
+    return hits_by_group(rows, [among(rows["label"], m) for m in categories], by=by, **how)
 
 
 def among(labels: pd.Series, members: Sequence[str]) -> np.ndarray:
@@ -339,8 +334,10 @@ def gaps(
                 f"{grouping} out, or take a larger sample."
             )
         rows = counted(answers, [grouping, "label"])
-        for category, members in harm_categories(class_set).items():
-            n = _counts(rows, members, [grouping], observed=True)
+        categories = harm_categories(class_set)
+        sizes, counts = _counts(rows, categories.values(), [grouping], observed=True)
+        for category, count in zip(categories, counts, strict=True):
+            n = sizes.assign(count=count)
             draws = {"by": [grouping], "n_boot": n_boot, "seed": seed}
             found = gaps_of_counts(n, confidence=confidence, **draws)
             control = control_of_counts(n, **draws)
@@ -364,10 +361,10 @@ def _from_overall(g: pd.DataFrame, grouping: str, category: str) -> pd.DataFrame
         "difference": np.nan,
         "rate": g["percent"],
     }
-    further = g[["overall", "ratio", "ratio_low", "ratio_high"]]
+    numbers |= dict(g[["overall", "ratio", "ratio_low", "ratio_high"]])
     # to all others, of whom a group's distance from all images is the others' share
     least = smallest_difference(g["n"], g["overall"].iloc[0] / 100) * (1 - g["n"] / g["n"].sum())
-    return pd.DataFrame(named | numbers).join(further).assign(detectable=least)
+    return pd.DataFrame(named | numbers).assign(detectable=least)
 
 
 def _largest(found, grouping: str, category: str, control: pd.Series) -> dict:
