@@ -15,7 +15,7 @@ from importlib import import_module
 
 import pandas as pd
 
-from clipeval.datasets.base import sample
+from clipeval.datasets.base import one_of_each, sample
 from clipeval.errors import DataError, ParameterError
 
 __all__ = [
@@ -101,7 +101,7 @@ _REGISTRY = {
     "manifest": _Entry(
         "Any CSV, TSV or parquet with a column file and group columns, or a folder of images",
         "as the images",
-        ("file", "columns", "groups", "title", "licence", "citation", "labelled_by"),
+        ("file", "columns", "groups", "person", "title", "licence", "citation", "labelled_by"),
         "if stated",
         "the labels are yours to give",
     ),
@@ -179,7 +179,8 @@ def load_dataset(
     options = {key: _text(value) for key, value in options.items()}
     options |= {k: v for k, v in (("split", split), ("padding", padding)) if k in entry.options}
     load = entry.read or import_module(f"clipeval.datasets.{name}").load
-    return sample(load(data, **options), limit, seed)
+    table = one_of_each(load(data, **options), options.get("person", ""), seed)
+    return sample(table, limit, seed)
 
 
 def _text(option):

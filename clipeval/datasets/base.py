@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clipeval.datasets.groups import as_group
+from clipeval.datasets.groups import as_group, missing, refuse_spellings
 from clipeval.datasets.labelfile import RESERVED, few, natural, quoted
 from clipeval.embedding import addresses
 from clipeval.errors import DataError, ParameterError
@@ -272,6 +272,44 @@ def sample(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
         *table.attrs.get("notes", []),
         f"A random sample of {limit:,} of {len(table):,} images (seed {seed}).",
     ]
+    return chosen
+
+
+def one_of_each(table: pd.DataFrame, person: str, seed: int) -> pd.DataFrame:
+    """One image of each person, drawn at random, in their original order, noted in attrs.
+
+    Images of one person are recognised or missed together, and every interval and test over images takes them
+    to be independent.
+
+    Parameters
+    ----------
+    person : column that says who is shown; "" for every image
+
+    Raises
+    ------
+    DataError  if there is no such column, or a value is missing or differs from another in spelling only
+    """
+    if not person:
+        return table
+    name = table.attrs["name"]
+    if person not in table:
+        raise DataError(
+            f"{name} has no column {quoted(person)} (it has {few(table.columns, 12)}); name the one that says "
+            "who is shown, or leave person out."
+        )
+    who = table[person].set_axis(table["image_id"])
+    if (absent := missing(who)).any():
+        raise DataError(
+            f"{name}: {person} is missing for {absent.sum():,} images: {few(who.index[absent])}; fill it "
+            "in, or leave these rows out."
+        )
+    who = who.astype(str).str.strip()
+    refuse_spellings(who, name, "image")
+    drawn = pd.Series(who.to_numpy()).sample(frac=1, random_state=seed).drop_duplicates()
+    chosen = table.loc[drawn.index.sort_values()].reset_index(drop=True)
+    note = f"One image of each of {len(chosen):,} people (column {person}), drawn at random from "
+    note += f"{len(table):,} (seed {seed})."
+    chosen.attrs = table.attrs | {"notes": [*table.attrs.get("notes", []), note]}
     return chosen
 
 

@@ -157,11 +157,18 @@ def _why_not(values: pd.Series, name: str) -> str:
     if kinds > min(MAX_VALUES, max(2, len(values) // 2)):
         return (
             f"{name}: {values.name} has {kinds:,} different values in {len(values):,} rows, too many "
-            f"for a group that is not named; name it with groups={values.name}"
+            f"for a group that is not named; name it with groups={values.name}{_shown(values, kinds)}"
         )
     if absent.any():
         return _empty(values, absent, name)
     return "" if kinds > 1 else f"{name}: {values.name} is {quoted(known.iloc[0])} in every row"
+
+
+def _shown(values: pd.Series, kinds: int) -> str:
+    """What to do where a column that is not a group says who is shown; "" where it hardly says so."""
+    if 3 * kinds > 2 * len(values):
+        return ""
+    return f", or with person={values.name} if it says who is shown, to draw one image of each"
 
 
 def _empty(values: pd.Series, absent: pd.Series, name, of: str = "row") -> str:

@@ -1,5 +1,6 @@
 """Any images one has: a CSV, TSV or parquet file with one row an image and its group columns."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ _HOLDS = (
     "a CSV, TSV or parquet file with a column file (or path) and the group columns, or a folder of "
     "images"
 )
+# names of columns that say who is shown, without an ending such as _id
+_WHO = {"person", "subject", "individual", "participant", "identity", "sitter", "actor"}
 
 
 def load(
@@ -21,6 +24,7 @@ def load(
     file: str = "",
     columns: str = "",
     groups: str = "",
+    person: str = "",
     title: str = "",
     licence: str = "",
     citation: str = "",
@@ -38,7 +42,8 @@ def load(
     columns : what columns of one's own are, "image_id:nr,file:photo,Sex:m_f": what stands before a colon
         is what its column is called from there on, in `groups` and in every table
     groups : group columns ("race,gender"), see `groups.group_columns`; "" takes every column with 2
-        to 20 different values, none missing and not all numbers, except captions
+        to 20 different values, none missing and not all numbers, except captions and `person`
+    person : column that says who is shown, which `load_dataset` draws one image of each by
     title, licence, citation, labelled_by : what reports say of these images and of their labels
 
     Returns
@@ -61,11 +66,20 @@ def load(
         return _from_folder(path, about)
     rows = _named(parquet.read_rows(path), columns, path)
     rest, notes = _located(rows, file, path)
-    captions = [c for c in rest.columns if "caption" in str(c).lower()]
-    chosen, refused = group_columns(rest, groups, path=path, skip=captions)
+    skip = [person, *(c for c in rest.columns if "caption" in str(c).lower())]
+    chosen, refused = group_columns(rest, groups, path=path, skip=skip)
     for group, values in chosen.items():
         rest[group] = values
+    if not person:
+        who = [c for c in rest.columns.drop(list(chosen)) if _says_who(rest[c])]
+        notes += [f"Images of one {column} are counted as independent." for column in who]
     return _finish(rest, path, about, list(chosen), notes, refused)
+
+
+def _says_who(values: pd.Series) -> bool:
+    """Whether a column is called as one that says who is shown, and shows somebody more than once."""
+    name = re.sub(r"[\W_]+(id|nr|no|number|code|name)$", "", str(values.name).lower())
+    return name in _WHO and bool(values.dropna().duplicated().any())
 
 
 def _named(rows: pd.DataFrame, columns: str, path: Path) -> pd.DataFrame:

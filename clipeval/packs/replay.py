@@ -18,7 +18,7 @@ from clipeval.studies import STUDIES, get_study
 
 #: parameters that decide which images were embedded by which model, and what is said of them
 FIXED = ("model", "pretrained", "weights", "dataset", "data", "split", "limit", "precision")
-FIXED = (*FIXED, "resize", "file", "columns", "title", "licence", "pack")
+FIXED = (*FIXED, "resize", "file", "columns", "person", "title", "licence", "pack")
 FIXED = (*FIXED, "citation", "labelled_by", "scores", "scores_are", "scale")
 
 

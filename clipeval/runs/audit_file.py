@@ -15,6 +15,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "dataset": (str,),
     "columns": (dict,),
     "groups": (str, list),
+    "person": (str,),
     "title": (str,),
     "licence": (str,),
     "citation": (str,),
@@ -67,7 +68,9 @@ def read_audit(name: str) -> dict:
     values = {"dataset": content.get("dataset", "manifest")}
     values |= {"data": _place(folder, content["data"])} if content.get("data") else {}
     values |= {
-        k: content[k] for k in ("title", "licence", "citation", "labelled_by") if k in content
+        k: content[k]
+        for k in ("person", "title", "licence", "citation", "labelled_by")
+        if k in content
     }
     if columns := content.get("columns"):
         values["columns"] = ",".join(f"{name}:{column}" for name, column in columns.items())

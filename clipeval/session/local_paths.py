@@ -22,7 +22,7 @@ LOCAL = "local.json"
 #: the run folder, as a stored notebook names it
 HERE = ".."
 #: parameters that are words and never paths, even where a file of that name is here
-_WORDS = {"file", "columns", "title", "licence", "citation", "labelled_by", "groups"}
+_WORDS = {"file", "columns", "person", "title", "licence", "citation", "labelled_by", "groups"}
 
 
 def absolute(name: str, value):

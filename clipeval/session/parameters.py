@@ -82,6 +82,10 @@ class Parameters(BaseModel):
         "",
         description="what your columns are, such as image_id:nr, file:photo, Sex:m_f; empty for their names",
     )
+    person: str = Field(
+        "",
+        description="column that says who is shown, to draw one image of each; empty for every image",
+    )
     title: str = Field("", description="name of your own data, for captions")
     licence: str = Field("", description="licence of your own data, for captions and packs")
     citation: str = Field("", description="how to cite your own data")

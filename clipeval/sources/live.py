@@ -45,7 +45,7 @@ class Live(Source):
 
     def _refuse_unused(self, dataset: str, values, wanted) -> None:
         """ParameterError where something is said of the data that this data set does not take."""
-        for option in ("file", "columns", "title", "licence", "citation", "labelled_by"):
+        for option in ("file", "columns", "person", "title", "licence", "citation", "labelled_by"):
             if option not in wanted and values[option]:
                 raise ParameterError(
                     f"{option}={values[option]} is given and data set {dataset} does not take it, as "

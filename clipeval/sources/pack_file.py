@@ -41,8 +41,10 @@ def images_key(values: dict) -> str:
     from clipeval.datasets import dataset_options
 
     names = [*dataset_options(values["dataset"]), "dataset", "split", "limit"]
-    names += ["seed"] if values["limit"] else []
+    names += ["seed"] if values["limit"] or values.get("person") else []
     chosen = {n: pathless(values[n]) for n in names if n in values and n not in _SAID}
+    if not chosen.get("person"):  # as in packs that were written before there was such a parameter
+        chosen.pop("person", None)
     if "groups" in chosen:
         cuts = {part for item in chosen.pop("groups").split(",") for part in item.split("*")}
         if cuts := sorted(part.strip() for part in cuts if ":" in part):

@@ -210,7 +210,7 @@ class Scores(Source):
             )
         source = Live(self.parameters, study=self.study, deck=self.deck, progress=self.progress)
         with base.without_photographs():
-            table = source.images({**values, "limit": 0})
+            table = source.images({**values, "limit": 0, "person": ""})
         answered, file = self.file.image_ids, self.file.name
         here = table["image_id"].isin(answered)
         if not here.any():
@@ -231,6 +231,7 @@ class Scores(Source):
             stand = "1 image stands" if len(doubles) == 1 else f"{len(doubles):,} images stand"
             said = f"{stand} twice in {file} with the same answer, counted once: {few(doubles)}."
             notes.append(said)
+        table = base.one_of_each(table, values["person"], values["seed"])
         table = base.sample(table, values["limit"], values["seed"])
         if absent := list(table["image_id"][~table["image_id"].isin(self._given)]):
             said = (

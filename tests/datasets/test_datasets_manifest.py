@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 
 import pandas as pd
@@ -286,3 +287,64 @@ def test_columns_that_are_not_there_or_named_twice_are_refused(folder, columns, 
     table = {"nr": FILES, "photo": FILES, "m_f": list("mmffmf"), "Party": list("aabbab")}
     with pytest.raises((DataError, ParameterError), match=said):
         load_dataset("manifest", write(folder, table), columns=columns)
+
+
+def test_one_image_of_each_person_is_drawn(folder):
+    """Whose images are drawn is random and seeded; every person is there once, in the order of the table."""
+    columns = {"file": FILES, "who": ["b", "a", "b", "c", "a", "b"], "sex": list("fmfmmf")}
+    path = write(folder, columns)
+    drawn = {load(path, person="who", seed=seed) for seed in range(40)}
+    possible = {tuple(sorted((b, a, "3"))) for b in "025" for a in "14"}
+    assert drawn == possible  # each of the six choices, and no other
+    images = load_dataset("manifest", path, person="who")
+    assert images.attrs["groups"] == ["sex"]  # who is shown is not a group, few as they are
+    assert images.attrs["notes"][-1] == (
+        "One image of each of 3 people (column who), drawn at random from 6 (seed 0)."
+    )
+    assert len(load_dataset("manifest", path, person="who", limit=2)) == 2
+    assert len(load_dataset("manifest", path)) == 6
+
+
+def test_images_of_one_person_are_said_to_count_as_independent(folder):
+    columns = {"file": FILES, "Subject_ID": [7, 7, 8, 8, 9, 9], "sex": list("fmfmmf")}
+    for groups in ("", "sex"):
+        images = load_dataset("manifest", write(folder, columns), groups=groups)
+        assert images.attrs["notes"] == ["Images of one Subject_ID are counted as independent."]
+    images = load_dataset("manifest", write(folder, columns), person="Subject_ID")
+    assert len(images) == 3 and len(images.attrs["notes"]) == 1
+    columns["Subject_ID"] = [1, 2, 3, 4, 5, 6]  # nobody twice
+    assert load_dataset("manifest", write(folder, columns)).attrs["notes"] == []
+
+
+def load(path, **options) -> tuple[str, ...]:
+    images = load_dataset("manifest", path, **options)
+    return tuple(name.removesuffix(".jpg") for name in images["image_id"])
+
+
+@pytest.mark.parametrize(
+    "who, said",
+    [
+        (["a", "b", "", "a", "b", "c"], "who is missing for 1 images: 2.jpg; fill it in"),
+        (["a", "b", "A", "a", "b", "c"], 'image 2.jpg: who "A" and "a" (image 0.jpg) differ'),
+    ],
+)
+def test_who_is_shown_is_known_of_every_image(folder, who, said):
+    path = write(folder, {"file": FILES, "who": who})
+    with pytest.raises(DataError, match=re.escape(said)):
+        load_dataset("manifest", path, person="who")
+    with pytest.raises(DataError, match='has no column "whom"'):
+        load_dataset("manifest", path, person="whom")
+
+
+def test_a_column_whose_values_recur_may_say_who_is_shown(folder):
+    """And one that hardly does may not."""
+    for i in range(6, 60):
+        (folder / f"{i}.jpg").touch()
+    files = [f"{i}.jpg" for i in range(60)]
+    columns = {"file": files, "who": [f"p{i // 2}" for i in range(60)]}
+    path = write(folder, columns | {"nr": [f"n{i // 1.2:.0f}" for i in range(60)]})
+    why = load_dataset("manifest", path).attrs["not_groups"]
+    assert why["who"].endswith(
+        "name it with groups=who, or with person=who if it says who is shown, to draw one image of each"
+    )
+    assert why["nr"].endswith("name it with groups=nr")
