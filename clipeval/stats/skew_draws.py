@@ -33,34 +33,67 @@ def measures(codes, positions, targets, ks: Sequence[int], *, floor: bool = Fals
     -------
     float array (draws, 2, t, len(ks)): MaxSkew, then NDKL
     """
-    ks, targets = np.asarray(ks), np.atleast_2d(targets)
-    codes = np.asarray(codes, dtype=np.intp)
+    ks, targets, codes = np.asarray(ks), np.atleast_2d(targets), np.asarray(codes, dtype=np.intp)
     (rankings, draws), groups = codes[positions[0]].shape, targets.shape[-1]
     ranks = np.arange(1, ks[-1] + 1)
     growth = np.diff(ranks * np.log(ranks), prepend=[0, 0])  # of c ln c, when c is reached
     counts = np.zeros((rankings, draws, groups), dtype=np.int32)
     flat, first = counts.reshape(-1), np.arange(rankings * draws).reshape(rankings, draws) * groups
+    place, reached, gain = (np.empty(first.shape, kind) for kind in (np.intp, np.int32, float))
     grown, even = np.empty((ks[-1], draws)), np.full(rankings, 1 / rankings)
     found = np.empty((ks[-1], draws, groups), dtype=np.int32)
     out = np.empty((2, len(targets), len(ks), draws))
+    wanted = targets.reshape(len(targets), 1, -1, groups)
     for at, (start, k) in enumerate(itertools.pairwise([0, *ks])):
         for i in range(start, k):
-            place = first + codes[positions[i]]
-            reached = flat.take(place) + 1
+            # all places are there: clipping only spares that each is looked at first
+            codes.take(positions[i], axis=0, out=place, mode="clip")
+            place += first
+            flat.take(place, out=reached, mode="clip")
+            reached += 1
             flat[place] = reached
-            grown[i] = even @ growth.take(reached)
+            grown[i] = even @ growth.take(reached, out=gain, mode="clip")
             counts.sum(axis=0, out=found[i])
-        skews = [skew_of_counts(counts, target, k=k, floor=floor) for target in targets]
-        out[0, :, at] = np.mean(skews, axis=1)
-    weights, ranks = 1 / np.log2(ranks + 1), ranks[:, None]
+        out[0, :, at] = skew_of_counts(counts, wanted, k=k, floor=floor).mean(axis=1)
     own = np.cumsum(grown, axis=0)
     for i, target in enumerate(targets):
         logs = np.broadcast_to(np.log(target), (draws, groups))
         cross = np.einsum("idg,dg->id", found, logs) / rankings
-        divergence = np.maximum((own - cross) / ranks - np.log(ranks), 0)
-        terms = np.cumsum(divergence * weights[:, None], axis=0)
-        out[1, i] = terms[ks - 1] / np.cumsum(weights)[ks - 1, None]
+        out[1, i] = _discounted(own, cross, ks)
     return np.moveaxis(out, -1, 0)
+
+
+def measures_of_each(codes, ranked, targets, ks: Sequence[int], *, floor: bool = False):
+    """`measures` of each ranking alone; counted group by group, which many rankings of one draw are faster by.
+
+    Parameters
+    ----------
+    codes : int array (n,), group of each image from 0
+    ranked : int array (depth, rankings), image at each rank
+    targets : float array (t, groups), shares that are above 0
+    ks, floor : as in `measures`
+
+    Returns
+    -------
+    float array (rankings, 2, t, len(ks))
+    """
+    ks, targets = np.asarray(ks), np.asarray(targets)
+    groups, ranked = range(targets.shape[1]), np.asarray(codes)[ranked[: ks[-1]]]
+    counts = np.array([np.cumsum(ranked == g, axis=0, dtype=np.int32) for g in groups])
+    c = np.arange(1, ks[-1] + 1)
+    own = sum(np.append(0, c * np.log(c)).take(found) for found in counts)
+    at_k = np.moveaxis(counts[:, ks - 1], 0, -1)
+    skews = [skew_of_counts(at_k, target, k=ks[:, None], floor=floor) for target in targets]
+    ndkls = [_discounted(own, np.tensordot(log, counts, 1), ks) for log in np.log(targets)]
+    return np.moveaxis([skews, ndkls], -1, 0)
+
+
+def _discounted(own: np.ndarray, cross: np.ndarray, ks: np.ndarray) -> np.ndarray:
+    """NDKL@k (len(ks), m) from the sums over groups of c ln c and of c ln target, c being counts: (depth, m)."""
+    ranks = np.arange(1, len(own) + 1)[:, None]
+    weights = 1 / np.log2(ranks + 1)
+    divergence = np.maximum((own - cross) / ranks - np.log(ranks), 0)
+    return (np.cumsum(divergence * weights, axis=0) / np.cumsum(weights, axis=0))[ks - 1]
 
 
 def blocks(n: int, each: int) -> Iterator[slice]:
@@ -95,13 +128,13 @@ def redrawn(order, k: int, *, draws: int, seed: int = 0) -> Iterator[tuple[np.nd
         positions = np.empty((k, rankings, len(some)), dtype=np.int32)
         rows = np.arange(len(some))[:, None] * (k + 1)
         for ranking, near in enumerate(order):
-            ends = np.cumsum(weights[:, near[:likely]], axis=1, dtype=np.int32)
+            ends = np.cumsum(weights.take(near[:likely], axis=1), axis=1, dtype=np.int32)
             if ends[:, -1].min() < k:
                 ends = np.cumsum(weights[:, near], axis=1, dtype=np.int32)
             # a copy is of the image that comes after all those whose copies have ended before it
             ended = np.bincount((np.minimum(ends, k) + rows).ravel(), minlength=rows.size * (k + 1))
             passed = np.cumsum(ended.reshape(-1, k + 1)[:, :k], axis=1)
-            positions[:, ranking] = near[passed].T
+            positions[:, ranking] = near.take(passed).T
         yield positions, weights
 
 
@@ -158,8 +191,8 @@ def over_prompts(values, *, confidence: float = 0.95, n_boot: int = 2_000, seed:
         return np.full(values.shape[2:], np.nan), np.full(values.shape[2:], np.nan)
     rng = np.random.default_rng(seed)
     often = [rng.multinomial(k, np.full(k, 1 / k), n_boot) / k for k in (concepts, templates)]
-    draws = np.einsum("bc,bt,ct...->b...", *often, values, optimize=True)
-    return percentiles(draws, confidence)
+    draws = np.tensordot(often[0], values, 1)  # (n_boot, templates, ...)
+    return percentiles(np.einsum("bt,bt...->b...", often[1], draws), confidence)
 
 
 def shuffled(order, codes, targets, ks, *, floor: bool = False, draws: int = 100, seed: int = 0):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.session.record import StudyRecord
-from clipeval.stats import cluster_bootstrap, wilson
+from clipeval.stats import IMAGES, cluster_bootstrap, counted, wilson
 from clipeval.studies import get_study
 from clipeval.studies.outcomes import ALL
 
@@ -69,13 +69,16 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         quantity, method, images_of, n, count, metric, percent, ci_low, ci_high (Wilson; where there
         are clusters, a bootstrap over them), interval (which of the two), clusters.
     """
-    rows = []
-    for key, part in outcomes.groupby(KEYS, sort=False):
-        hits, clustered = part["hit"].to_numpy(bool), bool(part["cluster"].notna().all())
-        n, count = len(hits), int(hits.sum())
-        kind = 0
+    rows, columns = [], [*KEYS, "hit", "clustered"]
+    counts = counted(outcomes.assign(clustered=outcomes["cluster"].notna()), columns)
+    for key, part in counts.groupby(KEYS, sort=False, observed=True):
+        n, count = (int(of[IMAGES].sum()) for of in (part, part[part["hit"].to_numpy(bool)]))
+        kind, clustered = 0, bool(part["clustered"].all())
         if clustered:
-            found = cluster_bootstrap(hits, part["cluster"].to_numpy(object), seed=seed)
+            is_own = [outcomes[name] == value for name, value in zip(KEYS, key, strict=True)]
+            own = outcomes[np.logical_and.reduce(is_own)]
+            hits, clusters = own["hit"].to_numpy(bool), own["cluster"]
+            found = cluster_bootstrap(hits, clusters.to_numpy(object), seed=seed)
             # a draw of few clusters can leave out the point itself
             ends = np.fmin(found.ci_low, found.percent), np.fmax(found.ci_high, found.percent)
             ends = ends if found.clusters > 1 else (np.nan, np.nan)
@@ -87,7 +90,7 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             dict(zip(KEYS, key, strict=True))
             | {"n": n, "count": count, "metric": "rate", "percent": 100 * count / n}
             | {"ci_low": low, "ci_high": high, "interval": INTERVALS[kind]}
-            | {"clusters": part["cluster"].nunique() if clustered else n}
+            | {"clusters": clusters.nunique() if clustered else n}
         )
     return pd.DataFrame(rows)
 

@@ -9,7 +9,14 @@ import pytest
 
 from clipeval import stats
 from clipeval.errors import DataError, ParameterError
-from clipeval.stats.skew_draws import around, measures, over_prompts, redrawn, shuffled
+from clipeval.stats.skew_draws import (
+    around,
+    measures,
+    measures_of_each,
+    over_prompts,
+    redrawn,
+    shuffled,
+)
 
 
 def naive(scores, codes, target, k, *, floor, ties):
@@ -131,7 +138,7 @@ def test_measures_at_several_k_equal_each_measure_alone():
     ks = [1, 10, 300]
     for floor in (False, True):
         near = stats.nearest(scores).T
-        found = measures(codes, near[:, None], targets, ks, floor=floor)  # each ranking alone
+        found = measures_of_each(codes, near, targets, ks, floor=floor)
         assert found.shape == (12, 2, 2, 3)
         together = measures(codes, near[..., None], targets, ks, floor=floor)
         np.testing.assert_allclose(together[0], found.mean(axis=0), atol=1e-12)

@@ -55,7 +55,8 @@ def counted(predictions: pd.DataFrame, harms: ClassSet | str) -> list[Counted]:
     """
     harms, found = load_class_set(harms), []
     task = harms.counted_task()
-    top = predictions[predictions["rank"] == 1].reset_index(drop=True)
+    first = predictions["rank"] == 1
+    top = (predictions if first.all() else predictions[first]).reset_index(drop=True)
     (task_of, tasks), (method_of, all_methods) = (codes_of(top[c]) for c in ("task", "method"))
     codes, names = codes_of(top["label"])  # compared in place of names
 
@@ -104,13 +105,13 @@ def counted_answers(predictions: pd.DataFrame, harms: ClassSet | str) -> pd.Data
         # images are read once: those of the same groups and hits of all methods are alike
         numbered = hits.set_axis(range(hits.shape[1]), axis=1)
         alike = stats.counted(groups.join(numbered), [*groups, *numbered])
-        before = alike[list(hits).index(UNCHANGED)]
-        methods = [
-            alike[[*groups, IMAGES]].assign(method=method, before=before, after=alike[place])
-            for place, method in enumerate(hits)
-        ]
-        frame = pd.concat(methods, ignore_index=True)
-        frame["method"] = pd.Categorical(frame["method"], order)
+        found, methods = alike[[*numbered]].to_numpy(), list(hits)
+        frame = alike[[*groups, IMAGES]].iloc[np.tile(np.arange(len(alike)), len(methods))]
+        frame = frame.reset_index(drop=True).assign(
+            method=pd.Categorical(np.repeat(methods, len(alike)), order),
+            before=np.tile(found[:, methods.index(UNCHANGED)], len(methods)),
+            after=found.T.ravel(),
+        )
         parts.append(stats.counted(frame, frame.columns.drop(IMAGES)).assign(metric=metric))
     return pd.concat(parts, ignore_index=True)
 

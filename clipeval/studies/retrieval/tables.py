@@ -15,7 +15,15 @@ from clipeval.stats import (
     skew_of_counts,
     target_shares,
 )
-from clipeval.stats.skew_draws import around, blocks, measures, over_prompts, redrawn, shuffled
+from clipeval.stats.skew_draws import (
+    around,
+    blocks,
+    measures,
+    measures_of_each,
+    over_prompts,
+    redrawn,
+    shuffled,
+)
 from clipeval.studies.retrieval.search import Search, search
 
 #: what shares are compared with: as large for every group, or as in the data set
@@ -166,8 +174,9 @@ def _each(found: Search, codes, targets, ks, p) -> np.ndarray:
     """Both metrics of each prompt: (prompts, 2, targets, ks)."""
     if p.ties == "stable":
         parts = blocks(len(found.order), ks[-1] * targets.shape[1])
-        near = (found.order[part, : ks[-1]].T[:, None] for part in parts)
-        return np.concatenate([measures(codes, few, targets, ks, floor=p.floor) for few in near])
+        near = (found.order[part, : ks[-1]].T for part in parts)
+        how = {"targets": targets, "ks": ks, "floor": p.floor}
+        return np.concatenate([measures_of_each(codes, few, **how) for few in near])
     out = np.empty((len(found.scores), 2, len(targets), len(ks)))
     for t, target in enumerate(targets):
         for i, k in enumerate(ks):

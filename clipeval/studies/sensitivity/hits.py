@@ -67,7 +67,6 @@ def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict
         words = {name: names.get(word, word) for name, word in zip(choices, words, strict=True)}
         session = variant(words)
         study, p = session.study, session.parameters
-        part = part.astype({name: object for name in part if name != "hit"})
         table = headline_rates(part, seed=p.seed)
         record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
         known = published_headlines(study.id, record)
@@ -76,7 +75,7 @@ def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict
         known = known[known["method"] == "zero-shot"].set_index("quantity")["published"]
         table["published"] = table["quantity"].map(known).astype(float)
         table["difference"] = table["percent"] - table["published"]
-        about = part.drop_duplicates("quantity").set_index("quantity")
+        about = part.drop_duplicates("quantity").astype(object).set_index("quantity")
         table["task"] = table["quantity"].map(about["task"])
         table["asked"] = table["quantity"].map(about["asked"])
         tables.append(table.assign(**words))
