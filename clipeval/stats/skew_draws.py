@@ -78,13 +78,14 @@ def measures_of_each(codes, ranked, targets, ks: Sequence[int], *, floor: bool =
     float array (rankings, 2, t, len(ks))
     """
     ks, targets = np.asarray(ks), np.asarray(targets)
-    groups, ranked = range(targets.shape[1]), np.asarray(codes)[ranked[: ks[-1]]]
-    counts = np.array([np.cumsum(ranked == g, axis=0, dtype=np.int32) for g in groups])
+    is_of = np.asarray(codes)[ranked[: ks[-1]]] == np.arange(targets.shape[1])[:, None, None]
+    counts = np.cumsum(is_of, axis=1, dtype=np.int32)  # (groups, depth, rankings)
     c = np.arange(1, ks[-1] + 1)
     own = sum(np.append(0, c * np.log(c)).take(found) for found in counts)
     at_k = np.moveaxis(counts[:, ks - 1], 0, -1)
     skews = [skew_of_counts(at_k, target, k=ks[:, None], floor=floor) for target in targets]
-    ndkls = [_discounted(own, np.tensordot(log, counts, 1), ks) for log in np.log(targets)]
+    crosses = (sum(map(np.multiply, log, counts)) for log in np.log(targets))
+    ndkls = [_discounted(own, cross, ks) for cross in crosses]
     return np.moveaxis([skews, ndkls], -1, 0)
 
 
