@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clipeval.errors import ParameterError
+from clipeval.errors import DataError, ParameterError
 
 #: between the names of categories, where a class is in several
 _AND = " and "
+#: a column of hits beside those of a user's own data
+_HIT = "_hit"
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def group_rates(
     category: str,
     *,
     by: str | Sequence[str] | None = (),
+    clusters: str | pd.Series | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Percent of the images of each group whose top class is in a category, or is that class.
@@ -176,31 +179,45 @@ def group_rates(
     answers : DataFrame, as `predict` returns them; rows with rank 1 are used
     category : a category of the class set, or one of its classes
     by : grouping columns; none for all images together
+    clusters : what images of one person, place or session share, where there are several: a column of
+        the answers, or a Series of them by image_id
     confidence : float in (0, 1), of the interval
 
     Returns
     -------
     DataFrame
-        The grouping columns, n, count, metric (`category`), percent, ci_low, ci_high (Wilson, percent).
+        The grouping columns, n, count, metric (`category`), percent, ci_low, ci_high (Wilson, percent: as
+        if images were independent); with `clusters` also clusters (number), cluster_low, cluster_high
+        (percent: a bootstrap over clusters, to be cited in place of Wilson's) and few_clusters (bool).
 
     Raises
     ------
-    ParameterError  if no class or category is called so, or a grouping column is missing
+    ParameterError  if no class or category is called so, or a column is missing
+    DataError  if an image has several answers, or no cluster
 
     Examples
     --------
     >>> group_rates(answers, "crime-related", by="race")  # doctest: +SKIP
+    >>> people = images.set_index("image_id")["person"]  # doctest: +SKIP
+    >>> group_rates(answers, "crime-related", by="race", clusters=people)  # doctest: +SKIP
     """
     from clipeval import stats
 
     by = [by] if isinstance(by, str) else list(() if by is None else by)
-    if missing := [name for name in by if name not in answers]:
+    named = [*by, clusters] if isinstance(clusters, str) else by
+    if missing := [name for name in named if name not in answers]:
         raise ParameterError(
             f'the answers have no column "{missing[0]}" to group by; they have {", ".join(answers)}.'
         )
     top = answers[answers["rank"] == 1]
+    if (twice := top["image_id"].duplicated()).any():
+        raise DataError(
+            f'image "{top["image_id"][twice].iloc[0]}" has several top answers, and would count several '
+            'times; keep those of one task and model, such as answers[answers["task"] == "race"].'
+        )
     classes = list(top["label"].astype("category").cat.categories)
-    categories = sorted({n for text in top["category"].unique() for n in text.split(_AND) if n})
+    said = top["category"].unique() if "category" in top else []  # a run folder's answers have none
+    categories = sorted({n for text in said for n in text.split(_AND) if n})
     known = {**{label: [label] for label in classes}, **answers.attrs.get("categories", {})}
     known |= {n: None for n in categories if n not in known}
     if category not in known:
@@ -214,5 +231,11 @@ def group_rates(
         hit = [category in text.split(_AND) for text in top["category"]]
     else:
         hit = top["label"].isin(members).to_numpy(bool)
-    frame = top[by].assign(hit=np.asarray(hit, dtype=bool))
-    return stats.group_rates(frame, "hit", by=by, metric=category, confidence=confidence)
+    how = {"by": by, "metric": category, "confidence": confidence}
+    if clusters is None:
+        return stats.group_rates(top[by].assign(**{_HIT: hit}), _HIT, **how)
+    own = isinstance(clusters, str)
+    name = clusters if own else getattr(clusters, "name", None) or "clusters"
+    of = top[clusters] if own else top["image_id"].map(clusters)
+    frame = top[by].assign(**{_HIT: hit, name: of})
+    return stats.cluster_rates(frame, _HIT, clusters=name, **how)

@@ -77,6 +77,35 @@ def test_a_class_a_crossing_and_what_is_not_there(answers):
         clipeval.group_rates(answers, "thief", by="party")
 
 
+def test_photographs_of_one_person_are_no_more_than_that_person():
+    """Every photograph four times: the interval over people is that of the people, not of the photographs."""
+    one = pd.DataFrame({"image_id": range(60), "label": ["thief"] * 12 + ["nurse"] * 48})
+    four = pd.concat([one.assign(of=one["image_id"])] * 4, ignore_index=True)
+    four = four.assign(image_id=four.index, rank=1, ward=np.where(four["of"] % 2, "East", "West"))
+    people = four.set_index("image_id")["of"].rename("person")
+    found = clipeval.group_rates(four, "thief", by="ward", clusters=people)
+    assert list(found["clusters"]) == [30, 30] and list(found["n"]) == [120, 120]
+    as_if, right = (
+        100 * np.array(proportion_confint(*c, method="wilson")) for c in ((24, 120), (6, 30))
+    )
+    for _, row in found.iterrows():
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx(as_if, abs=1e-9)
+        over = np.array([row["cluster_low"], row["cluster_high"]])
+        assert over[0] <= right[0] < as_if[0] and over[1] >= right[1] > as_if[1]
+        assert np.abs(over - right).max() < 3  # and not needlessly wide
+    same = clipeval.group_rates(
+        four.assign(person=four["of"]), "thief", by="ward", clusters="person"
+    )
+    pd.testing.assert_frame_equal(same, found)
+    with pytest.raises(DataError, match='10 of 240 images have no value of "person"'):
+        clipeval.group_rates(four, "thief", clusters=people[:-10])
+    twice = pd.concat([four, four.head(1)])
+    with pytest.raises(
+        DataError, match='image "0" has several top answers, and would count several times'
+    ):
+        clipeval.group_rates(twice, "thief")
+
+
 def test_what_a_notebook_would_write(answers, tmp_path):
     """Classes as a list or dict, columns as a dict, groups as a list; and what is something else is told."""
     vectors = SimpleNamespace(
