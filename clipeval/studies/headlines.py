@@ -9,7 +9,7 @@ import pandas as pd
 
 from clipeval.errors import DataError
 from clipeval.session.record import StudyRecord
-from clipeval.stats import IMAGES, cluster_bootstrap, counted, wilson
+from clipeval.stats import cluster_bootstrap, counted, wilson
 from clipeval.studies import get_study
 from clipeval.studies.outcomes import ALL
 
@@ -71,18 +71,21 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """
     rows, columns = [], [*KEYS, "hit", "clustered"]
     counts = counted(outcomes.assign(clustered=outcomes["cluster"].notna()), columns)
-    for key, part in counts.groupby(KEYS, sort=False, observed=True):
-        n, count = (int(of[IMAGES].sum()) for of in (part, part[part["hit"].to_numpy(bool)]))
-        kind, clustered = 0, bool(part["clustered"].all())
+    found = {}
+    for *key, hit, known, n in counts.itertuples(index=False, name=None):
+        images, hits, clustered = found.get(tuple(key), (0, 0, True))
+        found[tuple(key)] = images + n, hits + n * bool(hit), clustered and known
+    for key, (n, count, clustered) in found.items():
+        kind = 0
         if clustered:
             is_own = [outcomes[name] == value for name, value in zip(KEYS, key, strict=True)]
             own = outcomes[np.logical_and.reduce(is_own)]
             hits, clusters = own["hit"].to_numpy(bool), own["cluster"]
-            found = cluster_bootstrap(hits, clusters.to_numpy(object), seed=seed)
+            drawn = cluster_bootstrap(hits, clusters.to_numpy(object), seed=seed)
             # a draw of few clusters can leave out the point itself
-            ends = np.fmin(found.ci_low, found.percent), np.fmax(found.ci_high, found.percent)
-            ends = ends if found.clusters > 1 else (np.nan, np.nan)
-            kind = 2 if found.few else 1
+            ends = np.fmin(drawn.ci_low, drawn.percent), np.fmax(drawn.ci_high, drawn.percent)
+            ends = ends if drawn.clusters > 1 else (np.nan, np.nan)
+            kind = 2 if drawn.few else 1
         else:
             ends = (100 * float(end) for end in wilson(count, n))
         low, high = ends

@@ -106,9 +106,10 @@ def counted_answers(predictions: pd.DataFrame, harms: ClassSet | str) -> pd.Data
         numbered = hits.set_axis(range(hits.shape[1]), axis=1)
         alike = stats.counted(groups.join(numbered), [*groups, *numbered])
         found, methods = alike[[*numbered]].to_numpy(), list(hits)
+        codes = [order.index(method) for method in methods]
         frame = alike[[*groups, IMAGES]].iloc[np.tile(np.arange(len(alike)), len(methods))]
         frame = frame.reset_index(drop=True).assign(
-            method=pd.Categorical(np.repeat(methods, len(alike)), order),
+            method=pd.Categorical.from_codes(np.repeat(codes, len(alike)), order),
             before=np.tile(found[:, methods.index(UNCHANGED)], len(methods)),
             after=found.T.ravel(),
         )
