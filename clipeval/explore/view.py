@@ -33,7 +33,7 @@ def figure(explorer):
 
     Returns
     -------
-    Picture, 6.9 inches wide: dots are images and black bars the mean of all the group's images at
+    Picture, 6.9 inches wide: dots are images and black lines the mean of all the group's images at
     the left, rates with Wilson intervals and n at the right
 
     Raises
@@ -61,8 +61,8 @@ def _draw(explorer, names: list[str], labels: list[str]):
     rates = explorer.rates.assign(group=_labels(explorer.rates, explorer.choice.by))
     sizes = rates.groupby("group")["n"].first()
     notes = [[f"{sizes[label]:,}"] for label in labels]
-    left = Rows(labels, "probability (dots: images; bar: mean)", slots=len(names))
-    right = Rows(labels, "images with it as top class", slots=len(names), notes=notes)
+    left = Rows(labels, "probability (dots: images; line: mean)", slots=len(names))
+    right = Rows(labels, "images whose top class it is", slots=len(names), notes=notes)
     marks = [dot_style(slot) for slot in explorer.slots]
     handles = [Line2D([], [], ls="-", lw=1.2, **mark) for mark in marks]
     replay = explorer.session.images.attrs.get("planted")
@@ -79,7 +79,7 @@ def _draw(explorer, names: list[str], labels: list[str]):
         right.axes.errorbar(cells["percent"], y, xerr=np.maximum(ends, 0), **style, **marks[i])
     for panel, end in ((left, 100.0), (right, rates["ci_high"].max())):
         percent_axis(panel.axes, 0.0, end, fig.get_figwidth() * panel.axes.get_position().width)
-    what = "percent of images with it as top class"
+    what = "percent of images whose top class it is"
     fig.alt = alt_text(rates, y="group", hue="metric", what=what)
     return fig
 

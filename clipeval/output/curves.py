@@ -1,5 +1,6 @@
 """Percents against a number, as lines with intervals."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -155,6 +156,7 @@ def _lines(ax: Axes, table: pd.DataFrame, x: str, hue, hues: list, chance) -> No
         level = table[[x, chance]].dropna().drop_duplicates().sort_values(x)
         ax.plot(level[x], level[chance], color="0.4", ls="--", lw=0.9, zorder=2)
     cells = cells_of(table, hue, x)
+    lines_at = Counter(at for (_, at), c in cells.items() if not np.isnan(c["percent"]))
     for slot, value in enumerate(hues):
         points = sorted(((at, c) for (h, at), c in cells.items() if h == value), key=lambda p: p[0])
         measured = [(at, c) for at, c in points if not np.isnan(c["percent"])]
@@ -163,11 +165,11 @@ def _lines(ax: Axes, table: pd.DataFrame, x: str, hue, hues: list, chance) -> No
             style["ls"] = _DASHES[slot % 4]
             at, found = zip(*measured, strict=True)
             percents = [c["percent"] for c in found]
-            if len(hues) > 1:  # side by side, as equal values would cover each other
-                step = (slot - (len(hues) - 1) / 2) * _DODGE / ax.bbox.width * ax.figure.dpi
-                axis = ax.transData + ax.transAxes.inverted()
-                shown = [axis.transform((a, 0))[0] + step for a in at]
-                at = [axis.inverted().transform((b, 0))[0] for b in shown]
+            # side by side where several lines have a point, as equal values would cover each other
+            step = (slot - (len(hues) - 1) / 2) * _DODGE / ax.bbox.width * ax.figure.dpi
+            axis = ax.transData + ax.transAxes.inverted()
+            shown = [axis.transform((a, 0))[0] + step * (lines_at[a] > 1) for a in at]
+            at = [axis.inverted().transform((b, 0))[0] for b in shown]
             ax.errorbar(at, percents, yerr=errors(found), **style, zorder=3, clip_on=False)
     known = {(at, c["published"]) for (_, at), c in cells.items() if not np.isnan(c["published"])}
     if known:  # once where several lines stand beside the same number

@@ -637,6 +637,15 @@ def test_lines_in_panels_have_dashes_and_scales_of_their_own():
         assert styles == ["-", "--"]
 
 
+def test_points_stand_side_by_side_only_where_lines_share_a_value():
+    data = table(rule=["a", "b"], left=[0.0, 1.0]).assign(percent=5.0)
+    data["left"] = [0.0, 11.0, 0.0, 13.0]
+    lines = figures.line_by(data, x="left", hue="rule").axes[0].get_lines()
+    a, b = (line.get_xdata() for line in lines if line.get_marker() in "os")
+    assert a[0] < 0 < b[0] and a[0] == pytest.approx(-b[0])
+    assert (a[1], b[1]) == (pytest.approx(11), pytest.approx(13))
+
+
 def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis():
     ax = FIGURES["from none"]().axes[0]
     assert [t.get_text() for t in ax.get_xticklabels()] == "0 1 2 4 8 16 32 64".split()

@@ -137,7 +137,7 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
     )
     tests = ["chi2", "dof", "p_chi2", "min_expected", "p_permutation", "p_adjusted"]
     tests += ["control_median", "control_p95", "control_below"]
-    display(show_frame(found.largest[["grouping", "category", *tests]], decimals=4))
+    display(show_frame(found.largest[["grouping", "category", *tests]]))
     text = "Each group's rate minus the rate of all images, percentage points; detectable: the smallest that "
     text += "chi-squared finds with 80 % power."
     extra = ["detectable"]

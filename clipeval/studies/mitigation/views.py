@@ -39,6 +39,23 @@ _TITLES = {
 }
 
 
+#: what the methods of each kind do, for captions
+_DO = {
+    "projection": "orthogonal, calibrated: words of the attribute are projected out of texts, images or both",
+    "classes": "added: a further class, or any of them, is on offer",
+    "abstain": "unnamed: the least sure answers are withheld",
+    "prototypes": "prototypes: classes of words and labelled images",
+    "prior": "prior matching: scores are shifted to a stated share of each class",
+}
+
+
+def _what_they_do(methods: pd.Series) -> str:
+    """A sentence for captions on the methods that a table has."""
+    kinds = {kind_of(method) for method in methods.astype(str).unique()}
+    said = "; ".join(does for kind, does in _DO.items() if kind in kinds)
+    return f" {said[:1].upper()}{said[1:]}." if said else ""
+
+
 def harm_name(session) -> str:
     """Metric of all harm categories together, such as "crime-related or non-human"."""
     return combined(session.harms.categories)
@@ -145,6 +162,7 @@ def show_changes(session, table: pd.DataFrame) -> None:
         if len(rows):
             look = {"y": "method", "panel": "metric", "xlabel": "change, percentage points"}
             look |= {"width": "double" if rows["metric"].nunique() > 1 else "single"}
+            text += _what_they_do(rows["method"])
             draw(session, id, rows, text, said, what="change in percentage points", **look)
 
 
@@ -191,6 +209,7 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
         display(session.table(grouping.id, table, text, extra=["before", "change"], **said))
         rows = table[(table["metric"] == harm) & table["method"].isin(DRAWN)]
         text = f"Images classified as {harm} under each method, by {name}."
+        text += _what_they_do(rows["method"])
         draw(session, grouping.id, rows, text, said, y=name, hue="method")
         say(most_changed(table, name, harm))
 
@@ -240,7 +259,7 @@ def show_gaps(session, predictions: pd.DataFrame) -> None:
         rows = rows.assign(between=between)
         look = {"y": "between", "hue": "method", "xlabel": "gap, percentage points"}
         text = f"Gap in {harm_name(session)} answers between the two groups that lie farthest apart on other images, "
-        text += "unchanged and under other choices."
+        text += f"unchanged and under other choices.{_what_they_do(rows['method'])}"
         draw(session, "gaps", rows, text, said, what="gap in percentage points", **look)
 
 
