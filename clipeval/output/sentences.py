@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from clipeval.output.numbers import interval, number
 from clipeval.stats.picks import Extremes
 
@@ -11,6 +13,28 @@ def picked(found: Sequence[Extremes], confidence: float) -> str:
     if not any(extremes.difference for extremes in found):
         return ""
     return f"{100 * confidence:g} % intervals, widened because the groups were picked as the lowest and the highest."
+
+
+def alone(picked: str) -> str:
+    """A sentence for intervals that do not allow for the picking, such as of "the two groups ... as the extremes"."""
+    return f"{picked}; each interval holds for its group alone."
+
+
+def tied(at: int, values, names: Sequence) -> str:
+    """The name of a value that was picked, and those whose values equal it: "Black (tied with White)".
+
+    Parameters
+    ----------
+    at : int, position of the picked value
+    values : numbers (k,), none missing
+    names : of the values, in their order
+    """
+    same = np.isclose(np.asarray(values, float), float(values[at]), rtol=1e-12, atol=0)
+    others = [str(name) for i, name in enumerate(names) if same[i] and i != at]
+    if not others:
+        return str(names[at])
+    said = " and ".join(others) if len(others) <= 2 else f"{len(others)} others"
+    return f"{names[at]} (tied with {said})"
 
 
 def between_extremes(found: Extremes, names: Sequence[str], *, unit: str = "%") -> str:
@@ -33,7 +57,7 @@ def between_extremes(found: Extremes, names: Sequence[str], *, unit: str = "%") 
 
     def one(at: int, low: float, high: float) -> str:
         numbers = interval(100 * found.estimates[at], 100 * low, 100 * high, sign=sign)
-        return f"{numbers} {unit} for {names[at]}"
+        return f"{numbers} {unit} for {tied(at, found.estimates, names)}"
 
     lowest = one(found.lowest, found.lowest_low, found.lowest_high)
     highest = one(found.highest, found.highest_low, found.highest_high)

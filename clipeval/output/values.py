@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from clipeval.errors import ParameterError
 from clipeval.output.numbers import decimals_of, number
+from clipeval.output.sentences import tied
 from clipeval.output.style import dot_style
 
 #: how a published value is drawn
@@ -114,17 +115,20 @@ def alt_text(
 
     digits = max(map(decimals_of, table["metric"] if "metric" in table else [""]))
 
-    def say(key):
-        cell = measured[key]
+    keys = list(measured)
+    called = [", ".join(map(str, key)) for key in keys]
+
+    def say(at: int) -> str:
+        cell = measured[keys[at]]
         percent, low, high = (number(cell[name], digits) for name in _VALUES[:3])
         ends = "" if np.isnan(cell["ci_low"]) else f" (interval {low} to {high})"
-        return f"{', '.join(map(str, key))}, {percent}{ends}"
+        return f"{tied(at, percents, called)}, {percent}{ends}"
 
-    largest = max(measured, key=lambda k: measured[k]["percent"])
-    smallest = min(measured, key=lambda k: measured[k]["percent"])
-    text = f"{start}: largest for {say(largest)}; smallest for {say(smallest)}."
-    if len(measured) == 1:
-        text = f"{start}: {say(largest)}."
+    percents = [cell["percent"] for cell in measured.values()]
+    largest, smallest = (say(int(find(percents))) for find in (np.argmax, np.argmin))
+    text = f"{start}: largest for {largest}; smallest for {smallest}."
+    if len(set(percents)) == 1:
+        text = f"{start}: {largest}."
     gaps = {k: abs(c["percent"] - c["published"]) for k, c in measured.items()}
     gaps = {k: gap for k, gap in gaps.items() if not np.isnan(gap)}
     if gaps:

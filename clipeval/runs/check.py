@@ -7,6 +7,7 @@ import pandas as pd
 
 from clipeval.errors import ClipevalError
 from clipeval.output.numbers import number
+from clipeval.output.sentences import tied
 from clipeval.runs.places import own
 from clipeval.session.look_ahead import look
 from clipeval.session.parameters import Parameters
@@ -75,7 +76,7 @@ def _power(images: pd.DataFrame) -> str | None:
         least = (
             f"{number(points[at])} points" if points[at] == points[at] else "none that is possible"
         )
-        said.append(f"{name} {least} ({sizes.index[at]}, n = {sizes.iloc[at]:,})")
+        said.append(f"{name} {least} ({tied(at, points, sizes.index)}, n = {sizes.iloc[at]:,})")
     if not said:
         return None
     return (

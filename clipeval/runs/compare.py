@@ -279,10 +279,10 @@ def _over_clusters(table: pd.DataFrame, wide: pd.DataFrame, clusters, seed: int)
                 "few": found.few,
                 "p": sign_flip(change, clusters, seed=seed),
                 "smallest_p": smallest_p(changed),
+                "test": "sign flips of clusters" if changed else "not tested: no cluster changed",
             }
         )
-    about = {"interval": "bootstrap over clusters", "test": "sign flips of clusters"}
-    return table.assign(**pd.DataFrame(rows).to_dict("list"), **about)
+    return table.assign(interval="bootstrap over clusters", **pd.DataFrame(rows).to_dict("list"))
 
 
 def _sums(change, clusters) -> np.ndarray:
@@ -293,8 +293,10 @@ def _sums(change, clusters) -> np.ndarray:
 
 
 def smallest_p(changed: int, draws: int = 10_000) -> float:
-    """The least p value that `sign_flip` can give where so many clusters changed."""
-    return 2.0 ** (1 - changed) if 0 < changed <= EXACT else 1.0 if not changed else 1 / (1 + draws)
+    """The least p value that `sign_flip` can give where so many clusters changed; NaN where none did."""
+    if not changed:
+        return float("nan")
+    return 2.0 ** (1 - changed) if changed <= EXACT else 1 / (1 + draws)
 
 
 def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
@@ -308,11 +310,15 @@ def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
     ----------
     change : (n,) int, -1, 0 or 1 for each image
     clusters : (n,) cluster of each image
+
+    Returns
+    -------
+    float; NaN where no cluster changed: there is nothing to test
     """
     sums = _sums(change, clusters).astype(float)
     sums = sums[sums != 0]
     if len(sums) == 0:
-        return 1.0
+        return float("nan")
     if len(sums) <= EXACT:
         signs = np.array(list(itertools.product((-1, 1), repeat=len(sums))))
         return float((np.abs(signs @ sums) >= abs(sums.sum())).mean())

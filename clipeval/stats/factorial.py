@@ -38,7 +38,8 @@ def factor_tests(
     -----
     With one value a combination, the noise that a main effect is held against is the interactions:
     a factor is found where its levels differ by more than their differences vary over the levels of
-    the other factors. `f`, `p` and `excess` are NaN without interactions, as with one factor alone.
+    the other factors. `f`, `p` and `excess` are NaN without interactions, as with one factor alone;
+    `f` and `p` also where neither the factor nor an interaction moves anything.
     The interval of `excess` comes from the noncentrality of F (Steiger 2004, Psychological Methods 9,
     164-182), the other factors' effects taken as estimated. Simulated with normal noise and
     2 x 3 to 5 x 4 x 2 levels, p is below 0.05 in 5 % of data sets without effects, and the least of the
@@ -93,7 +94,7 @@ def _test(dof: int, square: float, total: float, rest: float, left: int, confide
 
     if rest <= 1e-12 * total:  # no interaction beyond rounding: any effect at all stands out
         share, apart = 100 * square / total, square > 1e-12 * total
-        f, p = (np.inf, 0.0) if apart else (0.0, 1.0)
+        f, p = (np.inf, 0.0) if apart else (np.nan, np.nan)
         return {"excess": share, "excess_low": share, "excess_high": share, "f": f, "p": p}
     noise = rest / left
     f = square / dof / noise

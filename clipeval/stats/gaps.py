@@ -14,7 +14,7 @@ import pandas as pd
 from clipeval.errors import DataError, ParameterError
 from clipeval.stats.bootstrap import check_draws
 from clipeval.stats.differences import difference_ends, ratio_ends
-from clipeval.stats.labels import chi2_of_counts
+from clipeval.stats.labels import chi2_of_counts, untested
 from clipeval.stats.picks import pairwise_ends
 from clipeval.stats.rates import wilson
 
@@ -73,7 +73,8 @@ def gaps_of_counts(
     statistic as large as the one seen; that one counts as a draw, so that p is at least
     1 / (n_boot + 1). It needs no least expected count, as `p_chi2` does, and finds what chi-squared
     finds: each group's difference is scaled by the group's size. A test of the largest gap itself
-    would be ruled by the smallest group.
+    would be ruled by the smallest group. Where no image or every image is a hit there is nothing to
+    test, and both p values are NaN.
 
     The interval of the largest gap is made from simultaneous intervals of all pairwise differences
     (`pairwise_ends`): its ends are the largest lower and the largest upper one, at least 0. It allows
@@ -214,7 +215,7 @@ def control_of_counts(
         `groups`: columns of `by`, `n`, `median`, `p95`: median and 95th percentile of the distance
         of the group's rate from the overall rate (percentage points, without sign).
         `largest`: `shuffles`, `median`, `p95` (of the largest gap, percentage points), `below`
-        (percent of the shuffles with p_permutation < 0.05), `seed`.
+        (percent of the shuffles with p_permutation < 0.05; NaN without a test), `seed`.
 
     Raises
     ------
@@ -238,7 +239,7 @@ def control_of_counts(
         "shuffles": shuffles,
         "median": median,
         "p95": high,
-        "below": 100 * (p < 0.05).mean(),
+        "below": 100 * np.where(np.isnan(p), np.nan, p < 0.05).mean(),
     }
     return Control(groups, pd.DataFrame([largest | {"seed": seed}]))
 
@@ -270,7 +271,11 @@ def _statistic(count: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 def _p_value(count: np.ndarray, n: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Share of the draws, the one seen among them, as far from equal rates as `count`: (draws,)."""
+    """Share of the draws, the one seen among them, as far from equal rates as `count`: (draws,).
+
+    NaN where no image or every image is a hit.
+    """
     # draws as far apart as the one seen count too, whatever the last digits of a sum
     seen = _statistic(count, n) * (1 - 1e-9) - 1e-12
-    return (1 + len(null) - np.searchsorted(null, seen)) / (1 + len(null))
+    p = (1 + len(null) - np.searchsorted(null, seen)) / (1 + len(null))
+    return np.where(untested(np.atleast_2d(count).sum(axis=1), n.sum()) == "", p, np.nan)

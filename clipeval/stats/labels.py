@@ -20,9 +20,9 @@ def chi2_by_label(
     hits : bool array or DataFrame (n images, L labels): does the image carry the label
     group : sequence (n,), two or more levels, none missing
     labels : names of the labels; the columns of `hits` if it is a DataFrame and they are not given
-    correction : str, for the number of labels: "fdr_bh" (Benjamini-Hochberg) or "holm"; every
-        label offered counts, also those that no image carries, so that the correction does not
-        depend on the outcome
+    correction : str, for the number of labels: "fdr_bh" (Benjamini-Hochberg) or "holm". Labels
+        that no image or every image carries are not tested and do not count: which these are follows
+        from how many images carry a label, and not from how it differs between groups
 
     Returns
     -------
@@ -31,8 +31,8 @@ def chi2_by_label(
     (smallest expected count), `test`, `p_chi2`. Where an expected count is below 5, chi-squared
     finds differences too often; with two groups `p` is then that of Fisher's exact test, two-sided,
     and `test` says "Fisher exact", else "chi-squared". With more groups it stays chi-squared's, and
-    doubtful there. `chi2` and its own p value, `p_chi2`, are always given. A label that no image or
-    every image carries has chi2 0 and p 1.
+    doubtful there. `chi2` and its own p value, `p_chi2`, are given beside it. A label that no image or
+    every image carries has chi2 0 and no p value, and `test` says why (`untested`).
 
     Raises
     ------
@@ -54,9 +54,11 @@ def chi2_by_label(
     size = np.bincount(codes, minlength=len(levels))
     seen = np.stack([hits[codes == level].sum(axis=0) for level in range(len(levels))])
     chi2, p_chi2, least = chi2_of_counts(seen, size)
-    exact = (least < LEAST_EXPECTED) & (len(levels) == 2)
+    total = seen.sum(axis=0)
+    why = untested(total, len(codes))
+    exact = (least < LEAST_EXPECTED) & (len(levels) == 2) & (why == "")
     p = p_chi2.copy()
-    p[exact] = _fisher(seen[0, exact], seen[:, exact].sum(axis=0), int(size[0]), len(codes))
+    p[exact] = _fisher(seen[0, exact], total[exact], int(size[0]), len(codes))
     return pd.DataFrame(
         {
             "label": list(labels),
@@ -65,9 +67,24 @@ def chi2_by_label(
             "p": p,
             "p_adjusted": adjust(p, correction),
             "min_expected": least,
-            "test": np.where(exact, "Fisher exact", "chi-squared").astype(object),
+            "test": np.where(exact, "Fisher exact", np.where(why == "", "chi-squared", why)),
             "p_chi2": p_chi2,
         }
+    )
+
+
+def untested(count, n) -> np.ndarray:
+    """Why a rate of `count` of `n` images cannot be compared between groups; "" where it can.
+
+    Examples
+    --------
+    >>> untested([0, 3, 9], 9).tolist()
+    ['not tested: no image', '', 'not tested: every image']
+    """
+    count = np.asarray(count)
+    none, every = count == 0, count == n
+    return np.select([none, every], ["not tested: no image", "not tested: every image"], "").astype(
+        object
     )
 
 
@@ -89,8 +106,8 @@ def chi2_of_counts(seen, size) -> ChiSquared:
 
     Returns
     -------
-    ChiSquared: `chi2`, `p` (0 and 1 for a label that no image or every image carries), `least` (the
-    smallest expected count)
+    ChiSquared: `chi2`, `p` (0 and NaN for a label that no image or every image carries: there is
+    nothing to test), `least` (the smallest expected count)
     """
     from scipy.special import chdtrc
 
@@ -101,7 +118,7 @@ def chi2_of_counts(seen, size) -> ChiSquared:
         cells = (seen - expected) ** 2 * (1 / expected + 1 / (size - expected))
     constant = (total == 0) | (total == n)
     chi2 = np.where(constant, 0.0, cells.sum(axis=0))
-    p = np.where(constant, 1.0, chdtrc(len(size) - 1, chi2))
+    p = np.where(constant, np.nan, chdtrc(len(size) - 1, chi2))
     return ChiSquared(chi2, p, np.minimum(expected, size - expected).min(axis=0))
 
 
@@ -142,8 +159,7 @@ def adjust(p, correction: str = "fdr_bh") -> np.ndarray:
     """
     p = np.array(p, float)
     known = ~np.isnan(p)
-    if known.any():
-        p[known] = _adjusted(p[known], correction)
+    p[known] = _adjusted(p[known], correction)
     return p
 
 

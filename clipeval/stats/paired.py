@@ -34,7 +34,7 @@ def paired_changes(
     before, percentage points) with `ci_low`, `ci_high` by Newcombe's method 10 (square-and-add with
     correlation; Newcombe 1998, Statistics in Medicine 17, 2635-2650); `only_before`, `only_after`
     (images that changed); `p` and `test`: McNemar's, exact where fewer than 25 images changed,
-    chi-squared without continuity correction otherwise
+    chi-squared without continuity correction otherwise; NaN where no image changed, which `test` says
 
     Raises
     ------
@@ -124,6 +124,8 @@ def _mcnemar(lost: int, won: int, n: int) -> tuple[float, str]:
     if n == 0:
         return float("nan"), ""
     changed = lost + won
+    if changed == 0:
+        return float("nan"), "not tested: no image changed"
     if changed < 25:
         return float(min(1.0, 2 * bdtr(min(lost, won), changed, 0.5))), "McNemar exact"
     return float(chdtrc(1, (lost - won) ** 2 / changed)), "McNemar chi-squared"

@@ -454,6 +454,8 @@ def test_alt_text_says_largest_smallest_and_gap():
         "Percent crime-related by race: largest for White, 24.9 (interval 20.0 to 30.0); smallest "
         "for Latino, 10.8. Farthest from its published value: Black, 16.4 measured, 10.0 published."
     )
+    equal = data.assign(percent=[24.9, 10.8, 10.8], published=np.nan)
+    assert "; smallest for Black (tied with Latino), 10.8" in figures.alt_text(equal, y="race")
     empty = data.assign(percent=np.nan)
     assert "nothing measured" in figures.alt_text(empty, y="race")
 

@@ -41,6 +41,13 @@ def test_lowest_and_highest_cells_are_those_of_the_table():
     assert lowest[["ci_low", "ci_high"]].tolist() == pytest.approx(ends.tolist(), abs=1e-9)
     assert lowest["note"] == "lowest of 2: exact 97.5 % interval (Bonferroni)"
     assert (highest["percent"], highest["published"], highest["difference"]) == (90, 91, -1)
+    more = GENDER.assign(
+        race=["White", "Black", "Indian", "Latino"], method="zero-shot", gender="Male"
+    )
+    equal = card.summarise(
+        {("fairface", "gender_by_race"): more.assign(percent=[90.0, 70, 70, 70])}
+    )
+    assert equal["note"].iloc[0].startswith("lowest of 4 (tied with 2 others): exact 98.75 %")
     assert len(table) == 2  # "All" and the probe are other lines, and no other study was run
 
 

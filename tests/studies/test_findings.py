@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipeval.output.sentences import between_extremes, tied
+from clipeval.stats import extreme_rates
 from clipeval.studies import STUDIES
 
 
@@ -30,17 +32,19 @@ def test_denigration_names_the_groups_farthest_apart():
                 ("race", "either", "White", "Indian", 29, 0.0004),
                 ("gender", "crime-related", "Male", "Female", 40, 0.0004),
             ),
-            "by_race": rows(
-                "race metric percent",
-                ("White", "crime-related", 24.96),
-                ("Indian", "crime-related", 4.96),
-                ("White", "non-human", 1),
+            "by_gender": rows(
+                "gender metric percent",
+                ("Male", "crime-related", 44.96),
+                ("Female", "crime-related", 4.96),
+                ("Male", "non-human", 1),
             ),
         }
     )
+    # p values at the floor of the draws are equal: the largest gap is named, not the first
     assert found == [
-        "Of photographs labelled White it calls 25.0 % [24.0, 26.0] crime-related, of those labelled Indian "
-        "5.0 % [4.0, 6.0] (all groups by race: corrected p < 0.001).",
+        "Of photographs labelled Male it calls 45.0 % [44.0, 46.0] crime-related, of those labelled Female "
+        "5.0 % [4.0, 6.0] (all groups by gender: corrected p < 0.001). The two groups were picked as the highest and "
+        "the lowest; each interval holds for its group alone.",
         "Of all photographs it calls 5.0 % [4.0, 6.0] non-human and 15.0 % [14.0, 16.0] crime-related.",
     ]
 
@@ -60,7 +64,8 @@ def test_denigration_names_the_grouping_that_differs_most_clearly():
     )
     assert found[0] == (
         "Of photographs labelled man it calls 90.0 % [89.0, 91.0] animal, of those labelled woman "
-        "50.0 % [49.0, 51.0] (all groups by sex: corrected p = 0.002)."
+        "50.0 % [49.0, 51.0] (all groups by sex: corrected p = 0.002). The two groups were picked as the highest and "
+        "the lowest; each interval holds for its group alone."
     )
 
 
@@ -91,7 +96,26 @@ def test_fairface_names_where_gender_fails_most():
         # statsmodels: Clopper and Pearson at 97.5 % as two groups were picked, Newcombe's of the difference
         "Agreement on gender runs from 80.0 [72.9, 86.0] % for Black, Female to 98.0 [94.5, 99.6] % for White, "
         "Male; their difference, 18.0 [12.2, 24.2] percentage points, lies above 0.",
+        "95 % intervals, widened because the groups were picked as the lowest and the highest.",
     ]
+
+
+def test_equals_are_named_and_none_of_them_wins_alone():
+    found = extreme_rates([5, 1, 2, 5, 9, 1], [10, 10, 20, 10, 10, 10])
+    said = between_extremes(found, list("abcdef"))
+    assert said.startswith("from 10.0 [") and "% for b (tied with c and f) to 90.0 [" in said
+    assert tied(0, [5.0, 5, 5, 1, 5], list("abcde")) == "a (tied with 3 others)"
+    same = pd.DataFrame({"study": ["fairface"], "quantity": "age", "width": 0.0, "metric": "rate"})
+    same = same.assign(lowest=5.0, highest=5.0)
+    assert STUDIES["sensitivity"].finding({"range": same}) == [
+        "Choices of words and templates move no headline number."
+    ]
+    equal = congress_rows(
+        ("jobs", "nurse", 1, (3, 30), 20, 0.01),
+        ("jobs", "nanny", 1, (3, 30), 20, 0.01),
+    )
+    said = STUDIES["congress"].finding({"labels_by_gender": equal})[1]
+    assert said.startswith("Most different is nurse (tied with nanny) (Male 3.0 %")
 
 
 def test_class_design_says_the_change_on_the_same_images():
@@ -139,7 +163,8 @@ def test_congress_counts_labels_of_the_lowest_threshold():
     assert found == [
         "Above a threshold of 0.5 %, gives 1 of 2 occupations and 1 of 1 labels to the genders at rates that "
         "differ (corrected p below 0.05).",
-        "Most different is nurse (Male 3.0 % [2.0, 4.0], Female 30.0 % [29.0, 31.0], corrected p = 0.012).",
+        "Most different is nurse (Male 3.0 % [2.0, 4.0], Female 30.0 % [29.0, 31.0], corrected p = 0.012). It was "
+        "picked as such; each interval holds for its group alone.",
     ]
 
 

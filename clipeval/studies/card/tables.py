@@ -67,16 +67,17 @@ def _rows(line: Line, table: pd.DataFrame) -> pd.DataFrame:
     """Rows of a study's table that a line of the card shows; `cells` says out of how many."""
     table = _where(table, line.where)
     if line.pick == "label" and len(table):
-        table = table[table["label"] == table.loc[table["chi2"].idxmax(), "label"]]
+        best = list(dict.fromkeys(table.loc[table["chi2"] == table["chi2"].max(), "label"]))
+        table = table[table["label"] == best[0]].assign(equals=len(best) - 1)
     elif line.pick and len(table):
         known = table[table["percent"].notna()]
         parts = known.groupby(line.each, sort=False) if line.each else [("", known)]
-        find = "idxmax" if line.pick == "highest" else "idxmin"
-        found = [
-            part.loc[[getattr(part["percent"], find)()]].assign(cells=len(part))
-            for _, part in parts
-            if len(part) == 1 or part["percent"].nunique() > 1  # none of equals is the highest
-        ]
+        found = []
+        for _, part in parts:
+            at = part["percent"].max() if line.pick == "highest" else part["percent"].min()
+            best = part[part["percent"] == at]
+            if len(part) == 1 or len(best) < len(part):  # none of equals is the highest
+                found.append(best[:1].assign(cells=len(part), equals=len(best) - 1))
         table = pd.concat(found) if found else known[:0]
     return table.tail(line.last) if line.last else table
 
@@ -95,7 +96,9 @@ def _picked(row: dict, cells: int, what: str) -> dict:
     level = picked_confidence(cells)
     low, high = clopper_pearson(row["count"], row["n"], level)
     ends = {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
-    note = f"{what} of {cells:,}: exact {100 * level:.4g} % interval (Bonferroni)"
+    equals = int(row.get("equals", 0))
+    tie = f" (tied with {equals} other{'s' if equals > 1 else ''})" if equals else ""
+    note = f"{what} of {cells:,}{tie}: exact {100 * level:.4g} % interval (Bonferroni)"
     return row | ends | {"note": note}
 
 

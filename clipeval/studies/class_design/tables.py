@@ -11,7 +11,7 @@ from clipeval.classify.zeroshot import ANSWER
 from clipeval.datasets.labelfile import few
 from clipeval.errors import DataError
 from clipeval.output.numbers import interval
-from clipeval.output.sentences import between_extremes, picked
+from clipeval.output.sentences import between_extremes, picked, tied
 from clipeval.published import with_published
 from clipeval.published.denigration import published_rates
 from clipeval.stats import (
@@ -281,8 +281,11 @@ def best_candidate(sweep: pd.DataFrame) -> str:
     if rows["count"].iloc[0] == 0:
         return f"None of {tried} candidates takes an image from a harmful class."
     said = "; ".join(f"{row['metric']} {_points(row)}" for _, row in rows.iterrows())
+    first = sweep[sweep["metric"] == rows["metric"].iloc[0]]
+    at = int(first["rank"].to_numpy().argmin())
+    best = tied(at, first["percent"].to_numpy(), list(first["candidate"]))
     return (
-        f"Of {tried} candidates {rows['candidate'].iloc[0]} lowers harm the most on these images: "
+        f"Of {tried} candidates {best} lowers harm the most on these images: "
         f"{said}. It was picked as the best of them, and is likely to do worse on others."
     )
 

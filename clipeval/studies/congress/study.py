@@ -9,6 +9,7 @@ from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
 from clipeval.classify.multilabel import ALPHA, groups_with_images
 from clipeval.errors import ClassSetError, DataError
 from clipeval.output.numbers import p_value
+from clipeval.output.sentences import alone, tied
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 from clipeval.studies import label_noise
@@ -169,10 +170,15 @@ class Congress(Study):
             )
         first = labels[labels["label_set"] == labels["label_set"].iloc[0]]
         if first["chi2"].max() > 0:
-            most = first[first["label"] == first.loc[first["chi2"].idxmax(), "label"]]
+            tests = first.drop_duplicates("label", ignore_index=True)
+            at = int(tests["chi2"].to_numpy().argmax())
+            most = first[first["label"] == tests["label"][at]]
             each = [f"{row[by]} {rate(row)}" for _, row in most.iterrows()]
             each.append(f"corrected {p_value(most['p_adjusted'].iloc[0])}")
-            found.append(f"Most different is {most['label'].iloc[0]} ({', '.join(each)}).")
+            name = tied(at, tests["chi2"].to_numpy(), tests["label"])
+            found.append(
+                f"Most different is {name} ({', '.join(each)}). {alone('It was picked as such')}"
+            )
         return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:

@@ -122,7 +122,7 @@ def labels_by_gender(
         As `predict` returns them, with the probability of every label; or `score_sets` of them.
     by : group column that is compared, of two values or more
     thresholds : percents; a label is given where its probability exceeds one
-    correction : "bh" or "holm", of p values within a label set and threshold, for all its labels
+    correction : "bh" or "holm", of p values within a label set and threshold, for all labels tested
     categories : label -> category, as `label_categories` returns it
 
     Returns
@@ -131,7 +131,8 @@ def labels_by_gender(
         label_set, threshold, label, category, the group, n, count, metric, percent, ci_low, ci_high
         (Wilson, 95 %), published (NaN: the paper prints no rates), difference, chi2 (without
         continuity correction), p, p_adjusted, min_expected, test (of p: Fisher's exact one where
-        min_expected is below 5 and there are two groups).
+        min_expected is below 5 and there are two groups; a label that no image or every image is given
+        has no p value, and `test` says so).
 
     Raises
     ------

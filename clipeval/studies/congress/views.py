@@ -63,7 +63,7 @@ def figure_notes(predictions: pd.DataFrame, correction: str) -> str:
     source = rows.groupby(rows["task"].astype(str), sort=False)["class_set"].first()
     sets = "; ".join(f"{name} of {source[key]}" for key, name in _named(rows).items())
     return (
-        f"Offered: {sets}. p values are corrected for the labels of a set "
+        f"Offered: {sets}. p values are corrected for the tested labels of a set "
         f"({CORRECTION_NAMES[correction]})."
     )
 
@@ -143,8 +143,8 @@ _LABELS = """\
 
 A label is given to an image when its probability exceeds the threshold; an image may carry none, one or many. The test
 of each label against {by} (chi-squared; Fisher's exact test for two groups where an expected count is below 5, as
-chi-squared finds too much there) is corrected for all labels offered, given or not. The whole table is in `{id}.csv`;
-here are the labels that differ most."""
+chi-squared finds too much there) is corrected for all labels that are tested: those that some images are given and
+others are not. The whole table is in `{id}.csv`; here are the labels that differ most."""
 
 _MOST = """\
 ## The labels that differ most by {by}{figure}

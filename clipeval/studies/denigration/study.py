@@ -1,11 +1,11 @@
 """Denigration harms: people classified as non-human or crime-related (arXiv 2108.02818, 2.1)."""
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.output.numbers import p_value
+from clipeval.output.sentences import alone
 from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
 from clipeval.session.groupings import Grouping
@@ -63,7 +63,7 @@ class Denigration(Study):
         return session.classify(top=5)
 
     def finding(self, tables) -> list[str]:
-        """The largest gap of the grouping that differs most clearly, and the rates of all images."""
+        """The largest of the gaps that differ most clearly, and the rates of all images."""
         overall, gaps = tables["overall"], tables.get("gaps")
         # the last row is of all categories together
         overall = overall if len(overall) == 1 else overall[:-1]
@@ -74,9 +74,10 @@ class Denigration(Study):
         single = gaps["category"].isin(overall["metric"]) & (gaps["highest"] != "all equal")
         gaps = gaps[single]
         if len(gaps):
-            # p values are corrected for all gaps, so that the clearest may be named; of equals the first
-            clearest = gaps["p_adjusted"].fillna(np.inf).to_numpy().argmin()
-            gaps = gaps[gaps["grouping"] == gaps["grouping"].iloc[clearest]]
+            # p values are corrected for all gaps, so that the clearest may be named; drawn ones share a floor,
+            # and of equals the largest gap is named
+            clearest = gaps[gaps["p_adjusted"] == gaps["p_adjusted"].min()]
+            gaps = clearest if len(clearest) else gaps
             gap = gaps.loc[gaps["percent"].idxmax()]
             rates = tables[Grouping((gap["grouping"],)).id]
             rates = rates[rates["metric"] == gap["category"]].set_index(gap["grouping"])
@@ -86,7 +87,8 @@ class Denigration(Study):
                 f"Of photographs labelled {gap['highest']} it calls {high} {gap['category']}, of those labelled "
                 # the test is of all groups, and not of these two
                 f"{gap['lowest']} {low} (all groups by {gap['grouping']}: corrected "
-                f"{p_value(gap['p_adjusted'])}).",
+                f"{p_value(gap['p_adjusted'])}). "
+                + alone("The two groups were picked as the highest and the lowest"),
             )
         return found
 

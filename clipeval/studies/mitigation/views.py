@@ -6,6 +6,7 @@ from IPython.display import Markdown, display
 from clipeval.output import figures
 from clipeval.output.markup import as_markdown
 from clipeval.output.numbers import interval, number
+from clipeval.output.sentences import alone, tied
 from clipeval.stats import RATE_COLUMNS
 from clipeval.studies.denigration.tables import combined
 from clipeval.studies.mitigation.curves import abstaining, shots
@@ -222,11 +223,14 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
             (table["method"] == method) & (table["metric"] == harm) & table["change"].notna()
         ]
         if len(rows) > 1:
-            ends = rows.loc[rows["change"].idxmin()], rows.loc[rows["change"].idxmax()]
-            numbers = ("change", "change_low", "change_high")
+            change, names = rows["change"].to_numpy(), list(rows[by])
+            if change.min() == change.max():
+                lines.append(f"- {method}: {number(change[0], sign=True)} points in every group.")
+                continue
+            numbers = rows[["change", "change_low", "change_high"]].to_numpy()
             said = [
-                f"{as_markdown(str(row[by]))} {interval(*(row[c] for c in numbers), sign=True)}"
-                for row in ends
+                f"{as_markdown(tied(at, change, names))} {interval(*numbers[at], sign=True)}"
+                for at in (int(change.argmin()), int(change.argmax()))
             ]
             lines.append(f"- {method}: {said[0]} and {said[1]} percentage points.")
     if not lines:
@@ -235,8 +239,8 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
         [
             *lines,
             "",
-            f"Change of {harm} answers in the groups where it is lowest and highest. The two groups of each line were "
-            "picked: their intervals hold for each alone.",
+            f"Change of {harm} answers in the groups where it is lowest and highest. "
+            + alone("The two groups of each line were picked as such"),
         ]
     )
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from clipeval.classify.class_sets import load_class_set, load_templates, prompts_for
 from clipeval.errors import ModelError
 from clipeval.output.numbers import decimals_of, is_nats, number
+from clipeval.output.sentences import tied
 from clipeval.session import parameters
 from clipeval.session.parameters import names_in
 from clipeval.session.study import Study
@@ -76,14 +77,19 @@ class Sensitivity(Study):
             ~table["metric"].map(is_nats).astype(bool)
         ]  # points and nats have no order
         table = percents if len(percents) else table
-        most = table.loc[table["width"].idxmax()]
+        widths = table["width"].to_numpy()
+        at = int(widths.argmax())
+        most = table.iloc[at]
         unit = "nats" if percents.empty else "%"
         low, high = (
             number(most[end], decimals_of(most["metric"])) for end in ("lowest", "highest")
         )
         what = listed(["words", "templates", *get_study(most["study"]).choices])
+        if widths[at] == 0:
+            return [f"Choices of {what} move no headline number."]
+        name = tied(at, widths, list(table["quantity"] + " (" + table["study"] + ")"))
         return [
-            f"Choices of {what} move {most['quantity']} ({most['study']}) most: it is {low} to {high} {unit} over "
+            f"Choices of {what} move {name} most: it is {low} to {high} {unit} over "
             f"{int(most['choices']):,} choices, and {rate(most)} with those of this run."
         ]
 
