@@ -64,6 +64,7 @@ def main() -> None:
     listen(lambda said: print(f"clipeval: {said}", file=sys.stderr))
     try:
         with sigterm_raises():
+            telling.refuse_loose(arguments)
             # returns the code of a typer.Exit, and None otherwise
             code = app(arguments, prog_name="clipeval", standalone_mode=False) or 0
         said = f"\nstopped; {_STOPPED}" if code == 130 else ""  # of some releases of typer
@@ -79,7 +80,7 @@ def main() -> None:
         code, said = 2, f"clipeval: {error}"
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors, whatever library carries them
-            code, said = 2, f"clipeval: {error.format_message()}"
+            code, said = 2, f"clipeval: {telling.usage(error)}"
         elif sentence(error):
             code, said = 1, f"clipeval: {sentence(error)}"
         else:
@@ -357,15 +358,22 @@ def list_(
     what: Annotated[
         str,
         typer.Argument(
-            help="models, studies, datasets, class-sets, profiles or store.",
+            help="models, studies, parameters, datasets, class-sets, profiles or store.",
             autocompletion=listing.begins("lists"),
         ),
     ],
+    of: Annotated[
+        str,
+        typer.Argument(
+            help="The study whose parameters are listed; none for those of every study.",
+            autocompletion=listing.begins("studies"),
+        ),
+    ] = "",
     as_json: AsJson = False,
     quiet: Names = False,
 ) -> None:
     """List what there is."""
-    listing.print_list(what, as_json=as_json, quiet=quiet)
+    listing.print_list(what, of, as_json=as_json, quiet=quiet)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from clipeval.errors import ParameterError
 from clipeval.runs.telling import print_table
 
-LISTS = ("models", "studies", "datasets", "class-sets", "profiles", "store")
+LISTS = ("models", "studies", "parameters", "datasets", "class-sets", "profiles", "store")
 
 
 def begins(what: str) -> Callable[[str], list[str]]:
@@ -27,12 +27,13 @@ def begins(what: str) -> Callable[[str], list[str]]:
     return found
 
 
-def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None:
-    """Print models, studies, datasets, class-sets, profiles or what is in the store.
+def print_list(what: str, of: str = "", *, as_json: bool = False, quiet: bool = False) -> None:
+    """Print models, studies, a study's parameters, datasets, class-sets, profiles or what is in the store.
 
     Parameters
     ----------
     what : one of these
+    of : the study whose parameters are printed; "" for those that every study has
     as_json : print a list of JSON objects in place of a table
     quiet : print names alone, one a line; of models as `--models` takes them
 
@@ -42,6 +43,8 @@ def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None
     """
     import pandas as pd
 
+    if of and what != "parameters":
+        raise ParameterError(f"{what} are listed all together; leave out {of}.")
     if what == "models":
         from clipeval.models.registry import list_models
 
@@ -55,6 +58,11 @@ def print_list(what: str, *, as_json: bool = False, quiet: bool = False) -> None
                 for s in STUDIES.values()
             ]
         )
+    elif what == "parameters":
+        from clipeval.session.parameters import Parameters, described
+        from clipeval.studies import get_study
+
+        table = pd.DataFrame(described(get_study(of).Parameters if of else Parameters))
     elif what == "datasets":
         from clipeval.datasets import list_datasets
 

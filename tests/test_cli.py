@@ -91,6 +91,18 @@ def test_help_says_what_there_is(clipeval):
     assert code == 0 and "--profile" in out and "--parameter" in out and "--out" in out
 
 
+def test_a_parameter_without_p_is_told_how_it_is_given(clipeval):
+    mend = {
+        ("run", "columns=file:photo"): "write -p columns=file:photo.",
+        ("check", "fairface", "-p", "limit=3", "congress.top=4"): "write -p congress.top=4.",
+        ("data", "check", "fairface", "split=val"): "write -p split=val.",
+        ("run", "--columns=file:photo"): "write -p columns=VALUE.",
+    }
+    for words, said in mend.items():
+        code, _, err = clipeval(*words)
+        assert code == 2 and err.strip().endswith(said), (words, err)
+
+
 def test_no_arguments_show_the_help(clipeval):
     code, out, err = clipeval()
     assert (code, err) == (0, "") and "Usage: clipeval [OPTIONS] COMMAND [ARGS]" in out
@@ -286,6 +298,17 @@ def test_json_and_quiet(clipeval, tmp_path):
     code, out, _ = clipeval("list", "studies", "--json")
     assert code == 0 and [row["study"] for row in json.loads(out)] == list(STUDIES)
     assert clipeval("list", "studies", "-q")[1].split() == list(STUDIES)
+    for study in STUDIES.values():
+        code, out, _ = clipeval("list", "parameters", study.id, "--json")
+        fields = study.Parameters.model_fields
+        found = {row["parameter"]: row for row in json.loads(out)}
+        assert code == 0 and found.keys() == fields.keys()
+        assert all(found[name]["meaning"] == fields[name].description for name in fields)
+    assert (
+        found["limit"]["default"] == "0"
+        and found["limit"]["accepts"] == "a whole number, 0 or more"
+    )
+    assert "leave out card" in clipeval("list", "models", "card")[2]
     assert "ViT-B-32-quickgelu@openai" in clipeval("list", "models", "-q")[1].split()
     assert "fairface" in clipeval("data", "-q")[1].split()
     code, out, _ = clipeval("data", "--json")

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from clipeval.classify.languages import PLACES, refuse_two_languages
 from clipeval.classify.word_files import find, part, read, refuse_unknown
 from clipeval.errors import ClassSetError
 from clipeval.files import file_state, sha256
 
 #: what a class set's file may hold beside its name, version and source
 _KEYS = ("tasks", "classes", "categories", "variants", "answers", "language")
-_PLACES = re.compile(r"\{a?\}")
 #: texts that begin with the sound of a vowel, as far as spelling tells: an hour, but a uniform
 _AN = re.compile(
     r"(?!eu|one\b|once|u(ni(?![mnd])|s[aeiu]|t[ei]|r[aeiu]|[ks]\b))[aeiou]|hour|heir|honest|hono|8|1[18]\b",
@@ -341,7 +341,7 @@ def load_templates(spec: str | Templates) -> Templates:
     for template in templates:
         if not isinstance(template, str):
             raise ClassSetError(f"{origin}: {template} is not text; put the template into quotes.")
-        if template.count("{}") != 1 or set("{}") & set(_PLACES.sub("", template)):
+        if template.count("{}") != 1 or set("{}") & set(PLACES.sub("", template)):
             raise ClassSetError(
                 f'{origin}: template "{template}" needs {{}} once, where the class goes, '
                 "and no other braces but {a}, where its article goes."
@@ -364,13 +364,7 @@ def prompts_for(class_set: ClassSet, templates: Templates, task: str | None = No
     ------
     ClassSetError  if classes and templates are in two languages; templates without words are in none
     """
-    wordy = any(_PLACES.sub("", template).strip(" .") for template in templates.templates)
-    if wordy and templates.language != class_set.language:
-        said = [part.language or "English (none is stated)" for part in (class_set, templates)]
-        raise ClassSetError(
-            f"class set {class_set.spec} is in {said[0]} and its templates {templates.name} are in {said[1]}; name "
-            "templates in the language of the classes, such as photo_es, or bare."
-        )
+    refuse_two_languages(class_set, templates)
     return {name: templates.fill(text) for name, text in class_set.classes(task).items()}
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from clipeval.errors import ClipevalError
 from clipeval.output.numbers import number
@@ -36,13 +35,13 @@ def check_plan(plan: dict[str, Parameters], *, power: bool = True) -> list[Findi
     Parameters
     ----------
     plan : dict of study id to Parameters, as from `profiles.plan_run`
-    power : say how small a difference the sizes of the groups can show
+    power : say how small a difference the sizes of the groups can show, once for the same groups
 
     Returns
     -------
     list of Finding, in the order of the studies
     """
-    findings, folders = [], set()
+    findings, folders, told = [], set(), set()
     ahead.forget()
     for study, parameters in plan.items():
         session = get_study(study).open(parameters, progress=False)
@@ -58,16 +57,25 @@ def check_plan(plan: dict[str, Parameters], *, power: bool = True) -> list[Findi
                 refuse_mixing(out, own(plan))
             except ClipevalError as error:
                 findings.append(Finding(study, "run folder", problem=str(error)))
-        if power and "data set" in well and (said := _power(session.images)):
+        if power and "data set" in well and (said := _power(session, "study" in well, told)):
             findings.append(Finding(study, "power", said))
     return findings
 
 
-def _power(images: pd.DataFrame) -> str | None:
-    """The smallest differences that these group sizes are likely to show, before anything is computed."""
-    said = []
-    for name in images.attrs.get("groups", []):
-        sizes = images[name].value_counts()
+def _power(session, grouped: bool, told: set[str]) -> str | None:
+    """The smallest differences that these group sizes are likely to show, before anything is computed.
+
+    Parameters
+    ----------
+    grouped : whether the session's groupings may be read, crossings among them
+    told : what was said of other studies, which is not said again; this is added
+    """
+    images, said = session.images, []
+    columns = {name: images[name] for name in images.attrs.get("groups", [])}
+    for grouping in session.groupings if grouped else ():
+        columns.setdefault(grouping.name, grouping.add_to(images)[grouping.name])
+    for name, values in columns.items():
+        sizes = values.value_counts()
         sizes = sizes[sizes > 0]
         if not 2 <= len(sizes) <= MOST_GROUPS:
             continue
@@ -77,6 +85,8 @@ def _power(images: pd.DataFrame) -> str | None:
             f"{number(points[at])} points" if points[at] == points[at] else "none that is possible"
         )
         said.append(f"{name} {least} ({tied(at, points, sizes.index)}, n = {sizes.iloc[at]:,})")
+    said = [text for text in said if text not in told]
+    told.update(said)
     if not said:
         return None
     return (

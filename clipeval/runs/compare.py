@@ -294,13 +294,12 @@ def _sums(change, clusters) -> np.ndarray:
 
 def smallest_p(changed: int, draws: int = 10_000) -> float:
     """The least p value that `sign_flip` can give where so many clusters changed; NaN where none did."""
-    if not changed:
-        return float("nan")
-    return 2.0 ** (1 - changed) if changed <= EXACT else 1 / (1 + draws)
+    exact = 2.0 ** (1 - changed) if changed else float("nan")
+    return exact if changed <= EXACT else 1 / (1 + draws)
 
 
 def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p value of a paired change where images come in clusters.
+    """Two-sided p value of a paired change where images come in clusters; NaN where no cluster changed.
 
     If the two models were alike, each cluster's sum of changes might as well have the other sign.
     All signs are tried for up to 13 clusters, else `draws` seeded ones. With clusters of one image
@@ -310,10 +309,6 @@ def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
     ----------
     change : (n,) int, -1, 0 or 1 for each image
     clusters : (n,) cluster of each image
-
-    Returns
-    -------
-    float; NaN where no cluster changed: there is nothing to test
     """
     sums = _sums(change, clusters).astype(float)
     sums = sums[sums != 0]

@@ -18,6 +18,30 @@ def values_of(given: list[str] | None) -> dict[str, str]:
     return values
 
 
+#: commands that take parameters by -p
+_TAKE = ("run", "check", "embed", "data")
+
+
+def refuse_loose(arguments: list[str]) -> None:
+    """ParameterError for `name=value` among the words of a command, which takes parameters by -p alone."""
+    for before, word in zip(arguments, arguments[1:], strict=False):
+        name, equals, _ = word.partition("=")
+        plain = name.replace(".", "_").isidentifier() and not before.startswith("-")
+        if arguments[0] in _TAKE and equals and plain and not Path(word).exists():
+            raise ParameterError(f"{word} is a parameter and follows -p: write -p {word}.")
+
+
+def usage(error) -> str:
+    """What is wrong with a command's words; a parameter given as an option is told how it is given."""
+    from clipeval.session.parameters import Parameters
+
+    name = (getattr(error, "option_name", "") or "").lstrip("-").replace("-", "_")
+    said = error.format_message()
+    if name in Parameters.model_fields and "No such option" in said:
+        return f"there is no option --{name}; parameters follow -p: write -p {name}=VALUE."
+    return said
+
+
 def tell_check(plan, *, quiet: bool) -> int:
     """Check a plan and print what would fail, and unless `quiet` what is well; returns how many would."""
     from clipeval.runs.check import check_plan

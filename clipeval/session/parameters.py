@@ -186,6 +186,22 @@ def parse(kind: type[Parameters], values: dict, *, study: str) -> Parameters:
         ) from None
 
 
+def described(kind: type[Parameters]) -> list[dict[str, str]]:
+    """Parameters of a study, its own first: parameter, default, accepts, meaning."""
+    names = sorted(kind.model_fields, key=lambda name: name in Parameters.model_fields)
+    return [
+        {
+            "parameter": name,
+            "default": str(field.default).lower()
+            if field.annotation is bool
+            else str(field.default),
+            "accepts": _accepted(field).removeprefix("give "),
+            "meaning": field.description,
+        }
+        for name, field in ((name, kind.model_fields[name]) for name in names)
+    ]
+
+
 #: rule of a field -> what it asks for
 _BOUNDS = {"ge": "{} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
 _BOUNDS |= {"min_length": "not empty"}

@@ -93,6 +93,14 @@ def test_the_demo_is_well(out):
             0.8, abs=0.05
         )
     assert not out.exists()  # nothing is left behind
+    # what two studies share is said once, and a crossing has a line too
+    crossed = check({"groups": "race,race*gender"}, out, studies=("fairface", "denigration"))
+    (once,) = [f for f in crossed if f.what == "power"]
+    assert once.study == "fairface"
+    # the smallest of the 14 groups of FairFace val, counted in its label file
+    assert re.search(
+        r"race x gender [\d.]+ points \(Middle Eastern x Female, n = 396\)", once.detail
+    )
 
 
 def test_a_folder_is_well(out, small):
@@ -472,6 +480,18 @@ def test_every_study_says_before_embedding_what_it_lacks(out, tmp_path):
         found = problems({name: "nosuch"}, out, ("class_design",))
         assert list(found) == ["classes"] and 'class set "nosuch" is not known' in found["classes"]
     assert "both denigration" in study_problem("class_design", {"other": "denigration"}, out)
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "classes: [thief, cat]\ncategories: {crime: [thief]}\nvariants: {more: {add: {mine: {man: man}}}}\n"
+    )
+    said = study_problem("class_design", {"class_set": str(own)}, out)
+    assert "other is the paper's denigration:child" in said and said.endswith("mine.yaml:more.")
+    assert problems({"class_set": str(own), "other": f"{own}:more"}, out, ("class_design",)) == {}
+    at = {"thresholds": "1,2", "top_threshold": "0.5"}
+    assert study_problem("congress", at, out).startswith(
+        "top_threshold is 0.5, and tables are made"
+    )
+    assert problems({"thresholds": "1,2"}, out, ("congress",)) == {}  # the lowest of these
     assert 'has no task "occupation"' in study_problem(
         "congress", {"label_sets": "occupation"}, out
     )

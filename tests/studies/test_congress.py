@@ -351,7 +351,7 @@ def test_the_notebooks_figures_exist_for_one_label_set_and_none_given(cards, lab
         ({"thresholds": "half"}, "percents above 0 and below 100"),
         ({"label_sets": "labels,labels"}, "give one or several, comma-separated, each once"),
         ({"label_sets": ""}, "give one or several, comma-separated, each once"),
-        ({"top_threshold": 100}, "give a number, above 0 and below 100."),
+        ({"top_threshold": 100}, "give a number, 0 or more and below 100."),
         ({"correction": "none"}, "give one of bh, holm."),
     ],
 )

@@ -120,7 +120,7 @@ def test_label_rates_and_tests_equal_independent_ones(photos, plain):
                 assert row["ci_low"] == pytest.approx(100 * low, abs=1e-6)
                 assert row["ci_high"] == pytest.approx(100 * high, abs=1e-6)
             observed = pd.crosstab(gender, hits[label]).to_numpy()
-            chi2, p = 0.0, 1.0
+            chi2, p = 0.0, np.nan  # a label that all carry, or none, is not tested
             if observed.shape == (2, 2):
                 found = chi2_contingency(observed, correction=False)
                 chi2, p = found.statistic, found.pvalue
@@ -129,8 +129,8 @@ def test_label_rates_and_tests_equal_independent_ones(photos, plain):
             if observed.shape == (2, 2) and found.expected_freq.min() < 5:
                 p = fisher_exact(observed)[1]
                 exact += 1
-            assert rows["p"].to_numpy() == pytest.approx([p] * 2, abs=1e-12)
-            p_values[label] = p
+            assert rows["p"].to_numpy() == pytest.approx([p] * 2, abs=1e-12, nan_ok=True)
+            p_values |= {} if np.isnan(p) else {label: p}
         once = part.drop_duplicates("label").set_index("label")["p_adjusted"]
         corrected = multipletests(list(p_values.values()), method="fdr_bh")[1]
         assert once[list(p_values)].to_numpy() == pytest.approx(corrected, abs=1e-12)
@@ -142,6 +142,7 @@ def test_holm_equals_statsmodels(photos):
     _, predictions = photos
     table = congress.labels_by_gender(predictions, thresholds=(0.5,), correction="holm")
     for _, part in table.drop_duplicates(["label_set", "label"]).groupby("label_set"):
+        part = part.dropna(subset="p")
         assert part["p_adjusted"].to_numpy() == pytest.approx(
             multipletests(part["p"], method="holm")[1], abs=1e-12
         )

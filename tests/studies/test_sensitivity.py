@@ -16,6 +16,7 @@ from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitiv
 from clipeval.studies.sensitivity import variation
 from clipeval.studies.sensitivity.by_group import counted_within, rates_within
 from clipeval.studies.sensitivity.hits import compact, contents_of
+from clipeval.studies.sensitivity.languages import spoken
 from clipeval.studies.sensitivity.spread import breakdown, intervals_of, range_of, uncertainties
 from clipeval.studies.sensitivity.variation import (
     TEMPLATES,
@@ -298,6 +299,26 @@ def test_what_is_stored_is_not_computed_again(real, tiny_face_clip, store, monke
     pd.testing.assert_frame_equal(first, again)
     with pytest.raises(TypeError):  # other images are another matter
         vary(open_session(tiny_face_clip, real, store, limit=199), ["fairface"], templates=["bare"])
+
+
+def test_templates_in_another_language_than_the_words_are_left_out(tmp_path):
+    path, own = tmp_path / "mine.yaml", tmp_path / "own.yaml"
+    own.write_text("name: own\ntemplates: ['ein Foto von {}.']\n")
+    asked = ["photo", "bare", "photo_es"]
+    kept = [
+        ("", str(own), ["bare"]),  # nobody says that it is English
+        ("", "bare", ["bare"]),
+        ("", "photo", ["photo", "bare"]),  # the run itself asks in English
+        ("language: en\n", "bare", ["photo", "bare"]),
+        ("language: es\n", "photo_es", ["bare", "photo_es"]),
+    ]
+    for line, templates, wanted in kept:
+        path.write_text(line + "classes: [Arzt, Richter]\n")
+        found, left_out = spoken(str(path), templates, asked)
+        assert found == wanted and len(left_out) == len(asked) - len(wanted)
+    assert left_out[0].startswith("Template set photo is left out: class set mine is in es")
+    assert spoken("fairface:es", "photo_es", ["photo"])[0] == []
+    assert spoken("", "photo", asked) == (asked, [])
 
 
 @pytest.mark.thorough

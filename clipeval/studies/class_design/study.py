@@ -5,7 +5,7 @@ from typing import ClassVar
 import pandas as pd
 from pydantic import Field
 
-from clipeval.classify.class_sets import load_class_set, task_prompts
+from clipeval.classify.class_sets import load_class_set, task_prompts, variants_in
 from clipeval.errors import ParameterError
 from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
@@ -72,7 +72,7 @@ class ClassDesign(Study):
 
         Raises
         ------
-        ParameterError  if both class sets are the same
+        ParameterError  if both class sets are the same, or the second is the usual one of another set
         """
         _ = session.groupings
         label_noise.noise_of(session)
@@ -81,6 +81,13 @@ class ClassDesign(Study):
             raise ParameterError(
                 f"class_set and other are both {pair[0].spec}; name two class sets to compare, by "
                 "different names."
+            )
+        usual = session.parameters.other == type(session.parameters).model_fields["other"].default
+        if usual and pair[0].name != pair[1].name and not of_the_paper(pair[0]):
+            own = ", ".join(variants_in(session.parameters.class_set)[1:])
+            raise ParameterError(
+                f"class_set is {pair[0].spec} and other is the paper's {pair[1].spec}, whose words are others; name in "
+                f"other the class set to compare with{f', such as {own}' if own else ''}."
             )
         for class_set in pair:
             harm_categories(class_set)

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from clipeval.classify.class_sets import ClassSet, class_set_of, task_prompts
 from clipeval.classify.multilabel import ALPHA, groups_with_images
-from clipeval.errors import ClassSetError, DataError
+from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.numbers import p_value
 from clipeval.output.sentences import alone, tied
 from clipeval.session.record import StudyRecord
@@ -65,7 +65,10 @@ class Parameters(label_noise.Parameters):
     )
     sweep: str = Field("0.1,0.2,0.5,1,2,4,8", description="thresholds of the sweep, percents")
     top_threshold: float = Field(
-        0.5, gt=0, lt=100, description="threshold of the most gendered labels, percent"
+        0,
+        ge=0,
+        lt=100,
+        description="threshold of the most gendered labels, one of thresholds; 0 for the lowest",
     )
     top: int = Field(20, ge=1, description="how many labels most gendered for each gender to show")
     correction: Literal["bh", "holm"] = Field(
@@ -76,6 +79,11 @@ class Parameters(label_noise.Parameters):
     _check_percents = field_validator("thresholds", "sweep")(
         lambda text: text if _percents(text) else text
     )
+
+    @property
+    def top_at(self) -> float:
+        """The threshold (percent) of the most gendered labels, of the services and of label noise."""
+        return self.top_threshold or min(self.threshold_list)
 
     @property
     def threshold_list(self) -> tuple[float, ...]:
@@ -110,6 +118,7 @@ class Congress(Study):
         ------
         DataError  if the images have no group column, or a group of one that is compared has no images
         ClassSetError  if no label set is a task of the class set
+        ParameterError  if the threshold of the most gendered labels is none of the thresholds
         """
         if not len(session.groupings):
             raise DataError(
@@ -119,6 +128,12 @@ class Congress(Study):
         for grouping in session.groupings:
             groups_with_images(grouping.add_to(session.images)[grouping.name])
         label_noise.noise_of(session)
+        p = session.parameters
+        if p.top_at not in p.threshold_list:
+            raise ParameterError(
+                f"top_threshold is {p.top_threshold:g}, and tables are made for thresholds {p.thresholds}; name one of "
+                "these, or add it to thresholds."
+            )
         _labelled(session)
         for task, words in _label_sets(session).items():
             words.classes(task)

@@ -102,7 +102,7 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
     tasks = truth_tasks(predictions)
     right = [agreement(predictions[predictions["task"] == task], task) for task in tasks]
     given = {}  # a label that differs most by two groupings stands once
-    how = {"thresholds": [p.top_threshold], "correction": p.correction}
+    how = {"thresholds": [p.top_at], "correction": p.correction}
     for grouping in session.groupings:
         found = labels_by_gender(predictions, by=grouping.name, **how)
         found = found.drop_duplicates(["label_set", "label"])
@@ -110,8 +110,8 @@ def show_noise(session, predictions: pd.DataFrame) -> None:
         most = found.groupby("label_set", sort=False).head(_UNDER_NOISE)
         for task, label in zip(most["label_set"], most["label"], strict=True):
             rows = predictions[(predictions["task"] == task) & (predictions["label"] == label)]
-            name = f"{label} ({task}, at {p.top_threshold:g} %)"
-            hit = 100 * rows["prob"] > p.top_threshold
+            name = f"{label} ({task}, at {p.top_at:g} %)"
+            hit = 100 * rows["prob"] > p.top_at
             given[name] = rows.assign(quantity=name, hit=hit, held_against="")
     show_label_noise(session, pd.concat([*right, *given.values()], ignore_index=True))
 
@@ -177,12 +177,10 @@ def _show_most(session, scores: list[Scores], by: str, ids, note: str) -> None:
     figure = " (Figure 1)" if session.comparable else ""
     say(_MOST.format(by=as_markdown(by), figure=figure))
     how = {"correction": p.correction, "categories": label_categories(session)}
-    most = session.tabulate(
-        top_gendered, scores, by=by, threshold=p.top_threshold, top=p.top, **how
-    )
+    most = session.tabulate(top_gendered, scores, by=by, threshold=p.top_at, top=p.top, **how)
     most_gendered = "The labels most gendered for women and for men"
     text = most_gendered if by == "gender" else f"The labels that differ most by {by}"
-    text += f" at {p.top_threshold:g} %"
+    text += f" at {p.top_at:g} %"
     extra = ["p_adjusted", "min_expected", "test"]
     display(session.table(ids["top"], most, f"{text}. {note}", extra=extra))
     show_top(session, most, text, note, _names(scores), by=by, id=ids["top"])
@@ -216,7 +214,7 @@ def show_services(session, predictions: pd.DataFrame) -> None:
     except DataError:  # members without the services' labels
         return
     say(_SERVICES)
-    table = services(predictions, counts, threshold=p.top_threshold)
+    table = services(predictions, counts, threshold=p.top_at)
     text = "Images that carry each label, by who gave it, and by gender; the services' over all members. "
     display(session.table("services", table, text + notes_of(session, predictions)))
 

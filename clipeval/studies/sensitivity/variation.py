@@ -25,6 +25,7 @@ from clipeval.session.study import Study
 from clipeval.stats import RATE_COLUMNS
 from clipeval.studies import STUDIES, get_study
 from clipeval.studies.sensitivity.hits import compact, contents_of, found_with, rates_of
+from clipeval.studies.sensitivity.languages import spoken
 from clipeval.studies.sensitivity.spread import FACTORS, OWN_INTERVALS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
@@ -181,7 +182,14 @@ def _choices(p: Parameters, study: Study, class_sets, templates) -> tuple[list[s
     """Class sets and templates to try for a study, its own first; parameters as for `vary`."""
     point = _point(p, study)
     more = (class_sets or {}).get(study.id, variants_of(point[0]))
-    return tuple(list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *templates]))
+    said, _ = spoken(*point, templates)
+    return tuple(list(dict.fromkeys(x)) for x in ([point[0], *more], [point[1], *said]))
+
+
+def unspoken(session: Session, studies: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """A sentence for each template set that is not tried, as it is not in the language of the classes."""
+    points = [_point(session.parameters, get_study(name)) for name in studies]
+    return list(dict.fromkeys(s for point in points for s in spoken(*point, templates)[1]))
 
 
 def every_wording(session: Session, studies: Sequence[str], class_sets=None, templates=()):
@@ -338,7 +346,7 @@ def _that_fit(session: Session, study: Study) -> tuple[list[str], list[str], lis
         [x for x in names if pathless(x) not in no]
         for names, no in zip((sets, said), kinds, strict=True)
     )
-    return sets, said, unfit["why"].tolist()
+    return sets, said, [*unspoken(session, [study.id], TEMPLATES), *unfit["why"]]
 
 
 _KINDS = ("Class set", "Template set")
