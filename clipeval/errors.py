@@ -4,6 +4,7 @@ Each message names the thing, the reason and the fix in one sentence.
 """
 
 import errno
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -122,6 +123,15 @@ class StoreError(ClipevalError):
 
 class ParameterError(ClipevalError):
     """A parameter is unknown or has a value that no study accepts."""
+
+
+def as_text(value: object, what: str) -> str:
+    """A name or a path as text; ParameterError where it is something else, such as None."""
+    if not isinstance(value, str | os.PathLike):
+        raise ParameterError(
+            f"{what} is of type {type(value).__name__} and not text; give its name or path."
+        )
+    return os.fspath(value)
 
 
 class SetAside(UserWarning):

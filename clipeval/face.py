@@ -34,6 +34,21 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.matrix)
 
+    def __getitem__(self, rows) -> "Vectors":
+        """Those of some images: a slice, positions or a mask, such as `vectors[:10]`."""
+        rows = rows if isinstance(rows, slice) else np.asarray(rows)
+        try:
+            matrix, images = self.matrix[rows], self.images.iloc[rows].reset_index(drop=True)
+        except (IndexError, TypeError, ValueError):
+            matrix = np.empty(0)
+        if matrix.ndim != 2:
+            raise ParameterError(
+                f"vectors of {len(self):,} images take a slice, positions or a mask, such as vectors[:10]; one row is "
+                "vectors.matrix[0], and columns are those of vectors.images."
+            )
+        images.attrs = dict(self.images.attrs)
+        return Vectors(images, matrix, self.unreadable)
+
 
 _MODEL, _A_MODEL = ("info", "encode_images"), "a model, as load_model returns it"
 
@@ -205,6 +220,11 @@ def group_rates(
 
     by = [by] if isinstance(by, str) else list(() if by is None else by)
     named = [*by, clusters] if isinstance(clusters, str) else by
+    _need(answers, ("columns", "attrs"), "a table of answers, as predict returns it")
+    if missing := [name for name in ("rank", "label", "category") if name not in answers]:
+        raise ParameterError(
+            f"the answers have no column {missing[0]}; pass on what predict returned."
+        )
     if missing := [name for name in named if name not in answers]:
         raise ParameterError(
             f'the answers have no column "{missing[0]}" to group by; they have {", ".join(answers)}.'

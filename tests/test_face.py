@@ -17,6 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 import clipeval
 from clipeval.classify.class_sets import class_set_of
 from clipeval.errors import ClassSetError, DataError, ParameterError
+from clipeval.face import Vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -124,11 +125,25 @@ def test_what_a_notebook_would_write(answers, tmp_path):
     how = {"columns": {"file": "bild"}, "groups": ["Sex", "Age:18:40"]}
     images = clipeval.load_dataset("manifest", str(tmp_path / "a.csv"), **how)
     assert images.attrs["groups"] == ["Sex", "Age"] and list(images["Age"]) == ["18-39"]
+    some = Vectors(answers.head(3), np.eye(3, dtype="f"), answers[:0])
+    for part in (some[1:], some[[1, 2]], some[np.array([False, True, True])]):
+        assert part.images["image_id"].tolist() == answers["image_id"].tolist()[1:3]
+        assert part.matrix.tolist() == [[0, 1, 0], [0, 0, 1]] and len(part) == 2
     refused = [
         (lambda: clipeval.embed("a.csv", model), "a str stands where an images table"),
         (lambda: clipeval.embed(images, "ViT-B-32"), "a str stands where a model"),
         (lambda: clipeval.embed(images.drop(columns="file"), model), "has no column file"),
         (lambda: clipeval.predict(images, model, ["a", "b"]), "a DataFrame stands where vectors"),
+        (
+            lambda: clipeval.predict(vectors, model, None),
+            "class set is of type NoneType and not text",
+        ),
+        (lambda: clipeval.group_rates(images, "n"), "have no column rank; pass on what predict"),
+        (lambda: clipeval.load_model(None), "model is of type NoneType"),
+        (lambda: clipeval.load_run(None), "run folder is of type NoneType"),
+        (lambda: clipeval.load_dataset("manifest", None), "data is of type NoneType"),
+        (lambda: some["Sex"], r"take a slice, positions or a mask, such as vectors\[:10\]"),
+        (lambda: some[9], r"one row is vectors\.matrix\[0\]"),
     ]
     for call, why in refused:
         with pytest.raises(ParameterError, match=why):
@@ -164,6 +179,10 @@ def test_a_run_is_read_back(tmp_path, demo_cache):
     drawn = ax.containers[0].lines[0].get_xydata()[:, 0]
     np.testing.assert_allclose(drawn, table["percent"])
     assert len(ax.get_yticklabels()) == len(table)
+    for held in (run.tables, run.record.studies):
+        with pytest.raises(ParameterError, match='run run has no study "typo"; it has cctv'):
+            held["typo"]
+    assert "typo" not in run.tables and run.tables["cctv"].get("typo") is None
     with pytest.raises(ParameterError, match='cctv has no table "by_race"; it has accuracy'):
         run.tables["cctv"]["by_race"]
     with pytest.raises(DataError, match="holds no predictions of fairface"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from clipeval.errors import ClassSetError, one_line
+from clipeval.errors import ClassSetError, as_text, one_line
 from clipeval.paths import DATA
 
 _YAML = re.compile(r"(.+\.ya?ml)(?::.*)?")
@@ -75,6 +75,7 @@ def find(spec: str, folder: str) -> tuple[Path, str]:
     ------
     ClassSetError  if there is no such file
     """
+    spec = as_text(spec, _CALLED[folder])
     name, _, variant = spec.partition(".yaml:") if ".yaml:" in spec else (spec, "", "")
     if variant:
         name += ".yaml"

@@ -16,7 +16,7 @@ from importlib import import_module
 import pandas as pd
 
 from clipeval.datasets.base import one_of_each, sample
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import DataError, ParameterError, as_text
 
 __all__ = [
     "dataset_options",
@@ -179,8 +179,8 @@ def load_dataset(
     options = {key: _text(value) for key, value in options.items()}
     options |= {k: v for k, v in (("split", split), ("padding", padding)) if k in entry.options}
     load = entry.read or import_module(f"clipeval.datasets.{name}").load
-    table = one_of_each(load(data, **options), options.get("person", ""), seed)
-    return sample(table, limit, seed)
+    table = load(as_text(data, "data"), **options)
+    return sample(one_of_each(table, options.get("person", ""), seed), limit, seed)
 
 
 def _text(option):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from clipeval.errors import ModelError
+from clipeval.errors import ModelError, as_text
 from clipeval.files import file_sha256
 from clipeval.models.device import PRECISIONS, check_precision, choose_device
 from clipeval.models.info import (
@@ -78,6 +78,7 @@ def load_model(
     ModelError  if the model is unknown, incomplete, unsafe to open, or would silently compute
         something else than its authors did
     """
+    model = as_text(model, "model")
     _check_arguments(weights, precision, resize)
     check_runtime(runtime, precision, device)
     if runtime != "torch":

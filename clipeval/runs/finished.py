@@ -6,10 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from clipeval.errors import DataError, ParameterError
+from clipeval.errors import DataError, ParameterError, as_text
 from clipeval.output.csv_files import read_csv
 from clipeval.session.record import RunRecord, read_run, with_paths
 from clipeval.sources.recorded import read_answers
+
+
+class _Named(dict):
+    """What a run holds by study id; a study that it does not hold is one sentence."""
+
+    def __init__(self, run: str, found: Mapping):
+        super().__init__(found)
+        self._run = run
+
+    def __missing__(self, study: str):
+        raise ParameterError(f'{self._run} has no study "{study}"; it has {", ".join(self)}.')
 
 
 class _Tables(Mapping):
@@ -26,6 +37,9 @@ class _Tables(Mapping):
         if id not in self._read:
             self._read[id] = read_csv(self._paths[id])
         return self._read[id]
+
+    def get(self, id: str, default=None):
+        return self[id] if id in self else default
 
     def __contains__(self, id: object) -> bool:
         return id in self._paths
@@ -64,7 +78,7 @@ class Run:
         for study in self.record.studies:
             paths = sorted((self.folder / study / "tables").glob("*.csv"))
             found[study] = _Tables(study, {path.stem: path for path in paths})
-        return found
+        return _Named(f"run {self.name}", found)
 
     def predictions(self, study: str) -> pd.DataFrame:
         """Answers of a study: image_id, task, method, class_set, templates, rank, label, prob, groups.
@@ -133,7 +147,7 @@ def load_run(folder: str | Path) -> Run:
     --------
     >>> load_run("reports/demo").tables["denigration"]["by_race"]  # doctest: +SKIP
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = Path(as_text(folder, "run folder")).expanduser().resolve()
     record = read_run(folder)
     if record is None:
         raise DataError(
@@ -141,4 +155,5 @@ def load_run(folder: str | Path) -> Run:
             "--out` wrote."
         )
     studies = {study: with_paths(found, folder) for study, found in record.studies.items()}
+    studies = _Named(f"run {folder.name}", studies)
     return Run(folder, record.model_copy(update={"studies": studies}))
