@@ -186,19 +186,28 @@ def stacked(lines: Sequence[str], align: str, valign: str = "t") -> str:
     )
 
 
-def _layout(header, rows, numeric) -> tuple[str, str, list[float]]:
-    """Environment, size and width of every column: one column of the page if that fits, else both.
+def _number(cell: str, under: bool) -> list[str]:
+    """Lines of a number: one, or its interval under it."""
+    value, bracket, interval = cell.partition(" [")
+    return [value, f"[{interval}"] if under and bracket else [cell]
 
-    Where even the page is too narrow for whole words the letters become smaller. Widths are those that
-    the text would have in \\footnotesize.
+
+def _layout(header, rows, numeric) -> tuple[str, str, bool, list[float]]:
+    """Environment, size, whether intervals stand under their numbers, and width of every column.
+
+    One column of the page if that fits, else both; where even the page is too narrow for whole words, smaller
+    letters, then intervals under their numbers. Widths are those that the text would have in \\footnotesize.
     """
     columns = range(len(header))
     words = [max(map(text_width, header[i].split()), default=0) for i in columns]
-    natural = [max([words[i], *(text_width(row[i]) for row in rows)]) for i in columns]
     text = [i for i in columns if i not in numeric]
     least = [min(_longest([header[i], *(row[i] for row in rows)]), _WORD) for i in text]
-    layouts = [("table", COLUMN, "footnotesize"), *(("table*", PAGE, size) for size in _SIZES)]
-    for environment, across, size in layouts:
+    layouts = [("table", COLUMN, "footnotesize", False)]
+    *readily, last = (("table*", PAGE, size) for size in _SIZES)
+    layouts += [(*layout, under) for under in (False, True) for layout in readily]
+    for environment, across, size, under in [*layouts, (*last, False)]:
+        pieces = [[p for row in rows for p in _number(row[i], under)] for i in columns]
+        natural = [max([words[i], *map(text_width, pieces[i])]) for i in columns]
         room = across / _SIZES[size] - _SEP * (len(header) - 1) - sum(natural[i] for i in numeric)
         if (
             fits := sum(least) <= room
@@ -211,16 +220,19 @@ def _layout(header, rows, numeric) -> tuple[str, str, list[float]]:
             break
     for i, width in zip(text, shared, strict=True):
         natural[i] = width
-    return environment, size, natural
+    return environment, size, under, natural
 
 
-def _pages(rows: list[tuple[int, str]], room: float):
-    """Split (lines, row) pairs into floats that are no higher than a page."""
-    page, used = [], 0
-    for lines, row in rows:
-        if page and (used + lines) * LINE > room:
+def _pages(rows: list[tuple[str, int, str]], room: float):
+    """Split (heading, lines, row) into floats that are no higher than a page, each under its own headings."""
+    page, used, last = [], 0, ""
+    for heading, lines, row in rows:
+        if page and (used + lines + (heading != last)) * LINE > room:
             yield page
-            page, used = [], 0
+            page, used, last = [], 0, ""
+        if heading != last:
+            page.append(heading)
+            used, last = used + 1, heading
         page.append(row)
         used += lines
     yield page
@@ -245,19 +257,29 @@ def booktabs(
 
     Returns
     -------
-    str: one `table` (or `table*` where a column of the page is too narrow, in smaller letters where
-    the page is too); more rows than a page holds go on in further floats under the same number
+    str: one `table` (or `table*` where a column of the page is too narrow, in smaller letters, with
+    intervals under their numbers and the first column as headings where the page is too); more rows
+    than a page holds go on in further floats under the same number
     """
-    rows = [[str(cell) for cell in row] for row in rows]
-    environment, size, widths = _layout(header, rows, numeric)
+    rows, headings = [[str(cell) for cell in row] for row in rows], [""] * len(rows)
+    fitted = _layout(header, rows, numeric)
+    if fitted[1] == "tiny" and 0 not in numeric:
+        rest = header[1:], [row[1:] for row in rows], {i - 1 for i in numeric}
+        if (narrower := _layout(*rest))[1] != "tiny":
+            span = rf"\multicolumn{{{len(header) - 1}}}{{@{{}}l@{{}}}}"
+            headings = [rf"{span}{{\itshape {escape(row[0])}}} \\" for row in rows]
+            (header, rows, numeric), fitted = rest, narrower
+    environment, size, under, widths = fitted
     align = ["r" if i in numeric else "l" for i in range(len(header))]
     heads = [wrap(h, widths[i]) for i, h in enumerate(header)]
     head = " & ".join(stacked(h, align[i], "b") for i, h in enumerate(heads))
     body = []
-    for row in rows:
-        lines = [[c] if i in numeric else wrap(c, widths[i]) for i, c in enumerate(row)]
+    for heading, row in zip(headings, rows, strict=True):
+        lines = [
+            _number(c, under) if i in numeric else wrap(c, widths[i]) for i, c in enumerate(row)
+        ]
         cells = [stacked(cell, align[i]) for i, cell in enumerate(lines)]
-        body.append((max(map(len, lines), default=1), " & ".join(cells) + r" \\"))
+        body.append((heading, max(map(len, lines), default=1), " & ".join(cells) + r" \\"))
     # the caption is set in 10 pt, a quarter larger than what text_width measures
     across = COLUMN if environment == "table" else PAGE
     caption_lines = 1 + 1.25 * text_width(caption) // across

@@ -380,6 +380,31 @@ def test_no_word_is_broken_and_letters_are_no_smaller_than_the_page_asks_for():
         assert r"\footnotesize" in booktabs(names, rows, **asked)
 
 
+def test_the_widest_tables_have_headings_and_intervals_under_numbers_and_no_tiny_letters(tmp_path):
+    header = "statement set threshold label gender metric n percent planted p test holds".split()
+    cells = [
+        "0.5",
+        "housekeeper",
+        "Female",
+        "images with the label",
+        "110",
+        "10.0 [5.7, 17.0]",
+        "10.0",
+    ]
+    last = ["6.14e-08", "chi-squared", "direction only"]
+    rows = [
+        [f"appear for {who}", "occupations", *cells, *last] for who in ["women"] * 40 + ["men"] * 3
+    ]
+    text = booktabs(header, rows, numeric={2, 6, 7, 8, 9}, caption="C", label="tab:w")
+    assert r"\tiny" not in text and r"\scriptsize" in text
+    floats = text.count(r"\begin{table*}")
+    # a float that goes on with a group says which
+    assert floats > 1 and text.count(r"{\itshape appear for women}") == floats
+    assert text.count(r"{\itshape appear for men}") == 1
+    assert text.count(r"\begin{tabular}[t]{@{}r@{}}10.0\\{[}5.7, 17.0{]}\end{tabular}") == 43
+    compile_tex(tmp_path, text)
+
+
 def test_booktabs_needs_no_numeric_column():
     text = booktabs(["a", "b"], [["x", "y"]], numeric=set(), caption="C", label="tab:c")
     assert r"\begin{tabular}{@{}ll@{}}" in text and "x & y" in text

@@ -72,10 +72,14 @@ def test_every_part_has_a_sentence_on_what_it_does_not_show():
     assert "| 10 | 90.0 [50.9, 99.9] | – | 91.0 | −1.0 | highest of 2" in text
     assert about["Group gaps"].compared in text
     assert "0 of 1 published values lie outside" in text and "some 0.2 of 1 (17 %)" in text
-    assert text.rstrip().endswith("What if (mitigation), Retrieval (retrieval).")
+    assert text.rstrip().endswith(
+        "What if (mitigation), Retrieval (retrieval), Sensitivity (sensitivity)."
+    )
     assert "Not measured in this run: Capability (fairface), Harm rates (denigration)," in text
     assert "Group gaps" not in card.not_measured(pd.DataFrame({"part": ["Group gaps"]}))
-    assert card.not_measured(pd.DataFrame({"part": list(about)})) == ""
+    whole = pd.DataFrame({"part": list(about)})
+    assert card.not_measured(whole) == "Not measured in this run: Sensitivity (sensitivity)."
+    assert card.not_measured(whole.assign(**{"over class sets and templates": ""})) == ""
     assert about["Group gaps"].not_shown in text and about["Capability"].not_shown not in text
 
 

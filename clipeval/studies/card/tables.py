@@ -175,6 +175,10 @@ def not_measured(table: pd.DataFrame) -> str:
         for part in study.card:
             if part.name not in set(table["part"]):
                 missing.setdefault(part.name, {})[study.id] = None
+    if (
+        OVER not in table
+    ):  # ranges stand beside other studies' numbers, and are no part of their own
+        missing[STUDIES["sensitivity"].title] = {"sensitivity": None}
     named = [f"{part} ({', '.join(studies)})" for part, studies in missing.items()]
     return f"Not measured in this run: {', '.join(named)}." if named else ""
 
