@@ -1,5 +1,6 @@
 """What `clipeval check` says of a whole plan: all that would fail, and what could be seen."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,23 +58,23 @@ def check_plan(plan: dict[str, Parameters], *, power: bool = True) -> list[Findi
                 refuse_mixing(out, own(plan))
             except ClipevalError as error:
                 findings.append(Finding(study, "run folder", problem=str(error)))
-        if power and "data set" in well and (said := _power(session, "study" in well, told)):
+        if power and "data set" in well and (said := _power(session, told)):
             findings.append(Finding(study, "power", said))
     return findings
 
 
-def _power(session, grouped: bool, told: set[str]) -> str | None:
+def _power(session, told: set[str]) -> str | None:
     """The smallest differences that these group sizes are likely to show, before anything is computed.
 
     Parameters
     ----------
-    grouped : whether the session's groupings may be read, crossings among them
     told : what was said of other studies, which is not said again; this is added
     """
     images, said = session.images, []
     columns = {name: images[name] for name in images.attrs.get("groups", [])}
-    for grouping in session.groupings if grouped else ():
-        columns.setdefault(grouping.name, grouping.add_to(images)[grouping.name])
+    with suppress(ClipevalError):  # groups that are refused are a finding of their own
+        for grouping in session.groupings:
+            columns.setdefault(grouping.name, grouping.add_to(images)[grouping.name])
     for name, values in columns.items():
         sizes = values.value_counts()
         sizes = sizes[sizes > 0]

@@ -381,7 +381,9 @@ def test_no_word_is_broken_and_letters_are_no_smaller_than_the_page_asks_for():
 
 
 def test_the_widest_tables_have_headings_and_intervals_under_numbers_and_no_tiny_letters(tmp_path):
-    header = "statement set threshold label gender metric n percent planted p least test holds".split()
+    header = (
+        "statement set threshold label gender metric n percent planted p least test holds".split()
+    )
     cells = [
         "0.5",
         "housekeeper",
