@@ -188,7 +188,7 @@ def test_rates_under_label_noise_are_those_of_the_study(folder, out, study, monk
     assert table.loc[("Sex accuracy", "All"), ["n", "count"]].tolist() == [24, 23]
     assert table.loc[("Sex accuracy", "woman"), ["n", "count"]].tolist() == [12, 11]
     names = {name for name in table.index.levels[0] if name != "Sex accuracy"}
-    assert names and all("(occupations, at 0.5 %)" in name for name in names)
+    assert names and all("(occupations, at 30 %)" in name for name in names)
 
 
 def test_noise_that_no_labels_fit_is_refused_before_anything_is_embedded(folder):
