@@ -15,9 +15,9 @@ def picked(found: Sequence[Extremes], confidence: float) -> str:
     return f"{100 * confidence:g} % intervals, widened because the groups were picked as the lowest and the highest."
 
 
-def alone(picked: str) -> str:
-    """A sentence for intervals that do not allow for the picking, such as of "the two groups ... as the extremes"."""
-    return f"{picked}; each interval holds for its group alone."
+def alone(start: str) -> str:
+    """A sentence for plain intervals of what was picked, which `start` says, such as "It was picked as such"."""
+    return f"{start}; each interval holds for its group alone."
 
 
 def tied(at: int, values, names: Sequence) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.datasets import dataset_options
 from clipeval.errors import DataError, ParameterError
-from clipeval.output.sentences import PICKED, between_extremes
+from clipeval.output.sentences import between_extremes, picked
 from clipeval.published import load_published, replications
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
@@ -201,7 +201,7 @@ class FairFace(Study):
             names = [", ".join(pair) for pair in zip(groups["race"], groups["gender"], strict=True)]
             ends = extreme_rates(groups["count"].to_numpy(int), groups["n"].to_numpy(int))
             found.append(f"Agreement on gender runs {between_extremes(ends, names)}.")
-            found.append(PICKED.format(95))
+            found += filter(None, [picked([ends], 0.95)])
         return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
