@@ -221,7 +221,7 @@ def group_rates(
     by = [by] if isinstance(by, str) else list(() if by is None else by)
     named = [*by, clusters] if isinstance(clusters, str) else by
     _need(answers, ("columns", "attrs"), "a table of answers, as predict returns it")
-    if missing := [name for name in ("rank", "label", "category") if name not in answers]:
+    if missing := [name for name in ("image_id", "rank", "label") if name not in answers]:
         raise ParameterError(
             f"the answers have no column {missing[0]}; pass on what predict returned."
         )
