@@ -8,6 +8,7 @@ from clipeval.files import file_sha256
 from clipeval.output.provenance import (
     COUNT,
     INCIDENTAL,
+    code_version,
     deciding,
     package_versions,
     pathless,
@@ -112,7 +113,7 @@ def compare_tables(path: str | Path, out: str | Path, changed: bool = False) -> 
     Returns
     -------
     one sentence, and whether the tables are what they are expected to be: the same, unless
-    parameters or versions are others
+    parameters, versions or code are others
     """
     manifest = open_pack(path).manifest
     there = [s for s in manifest["studies"] if (Path(out) / s / "study.json").is_file()]
@@ -135,6 +136,11 @@ def compare_tables(path: str | Path, out: str | Path, changed: bool = False) -> 
         return f"{said}; it ran with other parameters.", True
     if versions := _other_versions(manifest):
         return f"{said}; it was packed with other versions: {versions}.", True
+    if code := _other_code(manifest):
+        return (
+            f"{said}; it was run by other code, {code}, and a difference may come from that.",
+            True,
+        )
     return (
         f"{said}. This pack does not reproduce its own tables, with the same parameters and "
         "versions: something in it was changed; get it from its source again.",
@@ -153,3 +159,16 @@ def _other_versions(manifest: dict) -> str:
             if theirs != ours.get(name):
                 found[name] = f"{name} {theirs} (here {ours.get(name)})"
     return ", ".join(found.values())
+
+
+def _other_code(manifest: dict) -> str:
+    """Version and commit of the code that ran what was packed, beside those here; "" where it is the same."""
+    ours = code_version()
+    for entry in manifest["studies"].values():
+        theirs = entry.get("code") or {}
+        if theirs.get("sha256", ours["sha256"]) != ours["sha256"]:
+            versions = (
+                f"{c.get('version')} at {(c.get('commit') or '?')[:7]}" for c in (theirs, ours)
+            )
+            return "clipeval {} (here {})".format(*versions)
+    return ""

@@ -141,6 +141,13 @@ def test_test_cards_from_a_pack_give_the_same_numbers(deck, tmp_path):
         assert as_expected is excused, package
         versions = f"it was packed with other versions: {package} {ours.get(package)} (here 0.1)."
         assert said.endswith(versions if excused else "get it from its source again.")
+    here = {"version": "0.2", "commit": "ab" * 20, "sha256": "other"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replays, "code_version", lambda: here)
+        said, as_expected = compare_tables(packed.path, tmp_path / "out")
+    assert as_expected
+    assert "it was run by other code, clipeval 0.1.0 at " in said
+    assert said.endswith(" (here 0.2 at abababa), and a difference may come from that.")
     packed_then = ours | {"fairlearn": "0.1", "pyarrow": "0.2"}  # an older pack lists more
     found = replays._other_versions({"studies": {"fairface": {"versions": packed_then}}})
     assert found == f"pyarrow 0.2 (here {ours['pyarrow']})"
