@@ -13,6 +13,7 @@ answers that are in memory. `--tables` keeps every table as a CSV file, so that 
 """
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -280,6 +281,9 @@ def one(study: str, n: int, folder: str) -> dict:
     frame, groupings = next(made)
     import scipy.special  # noqa: F401
 
+    # what is loaded is not looked through again, as in the process that a run forks its studies from
+    gc.collect()
+    gc.freeze()
     print("ready", flush=True)
     sys.stdin.readline()
     seconds, began = {}, time.process_time()

@@ -180,7 +180,7 @@ def test_a_run_is_read_back(tmp_path, demo_cache):
     np.testing.assert_allclose(drawn, table["percent"])
     assert len(ax.get_yticklabels()) == len(table)
     for held in (run.tables, run.record.studies):
-        with pytest.raises(ParameterError, match='run run has no study "typo"; it has cctv'):
+        with pytest.raises(ParameterError, match='run run has no study "typo"; it has card, cctv'):
             held["typo"]
     assert "typo" not in run.tables and run.tables["cctv"].get("typo") is None
     with pytest.raises(ParameterError, match='cctv has no table "by_race"; it has accuracy'):

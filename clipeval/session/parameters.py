@@ -51,6 +51,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        validate_default=True,  # a default has the type that it has when it is read back
         protected_namespaces=(),
         coerce_numbers_to_str=True,  # papermill converts numeric-looking strings
     )

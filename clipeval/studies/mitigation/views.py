@@ -239,7 +239,7 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
         [
             *lines,
             "",
-            f"Change of {harm} answers in the groups where it is lowest and highest. "
+            f"Change of {as_markdown(harm)} answers in the groups where it is lowest and highest. "
             + alone("The two groups of each line were picked as such"),
         ]
     )
