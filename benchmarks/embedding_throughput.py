@@ -2,8 +2,8 @@
 
     python benchmarks/embedding_throughput.py [PHOTOS] [--images 256] [--rounds 7] [--json FILE]
 
-Without a folder of photos, 224 x 224 JPEG files are generated. Every round runs all of these, in an
-order that rotates, on the same images and the same ViT-B-32-quickgelu with random weights:
+Without a folder of photos, 224 x 224 JPEG files are generated. Every round runs all of these on the same
+images and the same ViT-B-32-quickgelu with random weights, the forward pass before and after each other:
 
 forward         `model.encode_images` over batches that are preprocessed and in memory already
 plain           the loop everybody writes: open_clip's transforms, a torch DataLoader, normalise
@@ -11,16 +11,18 @@ clip_benchmark  `run_classification` of CLIP_benchmark (PyPI), its classifier bu
                 where it is installed
 clipeval        `embed_images` into an empty store, worker start-up, hashes and synced shards included
 
-What counts is the ratio of times within a round, and of those the median: a machine that is busy
-with something else slows all of them. On a very busy one the ratio of processor times (worker
-processes included, and with OMP_NUM_THREADS=1, so that no thread spins while it waits) still tells
-what is spent beside the forward pass.
+The last round is of clipeval alone.
+
+What counts is the ratio of the mean of the two forward passes around it to the time of a way, and of
+those the median: virtual processors change their speed by a fifth within a minute, which two passes
+around it follow. On a very busy machine the ratio of processor times (worker processes included, and
+with OMP_NUM_THREADS=1, so that no thread spins while it waits) still tells what is spent beside the
+forward pass.
 """
 
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -142,8 +144,9 @@ def main():
                 progress=False,
             )
 
-    runs = {"forward": forward, "plain": plain_loop, "clipeval": embed}
-    difference = np.abs(plain_loop().numpy() - embed().matrix).max()  # also warms everything up
+    runs = {"clipeval": embed, "plain": plain_loop}
+    ours = embed().matrix  # also warms everything up
+    difference = np.abs(plain_loop().numpy() - ours).max()
     kept |= {"threads": torch.get_num_threads(), "rounds": arguments.rounds}
     kept["largest_difference"] = float(difference)
     print(f"largest difference of a component from the plain loop: {difference:.1e}")
@@ -163,29 +166,39 @@ def main():
             return theirs.run_classification(plain, classifier, loader, "cpu", amp=False)[0]
 
         runs["clip_benchmark"] = clip_benchmark
-        ours = embed().matrix @ classifier.numpy()
-        same = (clip_benchmark().argmax(1).numpy() == ours.argmax(1)).mean()
+        labels = (ours @ classifier.numpy()).argmax(1)
+        same = (clip_benchmark().argmax(1).numpy() == labels).mean()
         kept["same_top_label_percent"] = 100 * float(same)
         print(f"same top label as clip_benchmark: {100 * same:.1f} % of {len(files)} images")
-    times, work = {label: [] for label in runs}, {label: [] for label in runs}
+
+    def spent(run) -> np.ndarray:
+        """Seconds by the clock, and processor seconds of this process and its children."""
+        start = np.array([time.perf_counter(), sum(os.times()[:4])])
+        run()
+        return np.array([time.perf_counter(), sum(os.times()[:4])]) - start
+
+    ratios = {label: [] for label in runs}
+    before = spent(forward)
     for turn in range(arguments.rounds):
-        labels = list(runs)
+        said = [f"forward {len(files) / before[0]:.2f}"]
+        labels = list(runs) if turn < arguments.rounds - 1 else ["clipeval"]
         first = turn % len(labels)
         for label in labels[first:] + labels[:first]:
-            start, used = time.perf_counter(), sum(os.times()[:4])
-            runs[label]()
-            times[label].append(time.perf_counter() - start)
-            work[label].append(sum(os.times()[:4]) - used)
-        rates = "  ".join(f"{label} {len(files) / times[label][-1]:6.2f}" for label in runs)
-        print(f"round {turn + 1}: images/s  {rates}", flush=True)
-    for label in [label for label in runs if label != "forward"]:
-        for what, measured in (("wall-clock", times), ("processor", work)):
-            ratios = [f / t for f, t in zip(measured["forward"], measured[label], strict=True)]
-            median, low, high = statistics.median(ratios), min(ratios), max(ratios)
-            kept.setdefault(what, {})[label] = [median, low, high]
+            took, after = spent(runs[label]), spent(forward)
+            ratios[label].append((before + after) / 2 / took)
+            said += [
+                f"{what} {len(files) / t:.2f}"
+                for what, t in ((label, took[0]), ("forward", after[0]))
+            ]
+            before = after
+        print(f"round {turn + 1}: images/s  {'  '.join(said)}", flush=True)
+    for label, found in ratios.items():
+        for what, values in zip(("wall-clock", "processor"), np.transpose(found), strict=True):
+            middle, low, high = map(float, (np.median(values), values.min(), values.max()))
+            kept.setdefault(what, {})[label] = [middle, low, high]
             print(
-                f"{label}: {median:.3f} of the speed of the forward pass alone by {what} time "
-                f"(median of {len(ratios)} rounds, {low:.3f} to {high:.3f})"
+                f"{label}: {middle:.3f} of the speed of the forward pass alone by {what} time "
+                f"(median of {len(values)} rounds, {low:.3f} to {high:.3f})"
             )
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(kept, indent=2) + "\n")
