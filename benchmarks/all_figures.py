@@ -21,14 +21,14 @@ RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "figures.md"
 #: scripts in the order of the table, at sizes that fit into half an hour together
 SCRIPTS = {
     "start": [],
-    "embedding_throughput": ["--rounds", "3", "--images", "192"],
+    "embedding_throughput": ["--rounds", "3", "--beside", "1", "--images", "128"],
     "embedding_memory": [],
     "linear_probe": [],
     "tables_million": ["--rounds", "2"],
-    "warm_reports": ["--rounds", "3"],
+    "warm_reports": ["--rounds", "2"],
     "store_scale": [],
     "statistics_scale": ["--answers", "100000000"],
-    "runtimes": ["--rounds", "2"],
+    "runtimes": ["--rounds", "2", "--images", "32"],
     "gpu": [],
 }
 HEAD = """# All figures

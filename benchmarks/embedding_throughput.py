@@ -1,6 +1,6 @@
 """Speed of `embed_images` on photos, beside the model's forward pass alone and beside other loops.
 
-    python benchmarks/embedding_throughput.py [PHOTOS] [--images 256] [--rounds 7] [--json FILE]
+    python benchmarks/embedding_throughput.py [PHOTOS] [--images 256] [--rounds 7] [--beside 7] [--json FILE]
 
 Without a folder of photos, 224 x 224 JPEG files are generated. Every round runs all of these on the same
 images and the same ViT-B-32-quickgelu with random weights, the forward pass before and after each other:
@@ -10,8 +10,6 @@ plain           the loop everybody writes: open_clip's transforms, a torch DataL
 clip_benchmark  `run_classification` of CLIP_benchmark (PyPI), its classifier built beforehand; only
                 where it is installed
 clipeval        `embed_images` into an empty store, worker start-up, hashes and synced shards included
-
-The last round is of clipeval alone.
 
 What counts is the ratio of the mean of the two forward passes around it to the time of a way, and of
 those the median: virtual processors change their speed by a fifth within a minute, which two passes
@@ -89,6 +87,7 @@ def main():
     parser.add_argument("photos", nargs="?", default=os.environ.get("CLIPEVAL_BENCH_PHOTOS"))
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--beside", type=int, default=7, help="rounds in which other loops run too")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, help="default: what embed_images chooses")
     parser.add_argument("--plain-workers", type=int, default=2)
@@ -181,7 +180,7 @@ def main():
     before = spent(forward)
     for turn in range(arguments.rounds):
         said = [f"forward {len(files) / before[0]:.2f}"]
-        labels = list(runs) if turn < arguments.rounds - 1 else ["clipeval"]
+        labels = list(runs) if turn < arguments.beside else ["clipeval"]
         first = turn % len(labels)
         for label in labels[first:] + labels[:first]:
             took, after = spent(runs[label]), spent(forward)
