@@ -39,7 +39,6 @@ each taken within one round; what ran once has no range. Rows of one benchmark a
 and the checkpoint on photographs, which ran by themselves; runs may be of different days, with other work on
 the machine or without. Seconds of processor time are those of all processes that a step starts.
 """
-AIMS = "Aims", ("what", "figure", "compared with", "aim")
 
 
 def ratio(values, digits: int = 2) -> str:
@@ -191,7 +190,7 @@ def gpu(found):
 
 #: title and columns of a table -> scripts whose figures are its rows, and what makes them
 SECTIONS = {
-    AIMS: {
+    ("Aims", ("what", "figure", "compared with", "aim")): {
         "start": start,
         "embedding_throughput": embedding_throughput,
         "embedding_memory": embedding_memory,

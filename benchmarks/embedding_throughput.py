@@ -48,6 +48,11 @@ def random_model(folder: str, name: str = NAME) -> str:
     return f"local-dir:{folder}"
 
 
+def spent() -> tuple[float, float]:
+    """Seconds by the clock, and processor seconds of this process and its children, until now."""
+    return time.perf_counter(), sum(os.times()[:4])
+
+
 class PlainPhotos:
     """The data set of the plain loop."""
 
@@ -170,20 +175,20 @@ def main():
         kept["same_top_label_percent"] = 100 * float(same)
         print(f"same top label as clip_benchmark: {100 * same:.1f} % of {len(files)} images")
 
-    def spent(run) -> np.ndarray:
-        """Seconds by the clock, and processor seconds of this process and its children."""
-        start = np.array([time.perf_counter(), sum(os.times()[:4])])
+    def taken(run) -> np.ndarray:
+        """What `spent` grows by."""
+        start = spent()
         run()
-        return np.array([time.perf_counter(), sum(os.times()[:4])]) - start
+        return np.subtract(spent(), start)
 
     ratios = {label: [] for label in runs}
-    before = spent(forward)
+    before = taken(forward)
     for turn in range(arguments.rounds):
         said = [f"forward {len(files) / before[0]:.2f}"]
         labels = list(runs) if turn < arguments.beside else ["clipeval"]
         first = turn % len(labels)
         for label in labels[first:] + labels[:first]:
-            took, after = spent(runs[label]), spent(forward)
+            took, after = taken(runs[label]), taken(forward)
             ratios[label].append((before + after) / 2 / took)
             said += [
                 f"{what} {len(files) / t:.2f}"

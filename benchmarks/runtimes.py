@@ -11,14 +11,12 @@ runtime is built and held against torch, is timed apart.
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-from embedding_throughput import random_model
+from embedding_throughput import random_model, spent
 
 WAYS = {
     "torch fp32": {},
@@ -27,11 +25,6 @@ WAYS = {
     "torch bf16": {"precision": "bf16"},
 }
 CLASSES = ("man", "woman", "child", "animal", "criminal", "doctor")
-
-
-def spent() -> tuple[float, float]:
-    """Seconds by the clock, and processor seconds of this process and its children, until now."""
-    return time.perf_counter(), sum(os.times()[:4])
 
 
 def photographs(folder: str, model, n: int):

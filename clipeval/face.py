@@ -16,8 +16,6 @@ from clipeval.errors import DataError, ParameterError
 
 #: between the names of categories, where a class is in several
 _AND = " and "
-#: a column of hits beside those of a user's own data
-_HIT = "_hit"
 
 
 @dataclass(frozen=True)
@@ -217,6 +215,7 @@ def group_rates(
     >>> group_rates(answers, "crime-related", by="race", clusters=people)  # doctest: +SKIP
     """
     from clipeval import stats
+    from clipeval.stats.rates import HIT
 
     by = [by] if isinstance(by, str) else list(() if by is None else by)
     named = [*by, clusters] if isinstance(clusters, str) else by
@@ -253,9 +252,9 @@ def group_rates(
         hit = top["label"].isin(members).to_numpy(bool)
     how = {"by": by, "metric": category, "confidence": confidence}
     if clusters is None:
-        return stats.group_rates(top[by].assign(**{_HIT: hit}), _HIT, **how)
+        return stats.group_rates(top[by].assign(**{HIT: hit}), HIT, **how)
     own = isinstance(clusters, str)
     name = clusters if own else getattr(clusters, "name", None) or "clusters"
     of = top[clusters] if own else top["image_id"].map(clusters)
-    frame = top[by].assign(**{_HIT: hit, name: of})
-    return stats.cluster_rates(frame, _HIT, clusters=name, **how)
+    frame = top[by].assign(**{HIT: hit, name: of})
+    return stats.cluster_rates(frame, HIT, clusters=name, **how)

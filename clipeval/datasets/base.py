@@ -266,12 +266,15 @@ def sample(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     if not limit or limit >= len(table):
         return table
     rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:limit])
+    return _rows(
+        table, rows, f"A random sample of {limit:,} of {len(table):,} images (seed {seed})."
+    )
+
+
+def _rows(table: pd.DataFrame, rows: np.ndarray, note: str) -> pd.DataFrame:
+    """Rows of an images table by position, and a note on how they were chosen."""
     chosen = table.iloc[rows].reset_index(drop=True)
-    chosen.attrs = dict(table.attrs)
-    chosen.attrs["notes"] = [
-        *table.attrs.get("notes", []),
-        f"A random sample of {limit:,} of {len(table):,} images (seed {seed}).",
-    ]
+    chosen.attrs = table.attrs | {"notes": [*table.attrs.get("notes", []), note]}
     return chosen
 
 
@@ -306,11 +309,9 @@ def one_of_each(table: pd.DataFrame, person: str, seed: int) -> pd.DataFrame:
     who = who.astype(str).str.strip()
     refuse_spellings(who, name, "image")
     drawn = pd.Series(who.to_numpy()).sample(frac=1, random_state=seed).drop_duplicates()
-    chosen = table.loc[drawn.index.sort_values()].reset_index(drop=True)
-    note = f"One image of each of {len(chosen):,} people (column {person}), drawn at random from "
+    note = f"One image of each of {len(drawn):,} people (column {person}), drawn at random from "
     note += f"{len(table):,} (seed {seed})."
-    chosen.attrs = table.attrs | {"notes": [*table.attrs.get("notes", []), note]}
-    return chosen
+    return _rows(table, np.sort(drawn.index), note)
 
 
 def finish(

@@ -115,12 +115,14 @@ class Sensitivity(Study):
             return []
         return [offer for study, variant in self._asked(session) for offer in study.rivals(variant)]
 
-    def _choices(self, session) -> dict:
+    def _choices(self, session) -> tuple[dict, list[str]]:
+        """What is varied, and what is left out: studies, and templates in another language than the classes."""
         p = session.parameters
-        studies, _ = able(session, names_in(p.studies))
+        studies, left_out = able(session, names_in(p.studies))
         tried = {"precisions": names_in(p.vary_precision), "resizes": names_in(p.vary_resize)}
         words = {"class_sets": _class_sets(p), "templates": names_in(p.vary_templates)}
-        return {"studies": studies, **words, **tried, "compute": p.embed_more}
+        left_out += unspoken(session, studies, words["templates"])
+        return {"studies": studies, **words, **tried, "compute": p.embed_more}, left_out
 
     def _asked(self, session):
         p = session.parameters
@@ -129,20 +131,19 @@ class Sensitivity(Study):
 
     def left_out(self, session) -> list[str]:
         """Studies whose numbers the data do not allow, and templates in another language than the classes."""
-        p = session.parameters
-        studies, left_out = able(session, names_in(p.studies))
-        return [*left_out, *unspoken(session, studies, names_in(p.vary_templates))]
+        return self._choices(session)[1]
 
     def predict(self, session) -> pd.DataFrame:
         """Headline numbers of the studies under every combination of choices; see `vary`."""
-        table = vary(session, **self._choices(session))
+        choices, left_out = self._choices(session)
+        table = vary(session, **choices)
         asked = table[["class_set", "templates", "task"]].drop_duplicates()
         for class_set, templates, task in asked.itertuples(index=False):
             if class_set and task:
                 told = table.attrs["words"]
                 words = load_class_set(told[class_set]), load_templates(told[templates])
                 session.note_prompts(task, *words, prompts_for(*words, task))
-        table.attrs["left_out"] = [*self.left_out(session), *table.attrs.get("left_out", [])]
+        table.attrs["left_out"] = [*left_out, *table.attrs.get("left_out", [])]
         return table
 
 
@@ -155,4 +156,4 @@ study = Sensitivity()
 
 def ranges_by_group(session, table: pd.DataFrame) -> pd.DataFrame:
     """How far each group's rate moves over the choices of the run's table; see `by_group.group_ranges`."""
-    return group_ranges(session, table, **study._choices(session))
+    return group_ranges(session, table, **study._choices(session)[0])
