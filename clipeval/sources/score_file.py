@@ -66,18 +66,27 @@ class ScoreFile:
         ------
         DataError  if a cell of a row that holds other numbers is not a finite number
         """
-        return _numbers(self.scores[column], self.scores.index[self._answered], self)
+        return _numbers(self.scores[column], self._answered, self)
 
     @functools.cached_property
     def _answered(self) -> np.ndarray:
         """Rows that are not empty throughout."""
-        said = self.scores.astype(object).where(self.scores.notna(), "").astype(str)
-        return (said.apply(lambda column: column.str.strip()) != "").any(axis=1).to_numpy()
+        said = [_is_said(self.scores[name]) for name in self.scores]
+        return np.any(said, axis=0)
 
 
-def _numbers(column: pd.Series, needed: pd.Index, file: ScoreFile | Path) -> np.ndarray:
+def _is_said(column: pd.Series) -> np.ndarray:
+    """Cells that are not empty, (n,) bool."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column.notna().to_numpy()
+    said = column.astype(object).where(column.notna(), "").astype(str)
+    return (said.str.strip() != "").to_numpy()
+
+
+def _numbers(column: pd.Series, needed: np.ndarray, file: ScoreFile | Path) -> np.ndarray:
+    """Cells as numbers; those that are `needed`, (n,) bool, must be finite."""
     found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    bad = ~np.isfinite(found) & column.index.isin(needed)
+    bad = ~np.isfinite(found) & needed
     if bad.any():
         raise DataError(
             f'{file.name}: {column.name} of image "{column.index[bad][0]}" is '
@@ -148,7 +157,7 @@ def read_scores(path: str | Path, model: str = "", pretrained: str = "") -> Scor
     labels = table["label"].astype(object).where(table["label"].notna(), "").astype(str).str.strip()
     prob = None
     if "prob" in table:
-        found = _numbers(table["prob"], labels.index[labels != ""], path)
+        found = _numbers(table["prob"], (labels != "").to_numpy(), path)
         if (odd := (found <= 0) | (found > 1)).any():
             raise DataError(
                 f"{path}: prob of image {quoted(labels.index[odd][0])} is {found[odd][0]:g}, and a "
