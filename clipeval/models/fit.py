@@ -15,22 +15,6 @@ _ADAPTER = re.compile(
 )
 
 
-def fit_weights(network, state: dict, path: Path, *, resize_positions: bool = False) -> None:
-    """Load tensors into an open_clip network, every one of them and no other.
-
-    Parameters
-    ----------
-    network : open_clip CLIP, CustomTextCLIP or CoCa
-    state, path, resize_positions : as in `fitting`
-
-    Raises
-    ------
-    ModelError  as `fitting`
-    """
-    own = fitting(network, state, path, resize_positions=resize_positions)
-    network.load_state_dict(own, strict=True)
-
-
 def fitting(network, state: dict, path: Path, *, resize_positions: bool = False) -> dict:
     """Return tensors under the names of an open_clip network, each with its shape.
 

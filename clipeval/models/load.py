@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from clipeval.errors import ModelError, as_text
+from clipeval.errors import ModelError, as_text, first_line
 from clipeval.files import file_sha256
 from clipeval.models.device import PRECISIONS, check_precision, choose_device
 from clipeval.models.info import (
@@ -107,7 +107,7 @@ def load_model(
 def _load_open_clip(model, pretrained, weights, device, precision, resize) -> tuple[Model, dict]:
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    from clipeval.models.fit import fit_weights
+    from clipeval.models.fit import fitting
     from clipeval.models.sources import find_source
     from clipeval.models.tokens import build_tokenizer, tokenizer_files
     from clipeval.models.towers import assert_activation, build_network, features_before_projection
@@ -118,8 +118,9 @@ def _load_open_clip(model, pretrained, weights, device, precision, resize) -> tu
     sha256 = weights_sha256(source.weights)
     network = build_network(source.config, source.preprocess)
     state, kind = read_weights(source.weights, weights)
-    fit_weights(network, state, source.weights, resize_positions=source.is_tag)
-    del state
+    fitted = fitting(network, state, source.weights, resize_positions=source.is_tag)
+    network.load_state_dict(fitted, strict=True)
+    del state, fitted
     assert_activation(network, source.activation)
     network.eval().to(device)
     assert not any(m.training for m in network.modules())
@@ -213,7 +214,6 @@ def find_loader(model: str) -> tuple[Callable, str, str]:
     ------
     ModelError  if it cannot be imported
     """
-    from clipeval.errors import first_line
     from clipeval.models.custom import entry_loader, python_loader
 
     prefix, _, name = model.partition(":")
@@ -242,24 +242,17 @@ def _load_registered(model, pretrained, weights, device, precision, resize) -> M
             f"resize={resize} is not offered for {model}, whose loader brings its preprocess; use "
             "model."
         )
-    function, name, shown = find_loader(model)
-    if function is _testcard:
-        return function(device=str(device), precision=precision)
+    if model == "testcard":
+        from clipeval.models.testcard import load_testcard_model
+
+        return load_testcard_model(str(device), precision)
     from clipeval.models.custom import source_hash, wrap
 
+    function, name, shown = find_loader(model)
     result = function(name, pretrained, str(device))
     if isinstance(result, Model):
         return result
     return wrap(result, shown, pretrained, device, precision, source_hash(function))
-
-
-def _testcard(*, device: str, precision: str) -> Model:
-    from clipeval.models.testcard import load_testcard_model
-
-    return load_testcard_model(device=device, precision=precision)
-
-
-_LOADERS["testcard"] = _testcard
 
 
 # -- recognising -----------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def tag_entry(model: str, tag: str) -> dict:
             f"{model} with pretrained={tag} would run with QuickGELU, but these weights were "
             f"trained with GELU; use {base}."
         )
-    tags = [t for t in open_clip.list_pretrained_tags_by_model(model)]
+    tags = open_clip.list_pretrained_tags_by_model(model)
     tags = [t for t in tags if not _other_config(model, t)]
     hint = _did_you_mean(tag, tags) if tags else f"open_clip has no weights for {model}."
     raise ModelError(f"{model} has no weights named {tag}, and no such file exists; {hint}")

@@ -6,7 +6,6 @@ What does not match is left out and said.
 
 import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,8 @@ from clipeval.studies.headlines import (
 
 #: clusters up to which `sign_flip` tries all signs
 EXACT = 13
+#: signs that it tries of more
+DRAWS = 10_000
 #: interval of what is not a rate
 OWN = "as in the run's own table"
 #: the published method that no run of this package has
@@ -44,23 +45,6 @@ class Comparison:
     test_cards: bool
     runs: dict[str, Run] = field(default_factory=dict)
     """Label -> the run."""
-
-
-class Unfinished(DataError):
-    """A run folder in which no study finished."""
-
-
-def open_run(folder: str | Path) -> Run:
-    """A run folder in which some study finished; see `load_run`.
-
-    Raises
-    ------
-    Unfinished  if none did
-    """
-    run = load_run(folder)
-    if not run.record.studies:
-        raise Unfinished(f"no study of {run.folder} finished; run it again, then compare.")
-    return run
 
 
 def label_runs(runs: list[Run]) -> list[str]:
@@ -117,18 +101,17 @@ def compare_runs(folders, *, seed: int = 0) -> Comparison:
     DataError  if fewer than two different finished runs are named, one is not a run folder, or no
         study has two runs that match
     """
-    runs, unfinished = [], []
-    for folder in folders:
-        try:
-            runs.append(open_run(folder))
-        except Unfinished as error:
-            unfinished.append(error)
-    if unfinished and len(runs) < 2:
-        raise unfinished[0]
+    runs, notes = [], []
+    for run in map(load_run, folders):
+        if run.record.studies:
+            runs.append(run)
+        else:
+            notes.append(f"no study of {run.folder} finished; run it again, then compare.")
+    if notes and len(runs) < 2:
+        raise DataError(notes[0])
     if len({run.folder for run in runs}) < max(2, len(runs)):
         raise DataError("a comparison needs two or more run folders, each named once; name others.")
     labels, rates, paired, test_cards = label_runs(runs), [], [], False
-    notes = [str(error) for error in unfinished]
     for study in STUDIES:
         entries = _entries(study, runs, labels, notes)
         for group in matching(study, entries, notes):
@@ -292,17 +275,17 @@ def _sums(change, clusters) -> np.ndarray:
     )
 
 
-def smallest_p(changed: int, draws: int = 10_000) -> float:
+def smallest_p(changed: int) -> float:
     """The least p value that `sign_flip` can give where so many clusters changed; NaN where none did."""
     exact = 2.0 ** (1 - changed) if changed else float("nan")
-    return exact if changed <= EXACT else 1 / (1 + draws)
+    return exact if changed <= EXACT else 1 / (1 + DRAWS)
 
 
-def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
+def sign_flip(change, clusters, *, seed: int = 0) -> float:
     """Two-sided p value of a paired change where images come in clusters; NaN where no cluster changed.
 
     If the two models were alike, each cluster's sum of changes might as well have the other sign.
-    All signs are tried for up to 13 clusters, else `draws` seeded ones. With clusters of one image
+    All signs are tried for up to 13 clusters, else 10,000 seeded ones. With clusters of one image
     this is McNemar's exact test.
 
     Parameters
@@ -318,8 +301,8 @@ def sign_flip(change, clusters, *, draws: int = 10_000, seed: int = 0) -> float:
         signs = np.array(list(itertools.product((-1, 1), repeat=len(sums))))
         return float((np.abs(signs @ sums) >= abs(sums.sum())).mean())
     rng = np.random.default_rng(seed)
-    found = [np.abs(rng.choice((-1.0, 1.0), len(sums)) @ sums) for _ in range(draws)]
-    return float((1 + (np.array(found) >= abs(sums.sum())).sum()) / (1 + draws))
+    found = [np.abs(rng.choice((-1.0, 1.0), len(sums)) @ sums) for _ in range(DRAWS)]
+    return float((1 + (np.array(found) >= abs(sums.sum())).sum()) / (1 + DRAWS))
 
 
 def _adjusted(paired: pd.DataFrame) -> pd.DataFrame:

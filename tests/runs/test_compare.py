@@ -18,13 +18,12 @@ from clipeval.runs.compare import (
     Comparison,
     compare_runs,
     label_runs,
-    open_run,
     paired_tests,
     sign_flip,
 )
 from clipeval.runs.compare_report import write_comparison
 from clipeval.runs.compare_wide import wide
-from clipeval.runs.finished import Run
+from clipeval.runs.finished import Run, load_run
 from clipeval.runs.several_models import (
     model_slug,
     named,
@@ -197,12 +196,12 @@ def test_a_join_is_on_the_image_id_not_on_the_position(runs, tmp_path):
 
 def test_folders_that_are_no_runs_are_refused(runs, tmp_path):
     with pytest.raises(DataError, match="no run.json"):
-        open_run(tmp_path)
+        compare_runs([tmp_path, runs["a"]])
     with pytest.raises(DataError, match="two or more"):
         compare_runs([runs["a"], runs["a"]])
     (tmp_path / "run.json").write_text('{"clipeval": "0.1.0", "studies": {}}')
     with pytest.raises(DataError, match="no study of"):
-        open_run(tmp_path)
+        compare_runs([tmp_path, runs["a"]])
 
 
 @pytest.mark.parametrize(
@@ -466,7 +465,7 @@ def test_only_common_images_are_paired():
 
 
 def test_an_image_that_counts_twice_is_refused(runs):
-    record = open_run(runs["a"]).record.studies["fairface"]
+    record = load_run(runs["a"]).record.studies["fairface"]
     predictions = pd.read_parquet(runs["a"] / "fairface" / "predictions.parquet")
     with pytest.raises(DataError, match="counts twice"):
         headlines.outcomes_of("fairface", pd.concat([predictions, predictions.head(1)]), record)
