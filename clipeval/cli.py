@@ -105,10 +105,6 @@ def _main(
     pass
 
 
-def _absolute(folder: str | Path) -> Path:
-    return Path(folder).expanduser().resolve()
-
-
 def _plans(studies, profile, given, out, models=""):
     """The folder of the whole run, run folder -> plan, and where there is one for each model, which these are."""
     from clipeval.runs.places import default_folder, put_into
@@ -117,7 +113,8 @@ def _plans(studies, profile, given, out, models=""):
     chosen, values = read_profile(profile), telling.values_of(given)
     several = models or chosen.get("models", "")
     plan = plan_run(studies or [], chosen, values, out or "reports")
-    folder = _absolute(out or default_folder(plan, profile, models=bool(several)))
+    folder = Path(out or default_folder(plan, profile, models=bool(several)))
+    folder = folder.expanduser().resolve()
     if not several:
         return folder, {folder: put_into(plan, folder)}, ""
     from clipeval.runs.several_models import plan_models
@@ -257,11 +254,14 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Hold every number of a run against its answers: what differs is named, and the exit code is 1."""
+    from clipeval import files
     from clipeval.packs import verifying
 
     found = verifying.verify(path, expect=expect)
-    if as_json or not (quiet and found.well):
-        print(verifying.as_text(found) if as_json else "\n".join(verifying.said(found)))
+    if as_json:
+        print(files.as_json(found.to_json()), end="")
+    elif not (quiet and found.well):
+        print("\n".join(verifying.said(found)))
     if not found.well:
         raise typer.Exit(1)
 

@@ -28,6 +28,14 @@ def one_line(error: Exception, most: int = 200) -> str:
     return _short(" ".join(str(error).split()) or type(error).__name__, most)
 
 
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """How a sentence on an unknown name ends: with the nearest known one, where one is near."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
+
+
 def _as_line(text: str) -> str:
     """A text on one line of at most `MOST` characters, whatever names and values stand in it."""
     text = _ODD.sub(_escaped, _without_middle(str(text)))

@@ -206,10 +206,10 @@ def image_ids(paths: pd.Series, split: str) -> list[str]:
     return [f"{split}/{i:06d}" for i in range(len(paths))]
 
 
-def first_images(file: Path, n: int = 4) -> list[bytes]:
-    """The bytes of the first `n` images of a parquet file."""
+def first_images(file: Path) -> list[bytes]:
+    """The bytes of the first four images of a parquet file."""
     with _refusing_damage(file):
-        batch = next(_open(file).iter_batches(batch_size=n, columns=[IMAGE]), None)
+        batch = next(_open(file).iter_batches(batch_size=4, columns=[IMAGE]), None)
     items = batch.column(0).to_pylist() if batch else []
     images = [item.get("bytes") if isinstance(item, dict) else item for item in items]
     return [image for image in images if image]

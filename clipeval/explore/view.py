@@ -19,6 +19,7 @@ CAUTION = (
 COLOURS = 7  # items that a figure can tell apart
 ROWS = 40  # groups that a page can hold
 POINTS = 120  # images drawn in each group
+THUMBNAIL = 96  # pixels of the longer side
 
 
 def _labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
@@ -171,7 +172,7 @@ def result(explorer) -> str:
     return render("explored", problem="", **picture, **about)
 
 
-def thumbnails(explorer, n: int = 12, size: int = 96, called: str = "") -> str:
+def thumbnails(explorer, n: int = 12, called: str = "") -> str:
     """A seeded sample of the images chosen, or those called something, as HTML under a caution.
 
     Beside a face a predicted class would read as a statement about a person: only who asks for those called
@@ -179,7 +180,7 @@ def thumbnails(explorer, n: int = 12, size: int = 96, called: str = "") -> str:
 
     Parameters
     ----------
-    n : images;  size : pixels of the longer side
+    n : images
     called : a class or category of which those with the largest margin are shown; "" for a sample of all
 
     Raises
@@ -200,13 +201,13 @@ def thumbnails(explorer, n: int = 12, size: int = 96, called: str = "") -> str:
         pictures = sample(explorer.images, n, explorer.choice.seed)
         said = [""] * len(pictures)
     shown = [
-        _thumbnail(picture, size) | {"said": text}
+        _thumbnail(picture) | {"said": text}
         for picture, text in zip(pictures.itertuples(), said, strict=True)
     ]
     return render("thumbnails", caution=CAUTION, pictures=shown)
 
 
-def _thumbnail(picture, size: int) -> dict[str, str]:
+def _thumbnail(picture) -> dict[str, str]:
     from PIL import Image
 
     from clipeval.embedding.images import UnreadableImage, open_image, read_bytes
@@ -216,7 +217,7 @@ def _thumbnail(picture, size: int) -> dict[str, str]:
         image = open_image(read_bytes(picture.file, None if row is None else int(row)))
     except (UnreadableImage, OSError) as error:
         return {"name": picture.image_id, "problem": str(error), "png": ""}
-    image.thumbnail((size, size), Image.Resampling.BICUBIC)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
     out = io.BytesIO()
     image.save(out, format="png")
     png = base64.b64encode(out.getvalue()).decode()

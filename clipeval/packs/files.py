@@ -1,7 +1,6 @@
 """Members of a pack as bytes: the same content gives the same bytes, and no path slips in."""
 
 import io
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -38,11 +37,6 @@ def altered(run: Path) -> list[tuple[Path, str]]:
 def short_hash(*parts: str | bytes) -> str:
     """First 12 hex digits of the sha256 of all parts."""
     return sha256(*parts)[:12]
-
-
-def to_json(content) -> bytes:
-    """JSON as UTF-8."""
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def to_npy(matrix: np.ndarray) -> bytes:

@@ -5,7 +5,6 @@ that were kept, without images and without a model, and its tables and figures a
 are there: who edits a number, and the list with it, is found out all the same.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -306,8 +305,3 @@ def said(found: Verified) -> list[str]:
         f"{len(found.differs)} differ, {len(found.not_verified)} not verified."
     )
     return [*lines, f"sha256 {found.sha256}"]
-
-
-def as_text(found: Verified) -> str:
-    """What `clipeval verify --json` prints."""
-    return json.dumps(found.to_json(), indent=1, ensure_ascii=False)

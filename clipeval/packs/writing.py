@@ -19,14 +19,13 @@ from clipeval import __version__
 from clipeval.classify.word_files import find, yaml_file
 from clipeval.datasets import label_files, refusal_to_share
 from clipeval.errors import ClipevalError, DataError, ParameterError
-from clipeval.files import file_sha256, sha256, whole_file
+from clipeval.files import as_json, file_sha256, sha256, whole_file
 from clipeval.output.provenance import INCIDENTAL, pathless
 from clipeval.packs.files import (
     altered,
     readme,
     refuse_paths,
     short_hash,
-    to_json,
     to_npy,
     to_parquet,
     write_zip,
@@ -178,7 +177,7 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         raise DataError(f"{run}: no study may be shared, so there is nothing to pack; {reasons}")
     for model, rows in texts.items():
         matrix = np.stack([rows[text] for text in sorted(rows)]) if rows else np.empty((0, 0))
-        members[f"texts/{model[:12]}.json"] = to_json(sorted(rows))
+        members[f"texts/{model[:12]}.json"] = as_json(sorted(rows)).encode()
         members[f"texts/{model[:12]}.npy"] = to_npy(matrix)
     members["README.txt"] = readme(studies)
     refuse_paths(members, secret)
@@ -193,14 +192,10 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
         "models": models,
         "members": {n: sha256(members[n]) for n in sorted(members)},
     }
-    refuse_paths({MANIFEST: to_json(manifest)}, secret)
-    _write(
-        out,
-        {MANIFEST: to_json(manifest)} | {n: members[n] for n in sorted(members)},
-        run,
-        predictions,
-    )
-    return Packed(out, sha256(to_json(manifest)), out.stat().st_size, held, left_out)
+    first = {MANIFEST: as_json(manifest).encode()}
+    refuse_paths(first, secret)
+    _write(out, first | {n: members[n] for n in sorted(members)}, run, predictions)
+    return Packed(out, sha256(first[MANIFEST]), out.stat().st_size, held, left_out)
 
 
 def _refuse_other(out: Path) -> None:
@@ -295,7 +290,8 @@ def _put_images(table: pd.DataFrame, members: dict[str, bytes]) -> str:
         members |= {f"{attrs['planted']}/{name}": content for name, content in decks.items()}
     kept = table.drop(columns=["file", "row"], errors="ignore")
     objects = [c for c in kept if kept[c].dtype == object]
-    content, about = to_parquet(kept), to_json({"attrs": attrs, "objects": objects})
+    content = to_parquet(kept)
+    about = as_json({"attrs": attrs, "objects": objects}).encode()
     name = f"images/{short_hash(content, about)}"
     members |= {f"{name}.parquet": content, f"{name}.json": about}
     return name

@@ -1,12 +1,11 @@
 """One file for an audit of one's own data: where they lie, what to report by, which words, which models."""
 
-import difflib
 from pathlib import Path
 
 import yaml
 
 from clipeval.classify.word_files import parse
-from clipeval.errors import ClassSetError, ParameterError, one_line
+from clipeval.errors import ClassSetError, ParameterError, did_you_mean, one_line
 
 #: what an audit file may hold -> the kinds of YAML values it may be
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -119,8 +118,7 @@ def _check(content, path: Path) -> None:
         raise ParameterError(f"{path.name} holds no keys; begin with data: and models:.")
     for key, value in content.items():
         if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it may hold {', '.join(_KEYS)}."
+            hint = did_you_mean(str(key), _KEYS, f"it may hold {', '.join(_KEYS)}.")
             raise ParameterError(f'{path.name} holds "{key}", which is not known; {hint}')
         if not isinstance(value, _KEYS[key]):
             kinds = " or ".join({str: "text", list: "a list", dict: "keys"}[k] for k in _KEYS[key])

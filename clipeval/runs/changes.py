@@ -253,13 +253,18 @@ def sentences(changes: dict) -> list[str]:
     return lines
 
 
+def read(out: Path) -> dict:
+    """`compare_study` of each study of a run folder, as its run kept it; nothing where there was no run before."""
+    with suppress(OSError, ValueError):
+        return json.loads((out / "changes.json").read_text("utf-8"))
+    return {}
+
+
 def said(out: Path) -> list[str]:
     """Lines on what changed in a run folder since the run before; none where there was none."""
-    path = out / "changes.json"
-    if not path.is_file():
+    if not (found := read(out)):
         return []
-    found = sentences(json.loads(path.read_text("utf-8")))
-    return ["Compared with the previous run:", *(f"  {line}" for line in found)]
+    return ["Compared with the previous run:", *(f"  {line}" for line in sentences(found))]
 
 
 def _studies(studies: list[str], changes: dict) -> str:

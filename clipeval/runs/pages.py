@@ -13,6 +13,7 @@ from clipeval.files import Folder
 from clipeval.output import markup
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.paths import DOCS
+from clipeval.runs import changes
 from clipeval.session.local_paths import told
 from clipeval.session.record import KeptFigure, RunRecord, StudyRecord, read_run, read_study
 from clipeval.session.study import Study
@@ -66,13 +67,6 @@ def page(template: str, /, title: str, *, test_cards: bool = False, **values) ->
         "glossary": _glossary(),
     }
     return markup.environment(_PAGE).get_template(f"{template}.html.j2").render(values)
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def write_study(folder: Path, error: str = "") -> Path | None:
@@ -140,10 +134,6 @@ def _legible(figure: Path) -> int:
         if found := re.search(r'<svg[^>]* height="([0-9.]+)pt"', figure.read_text("utf-8")):
             return round(float(found[1]) * 8 / 7)
     return 0
-
-
-def _is_done(study: Study, run: RunRecord) -> bool:
-    return study.id in run.studies and study.id not in run.failed
 
 
 def _article(folder: Path) -> str:
@@ -226,14 +216,13 @@ def write_index(out: Path) -> Path:
     ----------
     out : run folder; run.json says which studies failed, changes.json what changed since the last run
     """
-    from clipeval.runs.changes import sentences, summary
-
     out = Path(out)
     run = read_run(out) or RunRecord(clipeval=__version__)
-    changes = _json(out / "changes.json")
+    since = changes.read(out)
     shown = [study for study in STUDIES.values() if (out / study.id / "report.html").is_file()]
     shown.sort(key=lambda study: not study.is_summary)
-    done = {study: run.studies[study.id] for study in shown if _is_done(study, run)}
+    finished = run.studies.keys() - run.failed.keys()
+    done = {study: run.studies[study.id] for study in shown if study.id in finished}
     records = run.studies.values()
     text = page(
         "index",
@@ -259,7 +248,7 @@ def write_index(out: Path) -> Path:
             for study, record in done.items()
             if study.is_summary and record.figures
         ],
-        changes=sentences(changes) if changes else [],
-        changed=summary(changes) if changes else "",
+        changes=changes.sentences(since),
+        changed=changes.summary(since) if since else "",
     )
     return Folder(out).write("index.html", text)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clipeval.classify.word_files import parse as parse_yaml
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, did_you_mean
 from clipeval.paths import DATA
 from clipeval.runs.audit_file import is_audit_file, read_audit
 from clipeval.session.local_paths import absolute
@@ -85,11 +85,8 @@ def plan_run(studies, profile: str | Mapping, given: dict, out: str = "") -> dic
         if not dot and not any(name in kind.model_fields for kind in kinds.values()):
             if len(kinds) == 1:
                 parse(next(iter(kinds.values())), {name: None}, study=next(iter(kinds)))
-            nearest = sorted({field for kind in kinds.values() for field in kind.model_fields})
-            import difflib
-
-            near = difflib.get_close_matches(name, nearest, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"they know {', '.join(nearest)}."
+            known = sorted({field for kind in kinds.values() for field in kind.model_fields})
+            hint = did_you_mean(name, known, f"they know {', '.join(known)}.")
             raise ParameterError(f'none of these studies has a parameter "{name}"; {hint}')
     given = {name: absolute(name.rpartition(".")[2], value) for name, value in given.items()}
     plan = {}

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clipeval.classify.word_files import yaml_file
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, did_you_mean
 from clipeval.models.reduced import RESIZE_IS, is_resize
 
 #: a FairFace release, as text: papermill converts numeric-looking strings
@@ -167,15 +167,11 @@ def parse(kind: type[Parameters], values: dict, *, study: str) -> Parameters:
     ParameterError
         For an unknown name (with the nearest known one) or a value that is not accepted.
     """
-    import difflib
-
-    unknown = [name for name in values if name not in kind.model_fields]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], kind.model_fields, n=1)
-        raise ParameterError(
-            f'{study} has no parameter "{unknown[0]}"; '
-            + (f"did you mean {near[0]}?" if near else f"it knows {', '.join(kind.model_fields)}.")
-        )
+    for name in values:
+        if name not in kind.model_fields:
+            hint = f"it knows {', '.join(kind.model_fields)}."
+            hint = did_you_mean(name, kind.model_fields, hint)
+            raise ParameterError(f'{study} has no parameter "{name}"; {hint}')
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -373,11 +373,7 @@ class Pack:
         rows, matrix = self._texts[model]
         if missing := [prompt for prompt in prompts if prompt not in rows]:
             raise ModelError(
-                f'{self.no_model()[:-1]}, and the prompt "{missing[0]}" is not in it; '
+                f'{self.path.name} holds no model, and the prompt "{missing[0]}" is not in it; '
                 "keep the class sets and templates of the run that was packed."
             )
         return matrix[[rows[prompt] for prompt in prompts]]
-
-    def no_model(self) -> str:
-        """Sentence for whoever asks for the model itself."""
-        return f"{self.path.name} holds no model."

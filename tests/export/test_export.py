@@ -19,11 +19,12 @@ from clipeval.export.bibliography import references
 from clipeval.export.model_card import results
 from clipeval.export.paper import _Float, _noted
 from clipeval.export.wide import across, fitting, unsaid, wide_table
+from clipeval.files import as_json
 from clipeval.output.figures import interval_plot
 from clipeval.output.provenance import Provenance
 from clipeval.output.saving import save_figure
 from clipeval.output.tables import write_table
-from clipeval.packs.files import to_json, to_parquet, write_zip
+from clipeval.packs.files import to_parquet, write_zip
 from clipeval.runs.finished import load_run
 from clipeval.sources.pack_file import FORMAT, MANIFEST
 
@@ -359,7 +360,7 @@ def pack(tmp_path_factory):
         "README.txt": b"A pack.\n",
         "class_sets/0/my classes.yaml": b"name: mine\n",
         "images/0.parquet": to_parquet(images),
-        "images/0.json": to_json({"attrs": attrs, "objects": []}),
+        "images/0.json": as_json({"attrs": attrs, "objects": []}).encode(),
     }
     record = study_json(
         dataset={"name": "Own", "version": "1", "licence": "CC BY 4.0", "citation": "Us (2026)."}
@@ -378,7 +379,7 @@ def pack(tmp_path_factory):
         "models": {"f" * 64: record["model"]},
         "members": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }  # fmt: skip
-    write_zip(path, {MANIFEST: to_json(manifest)} | members)
+    write_zip(path, {MANIFEST: as_json(manifest).encode()} | members)
     return path
 
 
