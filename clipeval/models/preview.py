@@ -43,9 +43,7 @@ def preview(
     elif _is_tag(model, pretrained):
         p = plan(model, pretrained)
         what, config = f"{p.model} with pretrained={p.tag}", p.config
-        said = f"{p.model} {p.tag}: {p.activation}, weights from {p.hub or p.url}"
-        if not p.hub:
-            return config, _tokenizer(config, None), said
+        said = f"{p.model} {p.tag}: {p.activation}, weights from {p.hub}"
         repository, names = tag_files(p.hub)
     if repository and hub_check(repository, names, revision, what=what) is None:
         return config, _tokenizer(config, None) if config else None, said

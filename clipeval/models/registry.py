@@ -45,8 +45,7 @@ class Plan:
     """size, mode, mean, std, interpolation, resize_mode, fill_color."""
     activation: str
     hub: str
-    """Hub repository of the weights, perhaps with a file name; empty where they have none."""
-    url: str
+    """Hub repository of the weights, perhaps with a file name."""
 
 
 def config_name(name: str) -> str:
@@ -202,8 +201,7 @@ def plan(model: str, tag: str) -> Plan:
         config=config,
         preprocess=merge_preprocess(config, entry),
         activation=own_activation(config),
-        hub=entry.get("hf_hub", ""),
-        url=entry.get("url", ""),
+        hub=entry["hf_hub"],
     )
 
 
@@ -242,7 +240,7 @@ def list_models():
     -------
     DataFrame, one row a pair: `model`, `pretrained`, `activation` (quickgelu, gelu, or empty where
     the towers come from other libraries), `released` (True for the models that OpenAI released),
-    `source` (hub id or host), `image_size` (pixels)
+    `source` (hub id), `image_size` (pixels)
     """
     import open_clip
     import pandas as pd
@@ -258,7 +256,7 @@ def list_models():
                 "pretrained": tag,
                 "activation": p.activation,
                 "released": model in RELEASED and tag == "openai",
-                "source": p.hub.strip("/") or p.url.split("/")[2],
+                "source": p.hub.strip("/"),
                 "image_size": p.preprocess["size"][0],
             }
         )

@@ -118,15 +118,16 @@ def _built_in(model: str, pretrained: str | None) -> Source:
             files=weight_files(weights),
         )
     p = plan(name, pretrained)
-    weights, files = _tag_file(p.hub, p.url, f"{name} with pretrained={p.tag}")
+    repository, names = tag_files(p.hub)
+    weights = hub_file(repository, names, what=f"{name} with pretrained={p.tag}")
     return Source(
         model=name,
         pretrained=p.tag,
         config=p.config,
         preprocess=p.preprocess,
         weights=weights,
-        weights_name=p.hub.strip("/") or weights.name,
-        files=files,
+        weights_name=p.hub.strip("/"),
+        files=[weights, *hub_ref(weights)],
         is_tag=True,
     )
 
@@ -285,20 +286,6 @@ def _hub(name: str) -> Source:
         weights_name=repository,
         files=[config_path, weights, *hub_ref(weights)],
     )
-
-
-def _tag_file(hub: str, url: str, what: str) -> tuple[Path, list[Path]]:
-    if not hub:  # no such tag in open_clip 3.3, but older releases have some
-        from open_clip.pretrained import download_pretrained_from_url
-
-        try:
-            path = Path(download_pretrained_from_url(url))
-        except (OSError, RuntimeError) as error:
-            raise ModelError(f"{what} cannot be downloaded from {url} ({error}).") from None
-        return path, [path]
-    repository, names = tag_files(hub)
-    path = hub_file(repository, names, what=what)
-    return path, [path, *hub_ref(path)]
 
 
 def tag_files(hub: str) -> tuple[str, list[str]]:

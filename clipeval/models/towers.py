@@ -53,6 +53,8 @@ def _with_text_tower(config: dict, folder: Path) -> dict:
     name = text.get("hf_model_name")
     if not name:
         return config
+    from transformers import CONFIG_MAPPING
+
     what = f"the configuration of the text tower {name}"
     own = Path(name, "config.json")
     found = own if own.parent.is_dir() else hub_file(name, ["config.json"], what=what)
@@ -66,7 +68,7 @@ def _with_text_tower(config: dict, folder: Path) -> dict:
         ) from None
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
-    if not _has_class(known):
+    if not isinstance(known, str) or known not in CONFIG_MAPPING:
         raise ModelError(
             f"{what} is of the type {known}, which this release of transformers has no class for, "
             "and code that comes with a model is never run; use a release that has it, or load the "
@@ -86,12 +88,6 @@ def _without_code(values):
         for key, value in values.items()
         if key != "auto_map" and not (key.endswith("_implementation") and "/" in str(value))
     }
-
-
-def _has_class(model_type) -> bool:
-    from transformers import CONFIG_MAPPING
-
-    return isinstance(model_type, str) and model_type in CONFIG_MAPPING
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def test_every_pair_is_resolved_or_refused():
         quick = own.get("quick_gelu", False) or (model, tag) == ROBERTA
         assert p.config["quick_gelu"] is quick
         assert resolve_activation(model, tag) == ("quickgelu" if quick else "gelu")
-        assert (p.hub or p.url) and p.hub == own["hf_hub"]
+        assert p.hub and p.hub == own["hf_hub"]
     assert seen == len(PAIRS) > 150
     # every refused pair can be run under its right name
     for model, tag in refused:
