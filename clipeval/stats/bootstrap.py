@@ -204,6 +204,11 @@ def _values(values) -> np.ndarray:
             f"{int(np.isnan(values).sum()):,} of {values.size:,} values are missing (NaN); leave "
             "these images out first."
         )
+    if ((values < 0) | (values > 1)).any():
+        raise ParameterError(
+            f"values run from {values.min():g} to {values.max():g}; each must lie between 0 and 1, as hits "
+            "(true or false) and fractions do."
+        )
     return values
 
 

@@ -38,7 +38,8 @@ def wrong_labels(k: int, share: float, likely: np.ndarray | None = None) -> np.n
 
     Raises
     ------
-    ParameterError  if the share lies outside 0-1, or a label would be wrong more often than always
+    ParameterError  if the share lies outside 0-1, `likely` holds no such counts or nothing but 0, or a label
+        would be wrong more often than always
     """
     if not 0 <= share <= 1 or k < 2:
         raise ParameterError(
@@ -46,6 +47,11 @@ def wrong_labels(k: int, share: float, likely: np.ndarray | None = None) -> np.n
         )
     off = np.ones((k, k)) if likely is None else np.array(likely, dtype=float)
     np.fill_diagonal(off, 0.0)
+    if off.shape != (k, k) or not (np.isfinite(off) & (off >= 0)).all() or not off.any():
+        raise ParameterError(
+            f"how often each of {k} labels is taken for another must be a number of 0 or more, and above 0 for "
+            "some; give counts or rates."
+        )
     matrix = off * (share / off.sum(axis=1).mean())
     wrong = matrix.sum(axis=1)
     if wrong.max() > 1 + 1e-9:

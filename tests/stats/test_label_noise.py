@@ -25,6 +25,14 @@ def test_proportions_are_kept_and_their_mean_is_the_share():
         wrong_labels(3, 1.5)
 
 
+@pytest.mark.parametrize(
+    "likely", [np.eye(2), [[0, -1], [2, 0]], [[0, np.nan], [1, 0]], np.ones((3, 3))]
+)
+def test_what_says_of_no_label_what_it_is_taken_for_is_refused(likely):
+    with pytest.raises(ParameterError, match="2 labels is taken for another must be a number of 0"):
+        wrong_labels(2, 0.1, likely)
+
+
 def test_no_noise_moves_nothing():
     found = noisy_rates([[30, 10], [5, 15]], [[True, True], [False, False]], wrong_labels(2, 0))
     for values in (found.expected, found.low, found.high):

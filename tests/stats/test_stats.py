@@ -510,6 +510,13 @@ def test_bootstraps_refuse_missing_values_and_few_draws(bootstrap):
     for n_boot in (0, 1, 39):
         with pytest.raises(ParameterError, match=f"n_boot is {n_boot}; 40 draws or more"):
             call(np.nan_to_num(values), n_boot=n_boot)
+    for wrong in (
+        [2, -1, 0.5, 0.5],
+        [-0.1, 0, 0, 1],
+        [0, 0, 50, 0],
+    ):  # their means lie in 0-1, or not
+        with pytest.raises(ParameterError, match="each must lie between 0 and 1"):
+            call(np.array(wrong))
 
 
 def test_rates_over_clusters_are_marked_by_the_images_that_they_are_worth():
