@@ -23,14 +23,15 @@ class SummarySession(Session):
 
     @property
     def tables(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """(study, table id) -> table, of every study that finished."""
-        return {
-            (study, table.id): read_csv(
-                self.parameters.out_folder / study / "tables" / f"{table.id}.csv"
-            )
-            for study, record in self.records.items()
-            for table in record.tables
-        }
+        """(study, table id) -> table, of every study that finished; `attrs["confidence"]` that of its intervals."""
+        found = {}
+        for study, record in self.records.items():
+            for table in record.tables:
+                place = self.parameters.out_folder / study / "tables" / f"{table.id}.csv"
+                found[study, table.id] = read_csv(place)
+                level = record.parameters.get("confidence", 0.95)
+                found[study, table.id].attrs["confidence"] = level
+        return found
 
     @property
     def models(self) -> list[str]:

@@ -204,6 +204,37 @@ def test_few_clusters_and_thousands_are_said():
     assert table["note"].tolist() == ["only 7 clusters: do not rely on the interval", ""]
 
 
+def test_intervals_of_another_confidence_are_said():
+    harm = rows(metric=["crime-related"], n=200, count=14, percent=7.0)
+    races = rows(
+        race=["Black", "White"], metric="crime-related", n=100, count=[12, 2], percent=[12.0, 2]
+    )
+    tables = {("denigration", "overall"): harm, ("denigration", "by_race"): races}
+    assert card.summarise(tables)["note"].tolist()[0] == ""
+    for table in tables.values():
+        table.attrs["confidence"] = 0.9
+    table = card.summarise(tables)
+    assert table["note"].tolist() == [
+        "90 % interval",
+        "highest of 2: exact 95 % interval (Bonferroni)",  # one of two, at 90 % both
+    ]
+    ends = 100 * np.array(proportion_confint(12, 100, alpha=0.1 / 2, method="beta"))
+    assert table.loc[1, ["ci_low", "ci_high"]].tolist() == pytest.approx(ends.tolist())
+
+
+def test_tables_of_a_run_know_the_confidence_of_their_intervals(tmp_path):
+    kept = [{"id": "overall", "caption": "Rates.", "files": []}]
+    own = study_json(study="denigration", tables=kept, parameters={"confidence": 0.8})
+    plain = study_json(study="congress", tables=kept)
+    write_records(tmp_path, denigration=own, congress=plain)
+    for study in ("denigration", "congress"):
+        (tmp_path / study / "tables").mkdir()
+        (tmp_path / study / "tables" / "overall.csv").write_text("n,percent\n1,2.0\n")
+    found = clipeval.start("card", {"out": str(tmp_path)}).tables
+    levels = {study: table.attrs["confidence"] for (study, _), table in found.items()}
+    assert levels == {"denigration": 0.8, "congress": 0.95}
+
+
 def test_picked_intervals_hold_the_cell_that_was_picked():
     """Of 14 equal cells the lowest and highest: Wilson's 95 % held in 67 to 78 %, these in 95 or more."""
     rng, held = np.random.default_rng(0), {False: 0, True: 0}

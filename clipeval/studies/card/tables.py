@@ -91,9 +91,9 @@ def _candidates(study: str, line: Line, tables: dict) -> int:
     return len(_where(every, values).drop_duplicates(list(columns)))
 
 
-def _picked(row: dict, cells: int, what: str) -> dict:
+def _picked(row: dict, cells: int, what: str, confidence: float) -> dict:
     """A row that was picked for its value, with an interval that holds for all it was picked from."""
-    level = picked_confidence(cells)
+    level = picked_confidence(cells, confidence)
     low, high = clopper_pearson(row["count"], row["n"], level)
     ends = {"ci_low": 100 * float(low), "ci_high": 100 * float(high)}
     equals = int(row.get("equals", 0))
@@ -127,7 +127,8 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
         points), note, and, where the sensitivity study was run, the range over its choices as text. Values are
         those of the studies' tables, copied. Only the interval of a cell that was picked as the highest or lowest
         of several is wider: Clopper and Pearson's at 1 - 0.05 / cells (Bonferroni), which `note` says; it also
-        says where clusters are few.
+        says where clusters are few, and where a study was run with intervals of another confidence than 95 %
+        (`attrs["confidence"]` of its tables).
     """
     found = []
     varied = tables.get(("sensitivity", "range"))
@@ -135,18 +136,22 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
         table = tables.get((study, line.table))
         if table is None:
             continue
-        rows = _rows(line, table).to_dict("records")
+        rows, confidence = (
+            _rows(line, table).to_dict("records"),
+            table.attrs.get("confidence", 0.95),
+        )
         if not rows and line.none:
             found.append({"part": part, "quantity": line.none, "study": study, "metric": "none"})
         for row in rows:
             if line.among:
                 row |= {"cells": _candidates(study, line, tables)}
             if row.get("cells", 0) > 1:
-                row = _picked(
-                    row, int(row["cells"]), "picked" if line.pick == "label" else line.pick
-                )
+                what = "picked" if line.pick == "label" else line.pick
+                row = _picked(row, int(row["cells"]), what, confidence)
             elif row.get("few_clusters") is True:
                 row["note"] = f"only {int(row['clusters'])} clusters: do not rely on the interval"
+            elif confidence != 0.95 and pd.notna(row["ci_low"]):
+                row["note"] = f"{100 * confidence:g} % interval"
             words = {k: _word(v) for k, v in row.items()}
             words["of"] = words.get(line.of, "")
             ranged = "" if varied is None else _range(study, varied, line.varied.format(**words))

@@ -89,7 +89,9 @@ def show_paper(session, predictions: pd.DataFrame, overall: pd.DataFrame) -> Non
     if not session.comparable:
         return
     say(_OTHERS)
-    how = {"intervals": f"{100 * session.parameters.confidence:g} % Wilson intervals"}
+    level = 100 * session.parameters.confidence
+    others = "" if level == 95 else "; of the paper and of replications 95 %"
+    how = {"intervals": f"{level:g} % Wilson intervals{others}"}
     text = "This run beside what the paper states or implies."
     display(session.table("known", side_by_side(overall, setting(session)), text, **how))
     say(_KNOWN)
