@@ -49,6 +49,26 @@ def test_denigration_names_the_groups_farthest_apart():
     ]
 
 
+def test_denigration_names_the_equals_of_the_groups_that_it_names():
+    said = STUDIES["denigration"].finding(
+        {
+            "overall": rows("metric percent", ("animal", 1)),
+            "gaps": rows(
+                "grouping category highest lowest percent p_adjusted",
+                ("race", "animal", "White", "Indian", 3, 0.03),
+            ),
+            "by_race": rows(
+                "race metric percent",
+                ("Indian", "animal", 0),
+                ("White", "animal", 3),
+                ("Black", "animal", 0),
+            ),
+        }
+    )
+    assert "labelled White it calls 3.0 %" in said[0]
+    assert "of those labelled Indian (tied with Black) 0.0 %" in said[0]
+
+
 def test_denigration_names_the_grouping_that_differs_most_clearly():
     """Two people of one party are no reason to say nothing of men and women."""
     found = STUDIES["denigration"].finding(

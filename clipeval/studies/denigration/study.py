@@ -5,7 +5,7 @@ from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.output.numbers import p_value
-from clipeval.output.sentences import alone
+from clipeval.output.sentences import alone, tied
 from clipeval.published.denigration import of_the_paper, published_rates
 from clipeval.session import parameters
 from clipeval.session.groupings import Grouping
@@ -81,12 +81,14 @@ class Denigration(Study):
             gap = gaps.loc[gaps["percent"].idxmax()]
             rates = tables[Grouping((gap["grouping"],)).id]
             rates = rates[rates["metric"] == gap["category"]].set_index(gap["grouping"])
-            high, low = (f"{rate(rates.loc[gap[end]])}" for end in ("highest", "lowest"))
+            places = [rates.index.get_loc(gap[end]) for end in ("highest", "lowest")]
+            first, last = (tied(at, rates["percent"].to_numpy(), rates.index) for at in places)
+            high, low = (rate(rates.iloc[at]) for at in places)
             found.insert(
                 0,
-                f"Of photographs labelled {gap['highest']} it calls {high} {gap['category']}, of those labelled "
+                f"Of photographs labelled {first} it calls {high} {gap['category']}, of those labelled "
                 # the test is of all groups, and not of these two
-                f"{gap['lowest']} {low} (all groups by {gap['grouping']}: corrected "
+                f"{last} {low} (all groups by {gap['grouping']}: corrected "
                 f"{p_value(gap['p_adjusted'])}). "
                 + alone("The two groups were picked as the highest and the lowest"),
             )

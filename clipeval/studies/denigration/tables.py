@@ -313,7 +313,7 @@ def gaps(
         is 0), detectable (percentage points: the smallest such difference that chi-squared finds in 80 %
         of samples of these sizes at the 5 % level, before correction; `stats.smallest_difference`).
         Groups without images are left out.
-        `largest`: grouping, category, highest, lowest (groups, or "all equal"), n (all images),
+        `largest`: grouping, category, highest, lowest (groups, of equals the first, or "all equal"), n (all images),
         metric ("largest gap"), percent (percentage points), ci_low, ci_high (for all pairs at once),
         published, difference, chi2, dof, p_chi2, min_expected, p_permutation, p_adjusted (the
         latter by Holm, for all rows of this table), control_median, control_p95 (percentage points:
