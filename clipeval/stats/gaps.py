@@ -4,7 +4,6 @@ Everything is computed from the images and hits of each group, so that a million
 as a thousand.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from clipeval.errors import DataError, ParameterError
 from clipeval.stats.bootstrap import check_draws
 from clipeval.stats.differences import difference_ends, ratio_ends
 from clipeval.stats.labels import chi2_of_counts, untested
+from clipeval.stats.permuted import dealt, null_of, share_as_far
 from clipeval.stats.picks import pairwise_ends
 from clipeval.stats.rates import wilson
 
@@ -185,7 +185,7 @@ def largest_gap(count, n, confidence: float = 0.95) -> tuple[float, float]:
 def permutation_p(count, n, *, n_boot: int = 10_000, seed: int = 0) -> float:
     """p value that k groups have one rate, by permuted chi-squared; see `gaps_of_counts`."""
     count, n = np.asarray(count), np.asarray(n)
-    return float(_p_value(count, n, _null(tuple(n), int(count.sum()), n_boot, seed))[0])
+    return float(_p_value(count, n, null_of(tuple(n), int(count.sum()), n_boot, seed))[0])
 
 
 def control_of_counts(
@@ -227,11 +227,11 @@ def control_of_counts(
         raise ParameterError(f"shuffles is {shuffles}; a control needs one or more, e.g. 200.")
     table = _two_groups(counts, by)
     n, count = table["n"].to_numpy(), table["count"].to_numpy()
-    dealt = _dealt(n, int(count.sum()), shuffles, [seed, 2])
-    rates = 100 * dealt / n
+    hits = dealt(n, int(count.sum()), shuffles, [seed, 2])
+    rates = 100 * hits / n
     away = np.abs(rates - 100 * count.sum() / n.sum())
     gaps = rates.max(axis=1) - rates.min(axis=1)
-    p = _p_value(dealt, n, _null(tuple(n), int(count.sum()), n_boot, seed))
+    p = _p_value(hits, n, null_of(tuple(n), int(count.sum()), n_boot, seed))
     median, high = np.percentile(away, [50, 95], axis=0)
     groups = table.drop(columns="count").assign(median=median, p95=high)
     median, high = np.percentile(gaps, [50, 95])
@@ -250,32 +250,7 @@ def _two_groups(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _dealt(n: np.ndarray, hits: int, draws: int, seed) -> np.ndarray:
-    """Hits of each group (draws, groups) when they are dealt out over all images at random."""
-    rng = np.random.default_rng(seed)
-    return rng.multivariate_hypergeometric(n, hits, size=draws, method="marginals")
-
-
-@functools.lru_cache(maxsize=4)
-def _null(n: tuple[int, ...], hits: int, n_boot: int, seed: int) -> np.ndarray:
-    """Sorted `_statistic` of dealt hits; a gap and its control ask for the same."""
-    n = np.array(n)
-    return np.sort(_statistic(_dealt(n, hits, n_boot, [seed, 1]), n))
-
-
-def _statistic(count: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Chi-squared over its part that is the same however so many hits are dealt: (draws,)."""
-    count = np.atleast_2d(count)
-    expected = n * (count.sum(axis=1, keepdims=True) / n.sum())
-    return ((count - expected) ** 2 / n).sum(axis=1)
-
-
 def _p_value(count: np.ndarray, n: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Share of the draws, the one seen among them, as far from equal rates as `count`: (draws,).
-
-    NaN where no image or every image is a hit.
-    """
-    # draws as far apart as the one seen count too, whatever the last digits of a sum
-    seen = _statistic(count, n) * (1 - 1e-9) - 1e-12
-    p = (1 + len(null) - np.searchsorted(null, seen)) / (1 + len(null))
-    return np.where(untested(np.atleast_2d(count).sum(axis=1), n.sum()) == "", p, np.nan)
+    """`share_as_far`; NaN where no image or every image is a hit."""
+    there = untested(np.atleast_2d(count).sum(axis=1), n.sum()) == ""
+    return np.where(there, share_as_far(count, n, null), np.nan)
