@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.errors import DataError, ParameterError
+from clipeval.stats.permuted import null_of, share_as_far
 from clipeval.stats.rates import LEAST_EXPECTED
 
 
@@ -29,9 +30,11 @@ def chi2_by_label(
     DataFrame, one row a label in the order given: `label`, `chi2` (without continuity correction,
     as scipy's `chi2_contingency(correction=False)`), `dof`, `p`, `p_adjusted`, `min_expected`
     (smallest expected count), `test`, `p_chi2`. Where an expected count is below 5, chi-squared
-    finds differences too often; with two groups `p` is then that of Fisher's exact test, two-sided,
-    and `test` says "Fisher exact", else "chi-squared". With more groups it stays chi-squared's, and
-    doubtful there. `chi2` and its own p value, `p_chi2`, are given beside it. A label that no image or
+    finds differences too often, and the more so the more labels are corrected for; with two groups `p`
+    is then that of Fisher's exact test, two-sided, and `test` says "Fisher exact"; with more it is that
+    of "permuted chi-squared": how often hits that are dealt out at random over all images give a
+    chi-squared as large, in 10,000 seeded draws, or 50 a label where these are more. Else `test` says
+    "chi-squared". `chi2` and its own p value, `p_chi2`, are given beside it. A label that no image or
     every image carries has chi2 0 and no p value, and `test` says why (`untested`).
 
     Raises
@@ -56,9 +59,12 @@ def chi2_by_label(
     chi2, p_chi2, least = chi2_of_counts(seen, size)
     total = seen.sum(axis=0)
     why = untested(total, len(codes))
-    exact = (least < LEAST_EXPECTED) & (len(levels) == 2) & (why == "")
-    p = p_chi2.copy()
-    p[exact] = _fisher(seen[0, exact], total[exact], int(size[0]), len(codes))
+    rare, p = (least < LEAST_EXPECTED) & (why == ""), p_chi2.copy()
+    if len(levels) == 2:
+        p[rare] = _fisher(seen[0, rare], total[rare], int(size[0]), len(codes))
+    else:
+        p[rare] = _permuted(seen[:, rare], size, max(10_000, 50 * len(labels)))
+    other = "Fisher exact" if len(levels) == 2 else "permuted chi-squared"
     return pd.DataFrame(
         {
             "label": list(labels),
@@ -67,7 +73,7 @@ def chi2_by_label(
             "p": p,
             "p_adjusted": adjust(p, correction),
             "min_expected": least,
-            "test": np.where(exact, "Fisher exact", np.where(why == "", "chi-squared", why)),
+            "test": np.where(rare, other, np.where(why == "", "chi-squared", why)),
             "p_chi2": p_chi2,
         }
     )
@@ -145,6 +151,15 @@ def _fisher(first: np.ndarray, hits: np.ndarray, size: int, n: int) -> np.ndarra
         # tables as likely as the one seen count too, whatever the last digits of a sum
         p[of_total] = (chance * (chance <= seen[:, None] * (1 + 1e-7))).sum(axis=1)
     return p.clip(max=1)
+
+
+def _permuted(seen: np.ndarray, size: np.ndarray, draws: int) -> np.ndarray:
+    """p values (L,) of permuted chi-squared, of the images (groups, L) that carry each label."""
+    p, hits = np.empty(seen.shape[1]), seen.sum(axis=0)
+    for total in np.unique(hits):  # labels that equally many images carry share their draws
+        null = null_of(tuple(size.tolist()), int(total), draws, 0)
+        p[hits == total] = share_as_far(seen[:, hits == total].T, size, null)
+    return p
 
 
 def adjust(p, correction: str = "fdr_bh") -> np.ndarray:

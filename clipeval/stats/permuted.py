@@ -11,9 +11,9 @@ def dealt(n: np.ndarray, hits: int, draws: int, seed) -> np.ndarray:
     return rng.multivariate_hypergeometric(n, hits, size=draws, method="marginals")
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=256)
 def null_of(n: tuple[int, ...], hits: int, n_boot: int, seed: int) -> np.ndarray:
-    """Sorted `statistic` of dealt hits; a gap and its control ask for the same."""
+    """Sorted `statistic` of dealt hits; a gap and its control ask for the same, and labels at several thresholds."""
     n = np.array(n)
     return np.sort(statistic(dealt(n, hits, n_boot, [seed, 1]), n))
 

@@ -1,5 +1,6 @@
 """Rates, paired changes, tests over labels and resampling, against independent oracles."""
 
+import itertools
 import subprocess
 import sys
 
@@ -291,11 +292,57 @@ def test_chi2_by_label_equals_scipy(levels):
             assert row["test"] == "Fisher exact"
             exact = fisher_exact(cells.reshape(levels, 2))[1]
             assert row["p"] == pytest.approx(exact, rel=1e-9, abs=1e-15)
+        elif row["min_expected"] < 5:
+            assert row["test"] == "permuted chi-squared"
         else:
             assert (row["test"], row["p"]) == ("chi-squared", row["p_chi2"])
         assert row["dof"] == result.dof
         assert row["min_expected"] == pytest.approx(result.expected_freq.min())
     assert (table["test"] == "Fisher exact").any() == (levels == 2)
+    assert (table["test"] == "permuted chi-squared").any() == (levels > 2)
+
+
+def test_rare_labels_of_three_groups_have_the_exact_p_of_all_tables():
+    """The sum of the chances of all tables, hits dealt out at random, whose chi-squared is as large."""
+    from scipy.stats import chi2_contingency, multivariate_hypergeom
+
+    size, hits = np.array([9, 6, 2]), np.array([[4, 0, 0], [0, 1, 2], [1, 1, 1], [0, 0, 1]])
+    columns = [
+        np.concatenate([np.arange(n) < k for n, k in zip(size, row, strict=True)]) for row in hits
+    ]
+    table = stats.chi2_by_label(np.column_stack(columns), np.repeat(list("abc"), size))
+    for row, p in zip(hits, table["p"], strict=True):
+
+        def far(counts):
+            return chi2_contingency([counts, size - counts], correction=False).statistic
+
+        tables = [np.array(t) for t in itertools.product(*(range(n + 1) for n in size))]
+        tables = [t for t in tables if t.sum() == row.sum()]
+        as_far = [t for t in tables if far(t) >= far(row) - 1e-9]
+        exact = multivariate_hypergeom.pmf(as_far, size, row.sum()).sum()
+        assert p == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 10_000) + 1e-4)
+
+
+def test_rare_labels_are_not_found_where_nothing_differs_between_three_groups():
+    """False families, one group of five images among 540: chi-squared finds a label in most."""
+    rng, group = np.random.default_rng(0), np.repeat(np.arange(3), [280, 255, 5])
+    rounds, found, by_chi2 = 60, 0, 0
+    for _ in range(rounds):
+        hits = rng.random((540, 60)) < rng.uniform(0.004, 0.02, 60)
+        table = stats.chi2_by_label(hits, group)
+        found += table["p_adjusted"].min() < 0.05
+        by_chi2 += np.nanmin(stats.adjust(table["p_chi2"])) < 0.05
+    assert found / rounds < 0.1 < 0.7 < by_chi2 / rounds
+
+
+def test_a_rare_label_that_one_of_three_groups_has_alone_is_found_among_many():
+    """The least p value that draws can give, times the number of labels, stays below 0.05."""
+    group = np.repeat(np.arange(3), [280, 255, 5])
+    hits = np.random.default_rng(0).random((540, 1_200)) < 0.01
+    hits[:, 0] = group == 2
+    for correction in ("fdr_bh", "holm"):
+        table = stats.chi2_by_label(hits, group, correction=correction)
+        assert table.loc[0, "p_adjusted"] < 0.05 and table.loc[0, "test"] == "permuted chi-squared"
 
 
 def test_fisher_of_lopsided_and_larger_tables_equals_scipy():

@@ -130,9 +130,9 @@ def labels_by_gender(
     DataFrame
         label_set, threshold, label, category, the group, n, count, metric, percent, ci_low, ci_high
         (Wilson, 95 %), published (NaN: the paper prints no rates), difference, chi2 (without
-        continuity correction), p, p_adjusted, min_expected, test (of p: Fisher's exact one where
-        min_expected is below 5 and there are two groups; a label that no image or every image is given
-        has no p value, and `test` says so).
+        continuity correction), p, p_adjusted, min_expected, test (of p: where min_expected
+        is below 5 Fisher's exact one, or of more than two groups permuted chi-squared; a label that no
+        image or every image is given has no p value, and `test` says so).
 
     Raises
     ------

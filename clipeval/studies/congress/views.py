@@ -142,9 +142,10 @@ _LABELS = """\
 ## Labels above a threshold, by {by}
 
 A label is given to an image when its probability exceeds the threshold; an image may carry none, one or many. The test
-of each label against {by} (chi-squared; Fisher's exact test for two groups where an expected count is below 5, as
-chi-squared finds too much there) is corrected for all labels that are tested: those that some images are given and
-others are not. The whole table is in `{id}.csv`; here are the labels that differ most."""
+of each label against {by} (chi-squared; where an expected count is below 5, as chi-squared finds too much there,
+Fisher's exact test for two groups, and for more chi-squared of shuffled groups) is corrected for all labels that are
+tested: those that some images are given and others are not. The whole table is in `{id}.csv`; here are the labels that
+differ most."""
 
 _MOST = """\
 ## The labels that differ most by {by}{figure}
