@@ -311,11 +311,11 @@ def test_sentences_say_the_tables_numbers(seven, photos, predictions):
     for at in (
         first,
         last,
-    ):  # one of so many ages was picked for each end: Wilson at a higher level
+    ):  # one of so many ages was picked for each end: exact at a higher level
         row = changes.loc[at]
         assert row["only_after"] == 0  # a class that is added can only take images from harms
         ends = proportion_confint(
-            row["only_before"], row["n"], alpha=0.05 / len(changes), method="wilson"
+            row["only_before"], row["n"], alpha=0.05 / len(changes), method="beta"
         )
         high, low = (-100 * e for e in ends)
         numbers = f"{row['percent']:+.1f} [{low:.1f}, {high:.1f}]"
@@ -363,7 +363,7 @@ def test_the_groups_that_change_most_and_least_are_said_with_their_sign():
     ]
     said = class_design.most_changed(pd.DataFrame(rows + change), "age")
     ends = {
-        age: [f"{100 * e:.1f}" for e in proportion_confint(n, 100, alpha=0.025, method="wilson")]
+        age: [f"{100 * e:.1f}" for e in proportion_confint(n, 100, alpha=0.025, method="beta")]
         for age, n in moved.items()
     }
     (low, high), (least, most) = ends["0-2"], ends["30-39"]

@@ -19,6 +19,7 @@ from clipeval.stats import (
     RATE_COLUMNS,
     adjust,
     all_different,
+    clopper_pearson,
     codes_of,
     counted,
     counted_once,
@@ -260,17 +261,21 @@ def most_changed(table: pd.DataFrame, by: str, *, confidence: float = 0.95) -> s
     lost, won, n = (rows[c].to_numpy(int) for c in ("only_before", "only_after", "n"))
     both = before.loc[rows[by], "count"].to_numpy(int) - lost
 
-    def ends(level: float):
-        if rows["p"].notna().any():
-            return newcombe_paired(both, won, lost, n, level)
-        low, high = wilson(
-            lost + won, n, level
-        )  # harm changes in one direction only, see `compare`
+    def paired(level: float):
+        return newcombe_paired(both, won, lost, n, level)
+
+    def moved(level: float, rate=wilson):  # harm changes in one direction only, see `compare`
+        low, high = rate(lost + won, n, level)
         return (-high, -low) if lost.any() else (low, high)
 
     if len(rows) < 2:
         return f"By {by}, one group alone has images, so that no two changes can be compared."
-    found = extremes((won - lost) / n, ends, confidence)
+    change = (won - lost) / n
+    if rows["p"].notna().any():
+        found = extremes(change, paired, confidence)
+    else:  # exact for the two picked: Wilson's hold both in 76 to 96 % of samples where 0.2 to 2 % move
+        picks = {"picked": lambda level: moved(level, clopper_pearson)}
+        found = extremes(change, moved, confidence, **picks)
     said = between_extremes(found, list(rows[by].astype(str)), unit="percentage points")
     return f"By {by}, the change is {said}. {picked([found], confidence)}".rstrip()
 
