@@ -39,6 +39,7 @@ _PERCENTS = TABLE_COLUMNS[2:]
 #: of a percent in a file: enough to check it by, far above what another machine's sums change
 _DECIMALS = 8
 _SIGNED = re.compile(r"\b(change|difference|gap)\b")  # metrics that may be negative
+_GAP = re.compile(r"\bgap\b")  # between two groups, whose images are counted together
 _TOLERANCE = 1e-6
 
 
@@ -105,12 +106,19 @@ def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def doubts(table: pd.DataFrame) -> np.ndarray:
-    """Rows whose interval may be too narrow, as so few images had the outcome, or had it not (bool)."""
+    """Rows whose interval may be too narrow, as so few images had the outcome, or had it not (bool).
+
+    Among changes and differences those whose interval is of one rate: not a gap between two groups, and not a change
+    in either direction, which has a p value.
+    """
     if "count" not in table:
         return np.zeros(len(table), bool)
-    signed = np.array([bool(_SIGNED.search(str(m))) for m in table["metric"]], bool)
+    of_two = np.array([bool(_GAP.search(str(m))) for m in table["metric"]], bool)
+    if "p_adjusted" in table:
+        signed = np.array([bool(_SIGNED.search(str(m))) for m in table["metric"]], bool)
+        of_two |= signed & ~np.isnan(_numbers(table, "p_adjusted"))
     with_ends = ~np.isnan(_numbers(table, "ci_low"))
-    return ~signed & with_ends & doubtful(_numbers(table, "count"), _numbers(table, "n"))
+    return ~of_two & with_ends & doubtful(_numbers(table, "count"), _numbers(table, "n"))
 
 
 def notes_of(table: pd.DataFrame, id: str) -> str:

@@ -147,9 +147,30 @@ def test_intervals_of_few_hits_or_misses_are_marked(tmp_path):
     for percent, marked in (("4.0 [1.0, 7.0]", True), ("5.0 [2.0, 8.0]", False)):
         assert (rf"{percent}\textdagger" in text) == marked
     assert r"96.0 [93.0, 99.0]\textdagger" in text and said in " ".join(text.split())
-    change = table.assign(metric="change in harm")
-    write_table(change, tmp_path, "change", "Changes.")
-    assert "textdagger" not in (tmp_path / "change.tex").read_text("utf-8")
+
+
+def test_differences_of_few_images_are_marked_where_their_interval_is_of_one_rate(tmp_path):
+    """Wilson's of the images that moved, and one group against all: 83 to 98 % there; paired changes: 95 to 100 %."""
+    table = study_table(("a", "b", "c")).assign(n=100, published=np.nan, difference=np.nan)
+    table["count"], table["percent"] = [4, 5, 96], [-4.0, -5.0, -96.0]
+    table["ci_low"], table["ci_high"] = table["percent"] - 3, table["percent"] + 3
+    tested = table.assign(p_adjusted=[0.1, 0.1, np.nan])
+    for frame, metric, marks in (
+        (table, "change in harm", 2),
+        (table, "difference from all images", 2),
+        (table, "gap in harm", 0),
+        (tested, "change in harm", 1),  # in either direction, but for the last
+        (tested, "rate", 2),
+    ):
+        frame = frame.assign(metric=metric)
+        if metric == "rate":
+            frame = frame.assign(**{c: -frame[c] for c in ("percent", "ci_low", "ci_high")})
+            frame = frame.rename(columns={"ci_low": "ci_high", "ci_high": "ci_low"})
+        write_table(frame, tmp_path, "few", "Few.")
+        text = (tmp_path / "few.tex").read_text("utf-8")
+        assert text.count("textdagger") == (marks + 1 if marks else 0), (
+            metric
+        )  # once in the caption
 
 
 def test_missing_values_are_dashes(tmp_path):
