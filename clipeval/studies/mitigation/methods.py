@@ -316,6 +316,5 @@ def _table(image_id: np.ndarray, found, templates: str) -> pd.DataFrame:
     ]
     table = pd.concat(frames, ignore_index=True)
     for column in ("task", "method", "class_set", "templates", "label"):
-        names = list(dict.fromkeys(table[column]))
-        table[column] = pd.Categorical(table[column], categories=names)
+        table[column] = pd.Categorical(table[column], categories=table[column].unique())
     return table

@@ -216,7 +216,7 @@ def fitted_images(session) -> Images:
         fit, theirs = _images(session.images, found).kept(half), content[half]
         content = content[~half]
     # a photograph that is there twice must not be fitted on and counted
-    new = (theirs == "") | ~np.isin(theirs, content)
+    new = (theirs == "") | ~pd.Index(theirs).isin(content)
     if not new.any():
         raise DataError("every image to fit on is also one that is counted; name other data.")
     return fit.kept(new)
