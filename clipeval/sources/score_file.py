@@ -41,6 +41,8 @@ class ScoreFile:
     """Image id x class or prompt: numbers as text or number, as they stand; None for a file of labels."""
     doubles: tuple[str, ...]
     """Images that stand twice with the same answer; they count once."""
+    unread: tuple[str, ...]
+    """Further columns of a file of labels, which are not read."""
 
     @property
     def name(self) -> str:
@@ -147,11 +149,11 @@ def read_scores(path: str | Path, model: str = "", pretrained: str = "") -> Scor
             first = int(np.flatnonzero(table.index == table.index[at])[0])
             raise DataError(
                 f"{path}, row {rows.index[at]}: {quoted(table.index[at])} already stands in row "
-                f"{rows.index[first]} with another answer; keep one row an image."
+                f"{rows.index[first]} with another answer; keep one row an image, of a top five the first."
             )
         table = table[~again]
     about = {"path": path, "sha256": file_sha256(path), "model": model, "pretrained": pretrained}
-    about |= {"doubles": tuple(doubles)}
+    about |= {"doubles": tuple(doubles), "unread": tuple(classes) if has_labels else ()}
     if not has_labels:
         return ScoreFile(**about, labels=None, prob=None, scores=table)
     labels = table["label"].astype(object).where(table["label"].notna(), "").astype(str).str.strip()

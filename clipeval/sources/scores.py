@@ -10,6 +10,7 @@ import functools
 import numpy as np
 import pandas as pd
 
+from clipeval.datasets.labelfile import few
 from clipeval.errors import (
     ClassSetError,
     DataError,
@@ -46,8 +47,14 @@ class Scores(Source):
         self.read, self.lost = (f"have {an} answer in {self.file.name}" for an in ("an", "no"))
         if self.file.scores is not None and not p.scores_are:
             raise ParameterError(
-                f"{self.file.name} has a column a class, and what these hold is not said; set "
-                "scores_are to cosine, logit or prob."
+                f"{self.file.name} has no column label, so that its columns ({few(self.file.columns)}) stand for a "
+                "class each, and what they hold is not said; set scores_are to cosine, logit or prob, or call the "
+                "column of the class that was given label."
+            )
+        if self.file.scores is None and p.scores_are:
+            raise ParameterError(
+                f"{self.file.name} has a column label, and scores_are={p.scores_are} says that its columns hold a "
+                "score of each class; take the column out to read scores, or leave out scores_are to read labels."
             )
         self._numbers: dict[str, np.ndarray] = {}
         self._no_numbers: dict[str, DataError] = {}  # raised if a class asks for that column
@@ -152,8 +159,6 @@ class Scores(Source):
 
     def _columns_of(self, prompt: str) -> tuple[str, ...]:
         if not self._is_answered(prompt):
-            from clipeval.datasets.labelfile import few
-
             raise ClassSetError(
                 f"{self.file.name} has no answers for {self._of.get(prompt, repr(prompt))} (it has them "
                 f"for {few(self._names, 30)}); name classes that it has, or say under `answers:` of "
@@ -170,8 +175,6 @@ class Scores(Source):
         return any(self._meant.get(prompt) for prompt in prompts)
 
     def check_offers(self, study, offers):
-        from clipeval.datasets.labelfile import few
-
         if self.file.scores is not None:
             return
         if study.every_class:
@@ -201,7 +204,6 @@ class Scores(Source):
 
     def images(self, values):
         from clipeval.datasets import base
-        from clipeval.datasets.labelfile import few
         from clipeval.sources.live import Live
 
         if values["split"] != self.parameters.split:
@@ -231,6 +233,8 @@ class Scores(Source):
             stand = "1 image stands" if len(doubles) == 1 else f"{len(doubles):,} images stand"
             said = f"{stand} twice in {file} with the same answer, counted once: {few(doubles)}."
             notes.append(said)
+        if unread := self.file.unread:
+            notes.append(f"Of {file} only the labels are read, and not: {few(unread)}.")
         table = base.one_of_each(table, values["person"], values["seed"])
         table = base.sample(table, values["limit"], values["seed"])
         if absent := list(table["image_id"][~table["image_id"].isin(self._given)]):

@@ -447,7 +447,14 @@ REFUSED = {
         "denigration",
         {"animal": 0.1},
         {"scores_are": ""},
-        "set scores_are to cosine, logit or prob",
+        r"answers.csv has no column label, so that its columns \(animal\) stand for a class each, and what they hold "
+        "is not said; set scores_are to cosine, logit or prob, or call the column of the class that was given label",
+    ),
+    "labels beside scores": (
+        "denigration",
+        LABELLED | {"animal": 0.1},
+        {"scores_are": "prob"},
+        "answers.csv has a column label, and scores_are=prob says that its columns hold a score of each class",
     ),
     "a class without a column": ("denigration", {"animal": 0.1}, {}, 'no answers for class "White'),
     "logits as cosines": ("denigration", {"animal": 21.5}, {}, "beyond the range of a cosine"),
@@ -505,9 +512,20 @@ def test_an_image_with_two_answers_is_refused(given, labels):
     table = labels[["file"]].assign(label="animal")
     table = pd.concat([table, table.head(1).assign(label="thief")])
     with pytest.raises(
-        DataError, match=r'row 242: "val/1.jpg" already stands in row 2 with another'
+        DataError,
+        match=r'row 242: "val/1.jpg" already stands in row 2 with another answer; keep one row an image, of a top five '
+        "the first",
     ):
         start("denigration", given(table, **KNOWN_WORDS)).predict()
+
+
+def test_columns_beside_labels_are_named_as_not_read(given, labels):
+    table = labels[["file"]].assign(label="animal", animal=0.2, rank=1)
+    session = start("denigration", given(table, **KNOWN_WORDS))
+    said = "Of answers.csv only the labels are read, and not: animal, rank."
+    assert said in session.images.attrs["notes"]
+    plain = start("denigration", given(table[["file", "label"]], **KNOWN_WORDS))
+    assert not any("only the labels" in note for note in plain.images.attrs["notes"])
 
 
 def test_answers_of_other_images_are_refused(given, labels):
