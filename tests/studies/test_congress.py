@@ -11,7 +11,7 @@ import yaml
 from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.classify import score_sets
-from clipeval.classify.class_sets import load_class_set
+from clipeval.classify.class_sets import class_set_of, load_class_set
 from clipeval.datasets.congress import cloud_labels, label_categories
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.tables import check_table
@@ -406,6 +406,26 @@ def test_a_label_set_is_refused(tmp_path, labels, said):
         study(tmp_path, class_set=str(path))
 
 
+def test_the_card_says_at_which_threshold_no_label_differs():
+    """At 0.5 % nothing can be told apart; at 4 % a label can: to say that none differs would be false."""
+    every = pd.DataFrame(
+        [
+            ("jobs", 0.5, "judge", "F", 10, 9, 1.0),
+            ("jobs", 0.5, "judge", "M", 10, 10, 1.0),
+            ("jobs", 4.0, "judge", "F", 10, 0, 1e-6),
+            ("jobs", 4.0, "judge", "M", 10, 10, 1e-6),
+        ],
+        columns=["label_set", "threshold", "label", "Sexe", "n", "count", "p_adjusted"],
+    )
+    tables = {"by_Sexe": every, "top_by_Sexe": every[:2].drop(columns="threshold")}
+    lines = congress.study.card[0].lines(tables)
+    said = "jobs: none that differs by Sexe at 0.5 % with a corrected p below 0.05"
+    assert [line.none for line in lines if line.none] == [said]
+    tables["top_by_Sexe"] = every[2:].drop(columns="threshold")
+    lines = congress.study.card[0].lines(tables)
+    assert [line.none for line in lines if line.none] == [said.replace("0.5 %", "4 %")]
+
+
 def test_labels_of_other_groups_are_left_out_and_no_groups_refused():
     images = pd.DataFrame({"image_id": ["a", "b"], "gender": ["Male", "f"]})
     images.attrs = {"name": "mine", "groups": ["gender"]}
@@ -421,6 +441,13 @@ def test_labels_of_other_groups_are_left_out_and_no_groups_refused():
     congress.study.check(session)
     assert congress.study.left_out(session) == [
         "Task gender is not asked: no label, such as m, is one of its classes."
+    ]
+    # words of one's own are no label sets of the paper that are missing
+    session.class_set = class_set_of("mots", {"métiers": ["avocat", "juge"]})
+    assert congress.study.left_out(session) == []
+    session.class_set = class_set_of("mots", {"labels": ["avocat", "juge"]})
+    assert congress.study.left_out(session) == [
+        "Label set occupations is not asked: class set mots has no such task."
     ]
     images.attrs["groups"] = []
     session.groupings = groupings_of(images, "", study="congress")

@@ -15,7 +15,8 @@ def _labels(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
             words = f"occupation given {way}: {{label}}, images of {{gender}}"
             where = {"label_set": "occupations", "direction": way}
             among = ("labels_by_gender", ("label", "gender"), {"label_set": "occupations"})
-            none = f"occupation given {way}: none with a corrected p below 0.05"
+            at = _at(tables["top_gendered"], tables["labels_by_gender"])
+            none = f"occupation given {way}: none{at} with a corrected p below 0.05"
             found.append(_most("top_gendered", words, where, among, none))
     for id, table in tables.items():
         if id.startswith("top_by_"):
@@ -25,7 +26,7 @@ def _labels(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
                 words = f"{literal(str(set_name))} that differs most by {literal(name)}: {{label}}, images of {{of}}"
                 where = {"label_set": set_name}
                 among = (id.removeprefix("top_"), ("label", name), where)
-                none = f"{set_name}: none that differs by {name} with a corrected p below 0.05"
+                none = f"{set_name}: none that differs by {name}{_at(table, every)} with a corrected p below 0.05"
                 found.append(_most(id, words, where, among, none, of=name))
     found.append(Line("gender_accuracy", "gender right, all photos", {"gender": "All"}))
     for id, table in tables.items():
@@ -34,6 +35,18 @@ def _labels(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
             words = f"{literal(name)} right, all photos"
             found.append(Line(id, words, {name: "All"}, varied=f"{literal(name)} accuracy"))
     return found
+
+
+def _at(top: pd.DataFrame, every: pd.DataFrame) -> str:
+    """At which of the thresholds of `every` the rows of `top` were picked; "" where it has no rows."""
+    key = ["label_set", "label", str(top.columns[list(top.columns).index("n") - 1]), "count"]
+    picked = set(top[key].itertuples(index=False, name=None))
+    at = [
+        threshold
+        for threshold, rows in every.groupby("threshold")
+        if picked <= set(rows[key].itertuples(index=False, name=None))
+    ]
+    return f" at {min(at):g} %" if picked and at else ""
 
 
 def _most(table: str, words: str, where: Mapping, among: tuple, none: str, of: str = "") -> Line:

@@ -249,9 +249,10 @@ def _left_out(session) -> list[str]:
     class_set, groups = session.class_set, session.images.attrs["groups"]
     asked, found = [*_asked(session), *_labelled(session)], []
     usual = _names(session.parameters.label_sets)
-    if missing := [name for name in usual if name not in asked]:
+    missing = [name for name in usual if name not in asked]
+    if missing and set(usual) & set(asked):  # words of one's own are asked by their own names
         why = f"class set {class_set.spec} has no such task"
-        found.append(f"Label set {' and '.join(missing)} is not asked: {why}.")
+        found.append(f"Label set {missing[0]} is not asked: {why}.")
     for task in class_set.tasks:
         if task not in asked:
             why = "no group column has that name"
