@@ -93,6 +93,11 @@ def find(spec: str, folder: str) -> tuple[Path, str]:
     return path, variant
 
 
+def is_bundled(spec: str, folder: str) -> bool:
+    """Whether `NAME` or `NAME:VARIANT` names a file of the package; FILE.yaml is the user's."""
+    return not yaml_file(spec) and (DATA / folder / f"{spec.partition(':')[0]}.yaml").is_file()
+
+
 def refuse_namesake(spec: str, folder: str, load: Callable) -> None:
     """Refuse a file of the user's that bears the name of a bundled one and holds other words.
 

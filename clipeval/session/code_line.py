@@ -1,5 +1,6 @@
 """The line of Python that made a table, to be copied into a cell and changed."""
 
+import inspect
 from collections.abc import Mapping
 
 import pandas as pd
@@ -9,10 +10,12 @@ from clipeval.classify.word_files import known_files
 
 #: longer values stand as their name, which is that of a variable in the notebook
 MOST = 400
+#: what the module of a user's own study is called, before the name of its folder
+OWN = "clipeval_study_"
 
 
 def code_line(function, options: Mapping, study: str) -> str:
-    """Two lines: where a table function is imported from, and its call on predictions with these options.
+    """Lines: where a table function is imported from, and its call on predictions with these options.
 
     Parameters
     ----------
@@ -22,10 +25,16 @@ def code_line(function, options: Mapping, study: str) -> str:
     """
     said = [f"{name}={_value(name, value)}" for name, value in options.items()]
     module, name = function.__module__, function.__qualname__
-    return (
-        f"from {module} import {name}\n"
-        f"{name}({', '.join(['predictions', *said])})"
-        f'  # predictions: clipeval.load_run(FOLDER).predictions("{study}")'
+    found = [f"from {module} import {name}"]
+    method, own = inspect.ismethod(function), module.startswith(OWN)
+    if method or own:  # a module of the user's can be imported once its study was opened
+        folder = "STUDY_FOLDER" if own else study
+        opened = ["from clipeval.studies import get_study", f'study = get_study("{folder}")']
+        found = opened if method else opened + found
+        name = f"study.{function.__name__}" if method else name
+    call = f"{name}({', '.join(['predictions', *said])})"
+    return "\n".join(
+        [*found, f'{call}  # predictions: clipeval.load_run(FOLDER).predictions("{study}")']
     )
 
 

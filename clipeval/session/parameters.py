@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from clipeval.classify.word_files import yaml_file
+from clipeval.classify.word_files import is_bundled
 from clipeval.errors import ParameterError, did_you_mean
 from clipeval.models.reduced import RESIZE_IS, is_resize
 
@@ -149,9 +149,10 @@ class Parameters(BaseModel):
 
     @property
     def own_words(self) -> bool:
-        """Whether classes or templates are files of the user's."""
-        named = (getattr(self, name) for name in (*self.class_sets, "templates"))
-        return any(yaml_file(value) for value in named)
+        """Whether classes or templates are files of the user's, those of a study of one's own among them."""
+        sets = filter(None, (getattr(self, name) for name in self.class_sets))
+        bundled = [is_bundled(spec, "class_sets") for spec in sets]
+        return not all([*bundled, is_bundled(self.templates, "templates")])
 
     @property
     def out_folder(self) -> Path:

@@ -187,9 +187,10 @@ class Study:
         if planted is None:
             return None
         defaults = {k: type(p).model_fields[k].default for k in ("class_set", "templates")}
-        known = p.class_set == defaults["class_set"] or session.class_set.label in set(
-            planted["class_set"]
-        )
+        # cards are drawn for the defaults of the package's studies alone
+        known = self.folder is None and p.class_set == defaults["class_set"]
+        if p.class_set and not known:
+            known = session.class_set.label in set(planted["class_set"])
         return planted if known and p.templates == defaults["templates"] else None
 
     def finding(self, tables: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import clipeval.testcards  # noqa: F401  (the data set and the model that studies start with)
 from clipeval.classify.word_files import search_also
 from clipeval.errors import ParameterError
+from clipeval.session.code_line import OWN
 from clipeval.session.local_paths import HERE, restored
 from clipeval.session.look_ahead import refuse
 from clipeval.session.parameters import injected, parse
@@ -54,7 +55,7 @@ def _from_folder(folder: Path) -> Study:
             f"{folder} holds no study.py; name a folder with a study of your own (docs/new_study.md), or "
             f"one of {', '.join(_bundled_names())}."
         )
-    name = f"clipeval_study_{folder.name}"
+    name = f"{OWN}{folder.name}"
     spec = importlib.util.spec_from_file_location(
         name, path, submodule_search_locations=[str(folder)]
     )

@@ -12,7 +12,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from decks import session_of, shared_cache
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -186,6 +186,24 @@ def test_a_study_in_a_folder_runs_to_a_report(youth, tmp_path):
     assert page.select_one(".question").get_text() == "Whom does the model call young?"
     assert page.select_one(".first img")["src"] == "figures/by_gender.svg"
     assert not page.select_one(".finding")
+    # nobody planted the answer "young": no planted value, and what the cards answer is said to be chance
+    assert "planted" not in table
+    text = page.get_text()
+    assert "Cards answer the bundled words: what they answer to others is chance." in text
+    # the line that computes the table can be pasted: it opens the study by its folder
+    code = next(c for c in map(Tag.get_text, page.select("pre")) if "load_run" in c)
+    assert code == (
+        "from clipeval.studies import get_study\n"
+        'study = get_study("STUDY_FOLDER")\n'
+        "study.young_by(predictions, by=['gender'])"
+        '  # predictions: clipeval.load_run(FOLDER).predictions("youth")'
+    )
+    said = code.replace("STUDY_FOLDER", str(youth)).replace(
+        "study.young_by", "found = study.young_by"
+    )
+    names = {"predictions": answers}
+    exec(said, names)
+    np.testing.assert_allclose(names["found"]["percent"], table["percent"], atol=1e-6)
     card = pd.read_csv(tmp_path / "run" / "card" / "tables" / "card.csv")
     assert set(card["quantity"]) == {"called young, Male", "called young, Female"}
     assert set(card["part"]) == {"Youth"}
