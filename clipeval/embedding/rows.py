@@ -38,6 +38,21 @@ class Embeddings:
     def __len__(self):
         return len(self.image_id)
 
+    def by_image(self) -> pd.DataFrame:
+        """What was read of each image: image_id, sha256, notes, reason (missing where it could be read)."""
+        columns = ["image_id", "sha256", "notes"]
+        read = pd.DataFrame({c: getattr(self, c) for c in columns}, dtype=object)
+        return pd.concat([read, self.unreadable]).reindex(columns=[*columns, "reason"])
+
+    @classmethod
+    def from_images(cls, by_image: pd.DataFrame, matrix: np.ndarray) -> "Embeddings":
+        """The same again of what `by_image` returned, and of the matrix of those that could be read."""
+        readable = by_image["reason"].isna()
+        known, lost = by_image[readable], by_image[~readable].reset_index(drop=True)
+        lost = lost.assign(file=lost["image_id"])[["image_id", "file", "reason", "sha256"]]
+        columns = {c: known[c].to_numpy(object) for c in ("image_id", "sha256", "notes")}
+        return cls(matrix=matrix, unreadable=lost.infer_objects(), **columns)
+
 
 def unit_rows(matrix) -> np.ndarray:
     """Rows scaled to length 1, computed in float32: the one place where vectors are normalised.

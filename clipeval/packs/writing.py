@@ -263,10 +263,7 @@ def _study(session: Session, members: dict[str, bytes]) -> dict:
     for info, images, features, found in vectors:
         name = by_table[id(images)].replace("images/", "embeddings/")
         name = f"{name}-{info.fingerprint[:12]}-{features}"
-        rows = {c: getattr(found, c) for c in ("image_id", "sha256", "notes")}
-        rows = pd.DataFrame(rows, dtype=object).assign(reason=None)
-        rows = pd.concat([rows, found.unreadable.drop(columns="file").assign(notes=None)])
-        rows = rows.set_index("image_id").loc[images["image_id"]].reset_index()
+        rows = found.by_image().set_index("image_id").loc[images["image_id"]].reset_index()
         members[f"{name}.parquet"] = to_parquet(rows.astype("str").where(rows.notna(), None))
         members[f"{name}.npy"] = to_npy(found.matrix)
     files = label_files(p.dataset, p.data)

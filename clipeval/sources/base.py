@@ -5,7 +5,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -28,11 +28,13 @@ class Source(ABC):
     ----------
     info : ModelInfo, what is known of the model
     may_embed : whether images may still have to be embedded
+    recorded_templates : labels of the templates of the run that it is read from; none of a model's
     sha256 : of the file that stands in for images and model; "" where these are at hand
     times : seconds spent, by step
     """
 
     may_embed = False
+    recorded_templates: Collection[str] = ()
     sha256 = ""
     #: what is said of images, of those that are in no rate, and of the device where no model was loaded
     read, lost = "could be read", "could not be read"
@@ -65,7 +67,9 @@ class Source(ABC):
 
     def wording(self, templates):
         """The `Templates` that prompts were made with, as far as that is known; by default these."""
-        return templates
+        from clipeval.classify.class_sets import NOT_STATED
+
+        return NOT_STATED if NOT_STATED.label in self.recorded_templates else templates
 
     def answers(self, classes: Mapping[str, Sequence[str]]) -> bool:
         """Whether it can answer among classes (class -> prompts); a model always can."""

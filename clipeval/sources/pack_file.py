@@ -329,9 +329,9 @@ class Pack:
                 "parameters as they were, or run on the images."
             )
         with self._reading(f"{name}.npy"):
-            return Embeddings(**self._rows(name, images))
+            return Embeddings.from_images(*self._rows(name, images))
 
-    def _rows(self, name: str, images: pd.DataFrame) -> dict:
+    def _rows(self, name: str, images: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         rows = pd.read_parquet(self.file(f"{name}.parquet")).astype(object)
         read = rows["reason"].isna()
         matrix = self._matrix(f"{name}.npy", int(read.sum()))
@@ -340,11 +340,7 @@ class Pack:
             rows = rows.set_index("image_id").loc[images["image_id"]].reset_index()
             read = rows["reason"].isna()
             matrix = matrix[place.loc[rows["image_id"][read]]]
-        known, lost = rows[read], rows[~read].reset_index(drop=True)
-        lost.insert(1, "file", lost["image_id"])
-        columns = {c: known[c].to_numpy(object) for c in ("image_id", "sha256", "notes")}
-        lost = lost[["image_id", "file", "reason", "sha256"]].infer_objects()
-        return {"matrix": matrix, "unreadable": lost, **columns}
+        return rows, matrix
 
     def _matrix(self, name: str, n: int) -> np.ndarray:
         """A member's matrix (n, d): float32, or float64 of scores made elsewhere."""

@@ -21,7 +21,9 @@ class Packed(Source):
         self.file = open_pack(parameters.pack)
         if not model:
             self.file.check(study, parameters)
-        self.model = model or self.file.study(study).get("model", "")  # a card has none
+        entry = self.file.study(study)
+        self.model = model or entry.get("model", "")  # a card has none
+        self.recorded_templates = entry.get("templates", {})
         self.sha256 = self.file.sha256
 
     def images(self, values):
@@ -36,12 +38,6 @@ class Packed(Source):
 
     def encode(self, prompts):
         return self.file.encode(self.model, prompts)
-
-    def wording(self, templates):
-        from clipeval.classify.class_sets import NOT_STATED
-
-        stated = self.file.study(self.study).get("templates", {})
-        return NOT_STATED if NOT_STATED.label in stated else templates
 
     def answers(self, classes):
         try:

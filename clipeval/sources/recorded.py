@@ -41,12 +41,7 @@ def keep(session, answers: Mapping[str, pd.DataFrame]) -> None:
     from clipeval.datasets import label_files
 
     folder, p, images = Folder(session.folder / ANSWERS), session.parameters, session.images
-    found = session.embed()
-    read = pd.DataFrame(
-        {c: getattr(found, c) for c in ("image_id", "sha256", "notes")}, dtype=object
-    )
-    lost = found.unreadable[["image_id", "sha256", "reason"]]
-    read = pd.concat([read, lost]).reindex(columns=["image_id", *_READ]).astype(object)
+    read = session.embed().by_image().astype(object)
     said = images.drop(columns=["file", "row"], errors="ignore").rename(columns=_own)
     table = said.merge(read.where(read.notna(), None), on="image_id", how="left")
     _write_table(folder, "images", table)
@@ -106,6 +101,7 @@ class Recorded(Source):
         self.deck, self.folder = deck, Path(parameters.pack) / study
         try:
             self.record = json.loads((self.folder / "study.json").read_text("utf-8"))
+            self.recorded_templates = self.record.get("templates", {})
             model = self.record.get("model")  # a summary has none
             self.info = ModelInfo.from_json(model) if model else None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -167,12 +163,7 @@ class Recorded(Source):
 
         read = self._images[1]
         read = read[read["image_id"].isin(images["image_id"])]
-        known, lost = read[read["reason"].isna()], read[read["reason"].notna()]
-        return Embeddings(
-            **{c: known[c].to_numpy(object) for c in ("image_id", "sha256", "notes")},
-            matrix=np.empty((len(known), 0), np.float32),
-            unreadable=lost.assign(file=lost["image_id"])[["image_id", "file", "reason", "sha256"]],
-        )
+        return Embeddings.from_images(read, np.empty((read["reason"].isna().sum(), 0), np.float32))
 
     def encode(self, prompts):
         raise NotStoredError(
@@ -202,12 +193,6 @@ class Recorded(Source):
     def recall(self, name, key, compute):
         """The answers that were kept under this name, whatever they would be computed from."""
         return self._table(name_of(name))
-
-    def wording(self, templates):
-        from clipeval.classify.class_sets import NOT_STATED
-
-        stated = self.record.get("templates", {})
-        return NOT_STATED if NOT_STATED.label in stated else templates
 
     def signs(self, prompts):
         return None
