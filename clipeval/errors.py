@@ -38,12 +38,8 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 
 def _as_line(text: str) -> str:
     """A text on one line of at most `MOST` characters, whatever names and values stand in it."""
-    text = _ODD.sub(_escaped, _without_middle(str(text)))
-    return _without_middle(text)
-
-
-def _escaped(match: re.Match) -> str:
-    return match[0].encode("unicode_escape").decode()
+    text = _without_middle(str(text))
+    return _without_middle(_ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode(), text))
 
 
 def _without_middle(text: str) -> str:

@@ -57,9 +57,8 @@ def load(data: str = "", *, groups: str = "") -> pd.DataFrame:
         )
     _refuse_twins([name for name, _ in good], root)
     ages = [int(match[1]) for _, match in good]
-    table = pd.DataFrame(
+    labels = pd.DataFrame(
         {
-            "image_id": [name for name, _ in good],
             "file": [str(root.absolute() / name) for name, _ in good],
             "age": ages,
             "gender": pd.Categorical(
@@ -67,18 +66,15 @@ def load(data: str = "", *, groups: str = "") -> pd.DataFrame:
             ),
             "race": pd.Categorical([_RACES[int(m[3])] for _, m in good], _RACES, ordered=True),
             "age_years": ages,
-        }
+        },
+        index=pd.Index([name for name, _ in good], name="image_id"),
     )
-    chosen = {}
     if groups:
-        chosen, _ = group_columns(table.set_index("image_id"), groups, path=root, of="image")
-        for column, values in chosen.items():
-            table[column] = values
+        chosen, _ = group_columns(labels, groups, path=root, of="image")
     else:
         bins = pd.cut(ages, [*_STARTS, float("inf")], right=False, labels=list(AGES))
-        table["age"] = pd.Categorical(bins, categories=list(AGES), ordered=True)
-    if "age" not in (chosen or ["age"]):
-        table = table.drop(columns="age")
+        chosen = {"age": bins, "gender": labels["gender"], "race": labels["race"]}
+    table = labels.drop(columns="age").assign(**chosen).reset_index()
     bad = [name for name, match in labelled if not match]
     notes = base.left_out(bad, "age, gender or race is missing in the name")
     notes += base.left_out(others, "not images")
@@ -92,7 +88,7 @@ def load(data: str = "", *, groups: str = "") -> pd.DataFrame:
         citation=_CITATION,
         terms="For non-commercial research only; the images belong to their owners.",
         labels=_LABELS,
-        groups=list(chosen) or ["age", "gender", "race"],
+        groups=list(chosen),
         notes=notes,
     )
 

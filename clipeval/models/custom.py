@@ -154,24 +154,24 @@ def wrap(parts, name: str, pretrained: str | None, device, precision: str, sourc
         "network": _network(get("encode_image")),
     }
     unknown = make_info(config=None, weights_sha256="", embed_dim=0, **fields)
-    trial = Model(unknown, **functions)
-    image = trial.encode_images(torch.stack([pixels])).cpu()
+    model = Model(unknown, **functions)
+    image = model.encode_images(torch.stack([pixels])).cpu()
     cause = "its weights probably hold NaN, as a diverged training leaves them"
     if precision != "fp32":
         cause = f"its weights hold NaN, or {precision} is too coarse for it: try precision=fp32"
     _refuse_no_numbers(image, "encode_image", name, cause)
     behaviour = [pixels.numpy().tobytes(), image.numpy().tobytes()]
     if has_text:
-        words = trial.encode_texts(["a photo of a person", "two dogs"])
+        words = model.encode_texts(["a photo of a person", "two dogs"])
         _refuse_no_numbers(torch.from_numpy(words), "encode_text", name, cause)
         behaviour.append(words.tobytes())
-    info = make_info(
+    model.info = make_info(
         config={"behaviour": sha256(*behaviour)} | ({"loader": source} if source else {}),
         weights_sha256="",
         embed_dim=int(image.shape[1]),
         **fields,
     )
-    return Model(info, **functions)
+    return model
 
 
 def _network(function):

@@ -30,9 +30,6 @@ from clipeval.models.weights import KINDS
 _LOADERS: dict[str, Callable] = {}
 
 
-# -- loading ---------------------------------------------------------------------------------------
-
-
 def _check_arguments(weights: str, precision: str, resize: str) -> None:
     if weights not in KINDS:
         raise ModelError(f"weights={weights} is unknown; use raw or ema, or leave it out.")

@@ -66,11 +66,7 @@ class Model:
         self._keys: dict[str, str] = {}  # of texts that fit
 
     def __repr__(self) -> str:
-        name = (
-            f"{self.info.model}, {self.info.pretrained}"
-            if self.info.pretrained
-            else self.info.model
-        )
+        name = ", ".join(filter(None, (self.info.model, self.info.pretrained)))
         return f"<clipeval Model {name} {self.info.precision} on {self.device}>"
 
     def encode_images(self, pixels, features: str = "projected"):
