@@ -167,13 +167,14 @@ def run(
             raise ParameterError("--models and --models-file exclude each other; give one of them.")
         models = read_models(models_file)
     if pack:
-        from clipeval.packs.replay import plan_folder
+        from clipeval.packs.replay import plan_pack
+        from clipeval.runs.places import default_folder, put_into
         from clipeval.sources.pack_file import open_pack
 
-        folder, plan = plan_folder(
-            pack, studies or [], telling.values_of(parameter), out, expect, models
-        )
-        plans = {folder: plan}
+        values = telling.values_of(parameter)
+        plan = plan_pack(pack, studies or [], values, out or "reports", expect, models)
+        folder = Path(out or default_folder(plan, pack=True)).expanduser().resolve()
+        plans = {folder: put_into(plan, folder)}
         if not expect:
             print(
                 f"clipeval: the manifest of {Path(pack).name} is taken on trust; if its sha256 was "

@@ -70,17 +70,6 @@ def plan_pack(
     return plan
 
 
-def plan_folder(
-    path: str | Path, studies, given: dict, out: str = "", expect: str = "", models: str = ""
-) -> tuple[Path, dict[str, Parameters]]:
-    """The folder that a replay goes to, by default one beside no other run's, and its plan; see `plan_pack`."""
-    from clipeval.runs.places import default_folder, put_into
-
-    plan = plan_pack(path, studies, given, out or "reports", expect, models=models)
-    folder = Path(out or default_folder(plan, pack=True)).expanduser().resolve()
-    return folder, put_into(plan, folder)
-
-
 def _files(pack: Pack, entry: dict) -> dict[str, str]:
     """Parameters that name a user's own class set or templates: the unpacked file instead."""
     found = {}
