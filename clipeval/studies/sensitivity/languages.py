@@ -7,10 +7,11 @@ from clipeval.classify.languages import has_words, refuse_two_languages
 from clipeval.classify.word_files import yaml_file
 from clipeval.errors import ClassSetError
 from clipeval.output.provenance import pathless
+from clipeval.studies.sentences import listed
 
 
 def spoken(class_set: str, own: str, templates: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Templates that are in the language of the classes, and a sentence for each that is not.
+    """Templates that are in the language of the classes, and a sentence for those that are not, by reason.
 
     Words of one's own that state no language may be in any: they are put into the package's English templates
     only where the run itself asks in such.
@@ -23,18 +24,30 @@ def spoken(class_set: str, own: str, templates: Sequence[str]) -> tuple[list[str
     """
     if not class_set:
         return list(templates), []
-    words, kept, left_out = load_class_set(class_set), [], []
+    words, kept = load_class_set(class_set), []
+    unfit: dict[str, list[str]] = {}  # why -> templates
+    ours = words.language or "English, as it states no other"
     unknown = yaml_file(class_set) and not words.language
     unknown = unknown and (yaml_file(own) or not has_words(load_templates(own)))
     for name in templates:
         found = load_templates(name)
         try:
             refuse_two_languages(words, found)
-            if unknown and has_words(found) and not yaml_file(name):
-                raise ClassSetError(
-                    f"class set {words.spec} states no language; write `language: en`, or another, into its file."
-                )
+        except ClassSetError:
+            why = f"in {found.language or 'English'}, and class set {words.spec} is in {ours}"
+            unfit.setdefault(why, []).append(pathless(name))
+            continue
+        if unknown and has_words(found) and not yaml_file(name):
+            why = (
+                f"in English, and class set {words.spec} states no language: write `language: en`, or "
+                "another, into its file"
+            )
+            unfit.setdefault(why, []).append(pathless(name))
+        else:
             kept.append(name)
-        except ClassSetError as error:
-            left_out.append(f"Template set {pathless(name)} is left out: {error}")
-    return kept, left_out
+    return kept, [_said(names, why) for why, names in unfit.items()]
+
+
+def _said(names: Sequence[str], why: str) -> str:
+    sets, are, they = ("set", "is", "it is") if len(names) == 1 else ("sets", "are", "they are")
+    return f"Template {sets} {listed(names)} {are} left out: {they} {why}."

@@ -187,7 +187,7 @@ def _choices(p: Parameters, study: Study, class_sets, templates) -> tuple[list[s
 
 
 def unspoken(session: Session, studies: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """A sentence for each template set that is not tried, as it is not in the language of the classes."""
+    """A sentence for template sets that are not tried, as they are not in the language of the classes."""
     points = [_point(session.parameters, get_study(name)) for name in studies]
     return list(dict.fromkeys(s for point in points for s in spoken(*point, templates)[1]))
 
