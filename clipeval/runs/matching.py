@@ -131,8 +131,8 @@ def _made_elsewhere(entries: list[Entry]) -> str:
     elsewhere = [e for e in entries if e.record.scores]
     unknown = [e for e in elsewhere if is_unworded(e.record)]
     said = (
-        f"Answers of {_listed(elsewhere)} were made elsewhere: that their images are those of the "
-        "others is told by ids and labels, not by content"
+        f"Answers of {_listed(elsewhere)} were made elsewhere: their images are matched with those of "
+        "the others by ids and labels, not by content"
     )
     return said + (f", and the prompts of {_listed(unknown)} are not known." if unknown else ".")
 
