@@ -5,7 +5,6 @@ notebooks; `get_study` finds one, by its id or its folder; `start` opens a sessi
 A folder outside the package is named on the command line, or in the environment variable CLIPEVAL_STUDIES.
 """
 
-import difflib
 import functools
 import importlib.util
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import clipeval.testcards  # noqa: F401  (the data set and the model that studies start with)
 from clipeval.classify.word_files import search_also
-from clipeval.errors import ParameterError
+from clipeval.errors import ParameterError, as_text, did_you_mean
 from clipeval.session.code_line import OWN
 from clipeval.session.local_paths import HERE, restored
 from clipeval.session.look_ahead import refuse
@@ -86,16 +85,29 @@ def _folders() -> list[Path]:
     return [Path(name) for name in named if name]
 
 
+def _named(name: str) -> Study | None:
+    """The study with this id; None if there is none."""
+    if name in _bundled_names():
+        return _bundled(name)
+    return next((s for s in map(_from_folder, _folders()) if s.id == name), None)
+
+
 class _Studies(Mapping):
-    """Study id -> study; read anew at each use, as folders may be named while a program runs."""
+    """Study id -> study; read anew at each use, as folders may be named while a program runs.
+
+    One that there is not is refused in a sentence; `get` and `in` ask whether there is.
+    """
 
     def __getitem__(self, name: str) -> Study:
-        if name in _bundled_names():
-            return _bundled(name)
-        for folder in _folders():
-            if (study := _from_folder(folder)).id == name:
-                return study
-        raise KeyError(name)
+        if (study := _named(name)) is None:
+            raise _no_study(name)
+        return study
+
+    def get(self, name: str, default=None):
+        return _named(name) or default
+
+    def __contains__(self, name: object) -> bool:
+        return _named(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         found = [_bundled(name) for name in _bundled_names()] + list(map(_from_folder, _folders()))
@@ -109,16 +121,26 @@ class _Studies(Mapping):
 STUDIES: Mapping[str, Study] = _Studies()
 
 
+def _no_study(name: str) -> ParameterError:
+    meant = did_you_mean(str(name).replace("-", "_"), STUDIES, "")
+    meant = f"{meant} The" if meant else "the"
+    return ParameterError(
+        f'there is no study "{name}"; {meant} studies are {", ".join(STUDIES)}; one of your own is named by '
+        f"its folder, or by its id where {VARIABLE} holds that folder."
+    )
+
+
 def get_study(name: str) -> Study:
     """The study called `name`, or the one in the folder `name`.
 
     Raises
     ------
     ParameterError
-        If there is none, with the nearest known name.
+        If there is none, with the nearest known name and those that there are.
     """
-    if name in STUDIES:
-        return STUDIES[name]
+    name = as_text(name, "study")
+    if study := STUDIES.get(name):
+        return study
     if os.sep in name or os.path.isdir(name):
         folder = Path(name).expanduser().resolve()
         study = _from_folder(folder)
@@ -126,17 +148,10 @@ def get_study(name: str) -> Study:
             known = os.environ.get(VARIABLE, "")
             os.environ[VARIABLE] = os.pathsep.join(filter(None, [known, str(folder)]))
         return study
-    near = difflib.get_close_matches(name.replace("-", "_"), STUDIES, n=1)
-    known = (
-        f"the studies are {', '.join(STUDIES)}; one of your own is named by its folder, or by its id where "
-        f"{VARIABLE} holds that folder."
-    )
-    raise ParameterError(
-        f'there is no study "{name}"; ' + (f"did you mean {near[0]}?" if near else known)
-    )
+    raise _no_study(name)
 
 
-def start(study: str | Study, values: Mapping, *, progress: bool = True) -> Session:
+def start(study: str | Study, values: Mapping | None = None, *, progress: bool = True) -> Session:
     """Open a session with the parameters that stand in `values`, and refuse what would fail later.
 
     Parameters
@@ -144,16 +159,16 @@ def start(study: str | Study, values: Mapping, *, progress: bool = True) -> Sess
     study : str or Study
         Study id, such as "fairface", the folder of a study of your own, or the study itself.
     values : mapping
-        A notebook's ``globals()``, or any mapping; names that are not parameters are passed over, but
-        for those that papermill was given.
+        A notebook's ``globals()``, or any mapping, ``{}`` for the defaults; names that are not parameters
+        are passed over, but for those that papermill was given.
     progress : show progress bars
 
     Raises
     ------
     ParameterError
-        If a value is not accepted, papermill was given a name that is not a parameter or a value that
-        the notebook does not use, a real model is to read test cards, or the run folder cannot be
-        written.
+        If there is no such study, no values are given or one is not accepted, papermill was given a
+        name that is not a parameter or a value that the notebook does not use, a real model is to
+        read test cards, or the run folder cannot be written.
     ClipevalError
         The first that `clipeval check` would say of it.
     """
@@ -170,6 +185,11 @@ def opened(
     `also` names what papermill may set beside the study's parameters.
     """
     study = study if isinstance(study, Study) else get_study(study)
+    if not isinstance(values, Mapping):
+        raise ParameterError(
+            f"start needs the parameters of {study.id} too; give globals() in a notebook, a dict of names and "
+            "values, or {} for the defaults."
+        )
     told = {name: value for name, value in injected(values).items() if name not in also}
     names = dict.fromkeys([*study.Parameters.model_fields, *told])
     given = {k: values[k] for k in names if k in values}

@@ -7,6 +7,7 @@ from typing import get_type_hints
 import pytest
 import yaml
 
+import clipeval
 from clipeval.errors import ParameterError
 from clipeval.paths import DATA
 from clipeval.published import known_runs
@@ -111,9 +112,21 @@ def test_values_refused(values, sentence):
 
 
 def test_unknown_studies():
-    assert refused(get_study, "fairfaces") == (
-        'there is no study "fairfaces"; did you mean fairface?'
+    there = (
+        "studies are fairface, denigration, class_design, congress, cctv, celebrities, sensitivity, "
+        "mitigation, retrieval, card; one of your own is named by its folder"
     )
+    for ask in (get_study, STUDIES.__getitem__, clipeval.start):
+        said = refused(ask, "fairfaces")
+        assert said.startswith('there is no study "fairfaces"; did you mean fairface? The ' + there)
+        assert refused(ask, "typo").startswith(f'there is no study "typo"; the {there}')
+    assert (
+        "typo" not in STUDIES and STUDIES.get("typo") is None and STUDIES.get("card").id == "card"
+    )
+    assert refused(get_study, None).startswith("study is of type NoneType and not text")
+    needs = "start needs the parameters of card too; give globals() in a notebook"
+    assert refused(clipeval.start, "card").startswith(needs)
+    assert refused(clipeval.start, "card", "globals()").startswith(needs)
     assert get_study("class_design").id == "class_design"
     assert "did you mean class_design?" in refused(get_study, "class-design")
     assert "the studies are fairface, denigration" in refused(get_study, "zzz")
