@@ -116,7 +116,8 @@ def predict(
     model : Model that embedded them
     class_set, templates : a name, NAME:VARIANT or FILE.yaml, or the object; classes also as a list of
         texts, or a dict of names to texts
-    task : task of the class set; may be left out where it has one only
+    task : task of the class set; may be left out where it has one, or one that offers the classes of all
+        its categories
     top : classes kept for each image, best first; None keeps all
 
     Returns
@@ -146,6 +147,7 @@ def predict(
         named = class_set if isinstance(class_set, dict) else list(class_set)
         class_set = class_set_of("own classes", {"own classes": named})
     class_set, templates = load_class_set(class_set), load_templates(templates)
+    task = class_set.named_task(task)
     prompts = prompts_for(class_set, templates, task)
     flat = [text for texts in prompts.values() for text in texts]
     how = {"info": model.info, "get_model": lambda: model, "store": Store(store)}
@@ -159,7 +161,7 @@ def predict(
         prompts,
         lambda texts: rows,  # of these same prompts
         model.info,
-        task=task or next(iter(class_set.tasks)),
+        task=task,
         class_set=class_set.label,
         templates=templates.label,
         top=top,

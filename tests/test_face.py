@@ -71,6 +71,8 @@ def test_a_class_a_crossing_and_what_is_not_there(answers):
     model = clipeval.load_model("testcard")
     found = clipeval.predict(vectors, model, asked, templates="photo", task="jobs")
     assert clipeval.group_rates(found, "crime")["n"].item() == 3
+    # as a study does, it asks the one task that offers the category
+    pd.testing.assert_frame_equal(clipeval.predict(vectors, model, asked), found)
     found = clipeval.predict(vectors, model, asked, templates="photo", task="race")
     with pytest.raises(ParameterError, match='no class or category is called "crime"'):
         clipeval.group_rates(found, "crime")

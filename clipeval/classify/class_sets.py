@@ -30,8 +30,7 @@ class ClassSet:
 
     Attributes
     ----------
-    name, version, variant, source : str
-        `variant` is "" for the set as it stands in its file.
+    name, version, variant, source : str, `variant` "" for the set as it stands in its file
     tasks : dict of str to dict of str to str
         Task -> class (the name shown in tables) -> the text that a template receives.
     categories : dict of str to list of str
@@ -69,19 +68,30 @@ class ClassSet:
         return _digest(self.tasks, self.categories)
 
     def classes(self, task: str | None = None) -> dict[str, str]:
-        """Class -> text of one task; `task` may be left out where there is only one."""
-        if task is None and len(self.tasks) == 1:
-            task = next(iter(self.tasks))
-        if task is None:
+        """Class -> text of one task; see `named_task`."""
+        return self.tasks[self.named_task(task)]
+
+    def named_task(self, task: str | None = None) -> str:
+        """The task of this name; without one the only one, or the only one that offers all categories' classes.
+
+        ClassSetError if there is none, or several could be meant.
+        """
+        meant = self._counting() if task is None else [task]
+        if len(meant) != 1:
             raise ClassSetError(
                 f"class set {self.spec} has several tasks, and none is named; name one, such as "
-                f'task="{next(iter(self.tasks))}" (it has {", ".join(self.tasks)}).'
+                f'task="{next(iter(meant or self.tasks))}" (it has {", ".join(self.tasks)}).'
             )
-        if task not in self.tasks:
+        if meant[0] not in self.tasks:
             raise ClassSetError(
                 f'class set {self.spec} has no task "{task}"; it has {", ".join(self.tasks)}.'
             )
-        return self.tasks[task]
+        return meant[0]
+
+    def _counting(self) -> list[str]:
+        """Tasks that offer every class of every category; all of them where there is no category."""
+        counted = {member for members in self.categories.values() for member in members}
+        return [task for task, classes in self.tasks.items() if counted <= set(classes)]
 
     def counted_task(self) -> str:
         """The task that offers every class of every category; the first of several.
@@ -93,10 +103,8 @@ class ClassSet:
         ------
         ClassSetError  if no task offers them all
         """
-        counted = {member for members in self.categories.values() for member in members}
-        for task, classes in self.tasks.items():
-            if counted <= set(classes):
-                return task
+        if found := self._counting():
+            return found[0]
         raise ClassSetError(
             f"class set {self.spec} counts {', '.join(self.categories)}, whose classes no task offers "
             "together; put the classes of all categories into one task."
@@ -312,9 +320,7 @@ def _vary(tasks: dict, change: dict, where: str) -> dict:
 def class_set_of(name: str, tasks: dict, **fields) -> ClassSet:
     """A class set from data rather than from a file (captions, names of people), with the same checks.
 
-    Parameters
-    ----------
-    tasks : dict of str to (dict of str to str, or list of str)
+    `tasks` holds, for each task, a dict of class to text or a list of texts.
     """
     fields = {"version": "1", "source": "", **fields}
     tasks = {task: _texts(classes, task, name) for task, classes in tasks.items()}

@@ -232,6 +232,16 @@ def test_a_task_that_is_not_there():
         faces.classes("colour")
     with pytest.raises(ClassSetError, match='several tasks, and none is named; .* task="race"'):
         faces.classes()  # which of four?
+    tasks = {"sex": ["man", "woman"], "jobs": ["nurse", "thief"]}
+    crime = {"categories": {"crime": ["thief"]}}
+    assert class_set_of("own", tasks, **crime).named_task() == "jobs"
+    assert class_set_of("own", tasks, **crime).named_task("sex") == "sex"
+    both = {"a": ["nurse", "thief"], "b": ["thief", "cat"]}
+    for several, example in ((both, "a"), ({"c": ["ape", "cat"], **both}, "a")):
+        with pytest.raises(
+            ClassSetError, match=f'none is named; name one, such as task="{example}"'
+        ):
+            class_set_of("own", several, **crime).named_task()
 
 
 def test_what_is_counted_is_on_offer():
