@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clipeval.errors import ModelError, first_line
 from clipeval.models.hub import hub_check, hub_file, hub_ref
-from clipeval.models.info import file_states, make_info
+from clipeval.models.info import file_states, make_info, model_line
 from clipeval.models.model import Model
 from clipeval.models.weights import (
     is_weights,
@@ -140,7 +140,7 @@ def _hub_names(config) -> list[str]:
 
 
 def check_backbone(model: str, pretrained: str | None) -> str:
-    """Return the full name of a backbone whose weights can be had; nothing is fetched.
+    """Return a line on a backbone whose weights can be had; nothing is fetched.
 
     Raises
     ------
@@ -151,10 +151,11 @@ def check_backbone(model: str, pretrained: str | None) -> str:
     name = full_name(model.removeprefix("timm:"), pretrained)
     config = timm.get_pretrained_cfg(name)
     if _is_file(pretrained) or not config.hf_hub_id:
-        _weights(name, config, pretrained)
+        weights = _weights(name, config, pretrained)[1]
     else:
         hub_check(config.hf_hub_id, _hub_names(config), what=f"timm:{name}")
-    return f"timm:{name}"
+        weights = f"from {config.hf_hub_id}"
+    return model_line(f"timm:{name}", "images only", f"weights {weights}")
 
 
 def _build(name: str, config, state: dict, path: Path):

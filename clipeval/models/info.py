@@ -127,6 +127,11 @@ class ModelInfo:
         return info
 
 
+def model_line(name: str, *said: str) -> str:
+    """What a check says of a model: "NAME: this, that"; what is empty is left out."""
+    return f"{name.strip()}: {', '.join(filter(None, said))}"
+
+
 def check_scalars(scale: float, bias: float | None, of: str, mend: str) -> None:
     """Refuse a logit scale or bias that would turn cosines into no probabilities.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clipeval.models.configuration import CONFIG
 from clipeval.models.hub import hub_check
+from clipeval.models.info import model_line
 from clipeval.models.registry import plan
 from clipeval.models.sources import HUB_WEIGHTS, find_source, tag_files
 from clipeval.models.tokens import check_tokenizer
@@ -37,21 +38,27 @@ def preview(
     if model.startswith("hf-hub:") and not pretrained:
         repository, _, revision = model.removeprefix("hf-hub:").partition("@")
         revision, names = revision or None, HUB_WEIGHTS
-        said = f"{model}: from the hub"
+        said = model_line(model, "from the hub")
         if hub_check(repository, [CONFIG], revision) is None:
             return None, None, said
     elif _is_tag(model, pretrained):
         p = plan(model, pretrained)
         what, config = f"{p.model} with pretrained={p.tag}", p.config
-        said = f"{p.model} {p.tag}: {p.activation}, weights from {p.hub}"
+        said = model_line(f"{p.model} {p.tag}", _activation(p.activation), f"weights from {p.hub}")
         repository, names = tag_files(p.hub)
     if repository and hub_check(repository, names, revision, what=what) is None:
         return config, _tokenizer(config, None) if config else None, said
     source = find_source(model, pretrained)
     _check_weights(source, weights)
     tokenizer = _tokenizer(source.config, source.tokenizer_folder)
-    said = said or f"{source.model}: {source.weights_name}, {source.activation or 'own'} activation"
+    said = said or model_line(
+        source.model, _activation(source.activation), f"weights {source.weights_name}"
+    )
     return source.config, tokenizer, said
+
+
+def _activation(name: str) -> str:
+    return f"{name or 'its own'} activation"
 
 
 def _is_tag(model: str, pretrained: str | None) -> bool:

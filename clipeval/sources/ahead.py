@@ -22,6 +22,7 @@ def check_model(parameters, known, study) -> str:
     ------
     ModelError  if it cannot be loaded, or has no text encoder where the study needs one
     """
+    from clipeval.models.info import model_line
     from clipeval.models.load import find_loader, is_registered
     from clipeval.models.runtimes import check_runtime
 
@@ -39,13 +40,13 @@ def check_model(parameters, known, study) -> str:
             "use it for fairface with methods=linear probe, or name a CLIP-like model."
         )
     if known:
-        return f"{known.model} {known.pretrained}: known, weights {known.weights_sha256[:12]}"
+        return model_line(known.name, "known", known.weights_text)
     if p.model.startswith("timm:"):
         from clipeval.models.backbones import check_backbone
 
         return check_backbone(p.model, p.pretrained or None)
     if is_registered(p.model):
-        return find_loader(p.model)[2]
+        return model_line(find_loader(p.model)[2], "a loader of your own")
     return _previewed(p)[2]
 
 

@@ -3,6 +3,7 @@
 import functools
 
 from clipeval.errors import ModelError, NotStoredError
+from clipeval.models.info import model_line
 from clipeval.sources.base import Source
 from clipeval.sources.pack_file import open_pack, other_key
 
@@ -55,7 +56,7 @@ class Packed(Source):
         return Packed(parameters, study=self.study, progress=self.progress, model=model)
 
     def check_model(self, study):
-        return f"{self.info.model} {self.info.pretrained}: its embeddings are in the pack"
+        return model_line(self.info.name, "its embeddings are in the pack")
 
     def describe(self):
         return [

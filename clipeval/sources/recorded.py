@@ -16,7 +16,7 @@ import pandas as pd
 from clipeval.classify.word_files import yaml_file
 from clipeval.errors import DataError, NotStoredError, first_line
 from clipeval.files import Folder, as_json
-from clipeval.models.info import ModelInfo
+from clipeval.models.info import ModelInfo, model_line
 from clipeval.sources.base import Source
 
 ANSWERS = "answers"
@@ -201,7 +201,7 @@ class Recorded(Source):
         raise NotStoredError("a run folder holds no embeddings.")
 
     def check_model(self, study):
-        return f"{self.info.model} {self.info.pretrained}: its answers are in the run folder"
+        return model_line(self.info.name, "its answers are in the run folder")
 
     def describe(self):
         return [

@@ -386,7 +386,9 @@ class Scores(Source):
         raise NotStoredError("answers made elsewhere are of one precision and one preprocess.")
 
     def check_model(self, study):
-        return f"{self.info.name}: answers made elsewhere, weights unknown"
+        from clipeval.models.info import model_line
+
+        return model_line(self.info.name, "answers made elsewhere", self.info.weights_text)
 
     def describe(self):
         return [

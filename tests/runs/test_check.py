@@ -1,5 +1,6 @@
 """`clipeval check`: what would fail later is said at once, without loading a model or embedding an image."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -105,7 +106,9 @@ def test_the_demo_is_well(out):
 
 def test_a_folder_is_well(out, small):
     said = {f.what: f.detail for f in check({"model": f"local-dir:{small}"}, out) if not f.problem}
-    assert said["model"] == "local-dir:small: open_clip_model.safetensors, quickgelu activation"
+    assert said["model"] == (
+        "local-dir:small: quickgelu activation, weights open_clip_model.safetensors"
+    )
     assert said["prompts"] == "18 not sent before, none too long"
 
 
@@ -113,9 +116,43 @@ def test_a_built_in_says_where_its_weights_are(out, on_the_hub):
     given = {"model": "ViT-B-32-quickgelu", "pretrained": "openai"}
     said = {f.what: f.detail for f in check(given, out)}
     assert said["model"] == (
-        "ViT-B-32-quickgelu openai: quickgelu, weights from timm/vit_base_patch32_clip_224.openai/"
+        "ViT-B-32-quickgelu openai: quickgelu activation, weights from "
+        "timm/vit_base_patch32_clip_224.openai/"
     )
     assert said["prompts"] == "18 not sent before, none too long"
+
+
+def test_models_of_every_kind_have_a_line_of_one_form(
+    out, small, tmp_path, on_the_hub, monkeypatch
+):
+    """A name, a colon, what is known, with commas between: whatever has no pretrained tag or no activation."""
+    from clipeval.models import load_model
+
+    def line(**given) -> str:
+        return {f.what: f.detail for f in check(given, out)}["model"]
+
+    store = tmp_path / "store"
+    load_model(f"local-dir:{small}", device="cpu", cache=store)
+    known = hashlib.sha256((small / "open_clip_model.safetensors").read_bytes()).hexdigest()[:12]
+    cards = manifest(tmp_path / "m", 4, **GOOD) | {"methods": "zero-shot"}
+    names = [row.split(",")[0] for row in (tmp_path / "m/cards.csv").read_text().split()[1:]]
+    rows = ["file,label", *(f"{name},White" for name in names)]
+    (tmp_path / "answers.csv").write_text("\n".join(rows))
+    (tmp_path / "own.py").write_text("def load(name, pretrained, device): ...\n")
+    monkeypatch.setattr("clipeval.models.backbones.hub_check", lambda *a, **k: None)
+    assert line(model=f"local-dir:{small}", store=str(store)) == (
+        f"local-dir:small: known, weights sha256 {known}"
+    )
+    assert line(model="hf-hub:some/model") == "hf-hub:some/model: from the hub"
+    assert line(model=f"python:{tmp_path}/own.py:load") == (
+        "python:own.py:load: a loader of your own"
+    )
+    assert line(model="timm:resnet10t.c3_in1k", methods="linear probe") == (
+        "timm:resnet10t.c3_in1k: images only, weights from timm/resnet10t.c3_in1k"
+    )
+    assert line(**cards, scores=str(tmp_path / "answers.csv"), model="theirs") == (
+        "theirs: answers made elsewhere, weights unknown"
+    )
 
 
 # -- data, run folder ----------------------------------------------------------------------------
