@@ -1,8 +1,8 @@
 """Reading answers made elsewhere: a CSV or parquet file with one row an image.
 
 A row names its image (`image_id` or `file`) and holds either the class that was given (`label`, perhaps
-`prob`), or a number for each class or prompt, a column each. Columns `model` and `pretrained` tell apart
-the runs of a file that holds several.
+`prob`, and `rank` where an image has several rows), or a number for each class or prompt, a column each.
+Columns `model` and `pretrained` tell apart the runs of a file that holds several.
 """
 
 import functools
@@ -43,6 +43,8 @@ class ScoreFile:
     """Images that stand twice with the same answer; they count once."""
     unread: tuple[str, ...]
     """Further columns of a file of labels, which are not read."""
+    further: int = 0
+    """Answers of rank 2 and beyond, which are left out."""
 
     @property
     def name(self) -> str:
@@ -130,6 +132,10 @@ def read_scores(path: str | Path, model: str = "", pretrained: str = "") -> Scor
     if (empty := rows[column].isna() | (ids == "")).any():
         raise DataError(f"{path}, row {ids.index[empty][0]}: {column} is empty; name the image.")
     ids = ids if column == "image_id" else base.tidy(ids)
+    further = 0
+    if ranked := {"label", "rank"} <= set(rows):
+        top = _is_top(rows, ids, path)
+        rows, ids, further = rows[top], ids[top], int((~top).sum())
     classes = [name for name in rows if name not in _NOT_CLASSES]
     has_labels = "label" in rows
     if not has_labels and not classes:
@@ -147,13 +153,15 @@ def read_scores(path: str | Path, model: str = "", pretrained: str = "") -> Scor
         if (other := again & ~same.to_numpy()).any():
             at = int(np.flatnonzero(other)[0])
             first = int(np.flatnonzero(table.index == table.index[at])[0])
+            mend = "or of rank 1" if ranked else "or say which is the top (1) in a column rank"
             raise DataError(
                 f"{path}, row {rows.index[at]}: {quoted(table.index[at])} already stands in row "
-                f"{rows.index[first]} with another answer; keep one row an image, of a top five the first."
+                f"{rows.index[first]} with another answer; keep one row an image, {mend}."
             )
         table = table[~again]
     about = {"path": path, "sha256": file_sha256(path), "model": model, "pretrained": pretrained}
-    about |= {"doubles": tuple(doubles), "unread": tuple(classes) if has_labels else ()}
+    unread = tuple(name for name in classes if name != "rank") if has_labels else ()
+    about |= {"doubles": tuple(doubles), "unread": unread, "further": further}
     if not has_labels:
         return ScoreFile(**about, labels=None, prob=None, scores=table)
     labels = table["label"].astype(object).where(table["label"].notna(), "").astype(str).str.strip()
@@ -167,6 +175,41 @@ def read_scores(path: str | Path, model: str = "", pretrained: str = "") -> Scor
             )
         prob = pd.Series(found, index=labels.index)
     return ScoreFile(**about, labels=labels, prob=prob, scores=None)
+
+
+def _is_top(rows: pd.DataFrame, ids: pd.Series, path: Path) -> pd.Series:
+    """Which rows hold the top answer of their image, by the column `rank`: bool.
+
+    Raises
+    ------
+    DataError  if a rank is no whole number from 1, an image has none of rank 1, or a more probable answer
+    """
+
+    def refuse(bad: pd.Series, why: str) -> None:
+        if bad.any():
+            row = bad.idxmax()
+            said = {"id": ids[row], "rank": rows["rank"][row], "path": path, "row": row}
+            raise DataError(why.format(**said))
+
+    there = "{path}, row {row}: "
+    empty = rows["label"].isna() | (rows["label"].astype(str).str.strip() == "")
+    rank = pd.to_numeric(rows["rank"], errors="coerce").astype(float).mask(empty, 1.0)
+    odd = ~(rank >= 1) | (rank % 1 != 0)
+    refuse(
+        odd, there + 'rank is "{rank}", and ranks are whole numbers from 1, the top; correct it.'
+    )
+    top = rank == 1
+    none = ~ids.isin(ids[top])
+    refuse(
+        none,
+        there + 'image "{id}" has no answer of rank 1, the top; add it, or leave the image out.',
+    )
+    if "prob" in rows:
+        prob = pd.to_numeric(rows["prob"], errors="coerce")
+        less = top & (prob < prob.groupby(ids).transform("max"))
+        mend = "an answer of rank 1, and another with a larger prob; correct rank or prob."
+        refuse(less, there + 'image "{id}" has ' + mend)
+    return top
 
 
 def _run(rows: pd.DataFrame, model: str, pretrained: str, path: Path):

@@ -235,6 +235,8 @@ class Scores(Source):
             notes.append(said)
         if unread := self.file.unread:
             notes.append(f"Of {file} only the labels are read, and not: {few(unread)}.")
+        if further := self.file.further:
+            notes.append(f"{further:,} answers of rank 2 and beyond in {file} were left out.")
         table = base.one_of_each(table, values["person"], values["seed"])
         table = base.sample(table, values["limit"], values["seed"])
         if absent := list(table["image_id"][~table["image_id"].isin(self._given)]):

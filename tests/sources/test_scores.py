@@ -214,6 +214,42 @@ def test_the_probability_of_a_label_is_kept(given, cosines):
     assert found["prob"].to_dict() == pytest.approx(table.set_index("file")["prob"].to_dict())
 
 
+@pytest.mark.parametrize("name", ["five.csv", "five.parquet"])
+def test_of_a_top_five_the_first_counts(given, cosines, name):
+    """Five rows an image in any order, one image without an answer: as the file that was cut by hand."""
+    shares = cosines.set_index("file")[CLASSES].apply(softmax, axis=1, raw=True)
+    five = shares.stack().rename_axis(["file", "label"]).rename("prob").reset_index()
+    five["rank"] = five.groupby("file")["prob"].rank(method="first", ascending=False).astype(int)
+    five = five[five["rank"] <= 5].sample(frac=1, random_state=3)
+    lost = five["file"] == "val/9.jpg"
+    empty = pd.DataFrame({"file": ["val/9.jpg"], "label": [None]})
+    session = start("denigration", given(pd.concat([five[~lost], empty]), name, **KNOWN_WORDS))
+    first = session.predict().set_index("image_id")
+    truth = tops(cosines).drop("val/9.jpg")
+    assert first["label"].astype(str).to_dict() == truth.to_dict()
+    assert first["prob"].to_dict() == pytest.approx(shares.max(axis=1).drop("val/9.jpg").to_dict())
+    notes = " ".join(session.images.attrs["notes"])
+    assert f"956 answers of rank 2 and beyond in {name} were left out." in notes  # 4 x 239
+    assert f"1 of 240 images have no answer in {name}: val/9.jpg" in notes
+
+
+RANKS = {
+    "from 0": ([0, 1], {}, 'row 2: rank is "0", and ranks are whole numbers from 1, the top'),
+    "text": (["first", 2], {}, 'row 2: rank is "first", and ranks are whole numbers'),
+    "no top": ([2, 3], {}, 'row 2: image "val/1.jpg" has no answer of rank 1, the top'),
+    "two tops": ([1, 1], {}, "row 3: .* already stands in row 2 with another answer; .* of rank 1"),
+    "turned": ([2, 1], {"prob": [0.5, 0.3]}, "row 3: .* of rank 1, and another with a larger prob"),
+}
+
+
+@pytest.mark.parametrize("case", RANKS)
+def test_ranks_that_contradict_each_other_are_refused(given, case):
+    ranks, more, why = RANKS[case]
+    table = pd.DataFrame({"file": "val/1.jpg", "label": ["animal", "thief"], "rank": ranks, **more})
+    with pytest.raises(DataError, match=why):
+        start("denigration", given(table, **KNOWN_WORDS))
+
+
 # -- images --------------------------------------------------------------------------------------
 
 
@@ -513,16 +549,16 @@ def test_an_image_with_two_answers_is_refused(given, labels):
     table = pd.concat([table, table.head(1).assign(label="thief")])
     with pytest.raises(
         DataError,
-        match=r'row 242: "val/1.jpg" already stands in row 2 with another answer; keep one row an image, of a top five '
-        "the first",
+        match=r'row 242: "val/1.jpg" already stands in row 2 with another answer; keep one row an image, or say which '
+        "is the top",
     ):
         start("denigration", given(table, **KNOWN_WORDS)).predict()
 
 
 def test_columns_beside_labels_are_named_as_not_read(given, labels):
-    table = labels[["file"]].assign(label="animal", animal=0.2, rank=1)
+    table = labels[["file"]].assign(label="animal", animal=0.2, note="x")
     session = start("denigration", given(table, **KNOWN_WORDS))
-    said = "Of answers.csv only the labels are read, and not: animal, rank."
+    said = "Of answers.csv only the labels are read, and not: animal, note."
     assert said in session.images.attrs["notes"]
     plain = start("denigration", given(table[["file", "label"]], **KNOWN_WORDS))
     assert not any("only the labels" in note for note in plain.images.attrs["notes"])
