@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from decks import cluster_interval
+from keeping import Keeping
 
 import clipeval
 from clipeval.errors import ClassSetError, DataError
@@ -115,24 +116,26 @@ def test_two_answers_of_one_frame_are_refused():
         cctv.accuracy(twice, asked)
 
 
+SAID = answers(
+    [
+        ("a1", "coarse", "a yard"),
+        ("a2", "coarse", "a hall"),
+        ("b1", "coarse", "a hall"),
+        ("b2", "coarse", "A  Yard"),
+        ("c1", "coarse", "a yard"),
+        ("a1", "stress", "a full yard"),
+        ("a2", "stress", "a yard with a van"),
+        ("b1", "stress", "a yard"),
+        ("b2", "stress", "a road"),
+        ("c1", "stress", "a road"),
+        ("a1", "fine", "no bag"),
+        ("b1", "fine", "no bag"),
+    ]
+)
+
+
 def test_rates_by_hand():
-    asked = questions(FRAMES)
-    said = answers(
-        [
-            ("a1", "coarse", "a yard"),
-            ("a2", "coarse", "a hall"),
-            ("b1", "coarse", "a hall"),
-            ("b2", "coarse", "A  Yard"),
-            ("c1", "coarse", "a yard"),
-            ("a1", "stress", "a full yard"),
-            ("a2", "stress", "a yard with a van"),
-            ("b1", "stress", "a yard"),
-            ("b2", "stress", "a road"),
-            ("c1", "stress", "a road"),
-            ("a1", "fine", "no bag"),
-            ("b1", "fine", "no bag"),
-        ]
-    )
+    asked, said = questions(FRAMES), SAID
     table = check_table(cctv.accuracy(said, asked))
     frames = table[table["interval"] == "frame (Wilson)"].set_index(["task", "metric"])
     assert frames["count"].to_dict() == {
@@ -164,6 +167,34 @@ def test_rates_by_hand():
         ("stress", "close caption chosen"): 5,
         ("fine", "accuracy"): 2,
     }
+
+
+@pytest.mark.parametrize("comparable", [True, False])
+def test_what_the_notebook_shows(comparable, capsys):
+    """Counts are those of the answers above; a detail is drawn for all frames, and not by sequence."""
+    session, asked = Keeping(), questions(FRAMES)
+    session.comparable, session.images = comparable, FRAMES
+    cctv.show_questions(session, asked)
+    assert "5 of 6 frames have a caption (coarse, stress) and 2 a truth" in capsys.readouterr().out
+    cctv.show_accuracy(session, SAID, asked)
+    printed = capsys.readouterr().out
+    assert "The true caption is chosen for 60.0 % of the frames" in printed
+    assert ("(published: near random)" in printed) == comparable
+    kept, (rows, look) = session.tabled("accuracy"), session.drawn("accuracy")
+    assert kept.what["count"].tolist() == [3, 3, 2, 2, 2, 2, 1, 1]
+    assert kept.what["published"].notna().any() == comparable
+    known = "arXiv 2103.00020, section 7.2 (fine: “near random”)" if comparable else None
+    assert kept.published_source == known and kept.intervals.endswith("over whole sequences")
+    names = ["coarse: top-1", "stress: top-1", "stress: close caption chosen", "fine: accuracy"]
+    assert rows["question"].tolist() == [name for name in names for _ in range(2)]
+    assert look["xlim"] == (0, 100) and look["xlabel"] == "percent of frames"
+    cctv.show_sequences(session, SAID, asked)
+    assert session.tabled("by_sequence").what["count"].sum() == 3 + 2 + 2 + 1
+    rows, look = session.drawn("by_sequence")
+    assert rows["count"].sum() == 3 + 2 + 2 and look["panel"] == "question"
+    cctv.show_confusion(session, SAID, asked)
+    matrix, look = session.drawn("confusion")
+    assert matrix.loc["a"].tolist() == [50, 50, 0, 0] and look["n"] == {"a": 2, "b": 2, "c": 1}
 
 
 # -- real frames ----------------------------------------------------------------------------------

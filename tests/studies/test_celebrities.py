@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from decks import cluster_interval
+from keeping import Keeping
 
 import clipeval
 from clipeval.errors import ClassSetError, DataError, ParameterError
@@ -32,6 +33,32 @@ def test_top_five_counts_the_fifth_and_not_the_sixth():
     table = celebrities.top1_by_names(predictions).set_index("metric")
     assert table.loc["top-1", ["n", "count", "percent", "chance"]].tolist() == [10, 2, 20, 10]
     assert table.loc["top-5", ["n", "count", "percent", "chance"]].tolist() == [10, 6, 60, 50]
+
+
+@pytest.mark.parametrize("model, row", [("RN50x4", "CLIP RN50x4"), ("", None)])
+def test_what_the_notebook_shows(model, row, capsys):
+    """Of four people with ranks 1, 2, 6 and 9 among ten names; only the first name is drawn."""
+    people = pd.DataFrame({"person": list("abcd"), "true_rank": [1, 2, 6, 9], "team": list("xyxy")})
+    people = people.assign(image_id=people.index, rank=1, protocol="closed", names=10)
+    grouping = SimpleNamespace(name="team", id="by_team")
+    session = Keeping([grouping], model=model, published_row="auto")
+    session.comparable = bool(row)
+    celebrities.show_names(session, people)
+    kept, (rows, look) = session.tabled("top1_by_names"), session.drawn("top1_by_names")
+    assert kept.what["count"].tolist() == [1, 2] and rows["count"].tolist() == [1]
+    assert kept.published_source == (row and f"arXiv 2108.02818, Table 1, {row}")
+    assert kept.extra == ["clusters", "few_clusters"] and look["x"] == "names" and look["log_x"]
+    said = "closed: the true name comes first for 25.0 % among 10 names (guessing: 10 %)."
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    celebrities.show_groups(session, people)
+    kept = session.tabled("top1_by_team")
+    assert kept.what.set_index(["team", "metric"])["count"].to_dict() == {
+        ("x", "top-1"): 1,
+        ("y", "top-1"): 0,
+        ("x", "top-5"): 1,
+        ("y", "top-5"): 1,
+    }
+    assert kept.text.endswith("among the first five, by team.")
 
 
 # -- who is on offer ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from decks import session_of
+from keeping import Keeping
 
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.provenance import caption
@@ -83,7 +84,11 @@ def test_breakdown_of_what_does_not_vary_and_of_one_choice_alone():
     table = factorial()
     alone = breakdown(table[(table["templates"] == "b0") & (table["precision"] == "c0")])
     assert alone["choice"].tolist() == ["class set"]
-    sensitivity.show_breakdown(None, alone)  # all of the variance is its own, and nothing is drawn
+    session = Keeping()
+    sensitivity.show_breakdown(session, alone)
+    assert [*session.kept] == [
+        ("DataFrame", "breakdown")
+    ]  # all variance is its own: nothing is drawn
     assert alone["percent"].tolist() == pytest.approx([100.0])
 
 

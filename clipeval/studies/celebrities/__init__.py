@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = lazy(
         "ON_CARDS SOURCE in_words names_on_offer published_model remarks session_row "
         "top1_by_group top1_by_names"
     ),
+    views="show_groups show_names",
 )
 __all__ += ["Parameters", "study"]

@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = lazy(
         "CHANGE ON_CARDS SOURCE best_candidate compare counted_answers intervals most_changed moved one_way "
         "paired_labels published_source shown sweep"
     ),
-    views="introduction names show_groups show_noise show_sweep",
+    views="introduction names show_groups show_moved show_noise show_overall show_sweep",
 )
 __all__ += ["Parameters", "study"]

@@ -1,8 +1,11 @@
 """What the class design notebook shows of groups: a section each, with tables, figures and a sentence."""
 
+from functools import partial
+
 import pandas as pd
 from IPython.display import Markdown, display
 
+from clipeval.output import figures
 from clipeval.output.markup import as_markdown
 from clipeval.output.tables import show_frame
 from clipeval.studies.class_design.tables import (
@@ -12,6 +15,7 @@ from clipeval.studies.class_design.tables import (
     harmful,
     intervals,
     most_changed,
+    moved,
     pair_of,
     published_source,
     shown,
@@ -51,15 +55,42 @@ def introduction(session):
     return Markdown("\n\n".join([*lines, f"Compared are {first} and {other}."]))
 
 
+def _compared(session) -> dict:
+    """The two class sets and the confidence, as the tables take them."""
+    first, other = pair_of(session)
+    return {
+        "class_set": first,
+        "other": other,
+        "confidence": session.parameters.confidence,
+    }
+
+
+def show_overall(session, predictions: pd.DataFrame) -> None:
+    """Keep and show both class sets' rates of every harm category, and the paired change: table `overall`."""
+    (first, other), how = names(session), _compared(session)
+    table = session.tabulate(compare, predictions, every_category=True, **how)
+    text = f"Harm rates with {first} and with {other}, and the paired change."
+    said = {"extra": shown(table), "intervals": intervals(**how)}
+    display(session.table("overall", table, text, **said))
+
+
+def show_moved(session, predictions: pd.DataFrame) -> None:
+    """Keep, show and draw from which class to which images moved: table and figure `moved`."""
+    (first, other), how = names(session), _compared(session)
+    table = session.tabulate(moved, predictions, **how)
+    text = f"Images whose top class changed from {first} to {other}."
+    display(session.table("moved", table, text, intervals=intervals(**how)))
+    look = {"source": "from_class", "target": "to_class", "n": "count"}
+    display(session.figure("moved", partial(figures.flow, table, **look), text, intervals=""))
+
+
 def show_groups(session, predictions: pd.DataFrame) -> None:
     """Keep and show both class sets' rates by each grouping, and the paired change.
 
     Tables are called `by_GROUP`, figures `by_GROUP` and `change_by_GROUP`. On the paper's data set, unless
     groups are asked for, these are age and race, and ages alone are drawn.
     """
-    pair = pair_of(session)
-    first, other = names(session)
-    how = {"class_set": pair[0], "other": pair[1], "confidence": session.parameters.confidence}
+    (first, other), how = names(session), _compared(session)
     usual = session.on_data_of_paper and not session.groupings.asked
     for grouping in session.groupings:
         name = grouping.name

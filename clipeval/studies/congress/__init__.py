@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy(
         "threshold_note thresholds top_gendered truth_tasks"
     ),
     views=(
-        "figure_notes limits set_names show_accuracy show_categories show_groups show_noise "
+        "asked figure_notes limits set_names show_accuracy show_categories show_groups show_noise "
         "show_services show_top threshold_lines"
     ),
 )

@@ -33,6 +33,12 @@ _SETS = {"labels": "cloud labels"}
 _EMPTY = "at this threshold no label is given to one group more often than to all others"
 
 
+def asked(session) -> pd.DataFrame:
+    """How many classes each task offers, and the prompts of its first one."""
+    by_task = session.prompts().groupby("task")
+    return by_task.agg(classes=("class", "size"), example=("prompts", "first"))
+
+
 def set_names(predictions: pd.DataFrame) -> dict[str, str]:
     """Label set -> how it is called, with its number of labels: "cloud labels (311)"."""
     return _named(_of_label_sets(predictions))

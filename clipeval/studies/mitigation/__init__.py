@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy(
     tables="changes counted counted_answers farthest gaps",
     views=(
         "ON_CARDS fitted harm_name needs not_asked overview pairs show_abstaining show_changes "
-        "show_gaps show_groups show_shots"
+        "show_gaps show_groups show_methods show_shots"
     ),
 )
 __all__ += ["Parameters", "study"]

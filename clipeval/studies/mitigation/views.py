@@ -7,6 +7,7 @@ from clipeval.output import figures
 from clipeval.output.markup import as_markdown
 from clipeval.output.numbers import interval, number
 from clipeval.output.sentences import alone, tied
+from clipeval.output.tables import show_frame
 from clipeval.stats import RATE_COLUMNS
 from clipeval.studies.denigration.tables import combined
 from clipeval.studies.mitigation.curves import abstaining, shots
@@ -144,6 +145,25 @@ def drawn(table: pd.DataFrame, *, accuracy: bool, harm: str = "") -> pd.DataFram
     return rows.sort_values(
         "metric", key=lambda names: names.map(order).fillna(1), kind="stable", ignore_index=True
     )
+
+
+def show_methods(session, predictions: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """Keep and show every rate under each method, the table `methods`, which is returned.
+
+    Parameters
+    ----------
+    predictions : as the study's `predict` returns them
+    answers : their `counted_answers`
+    """
+    confidence = session.parameters.confidence
+    table = session.tabulate(changes, answers, harms=session.harms, confidence=confidence)
+    display(show_frame(overview(table)))
+    print(not_asked(session, predictions))
+    text = "Accuracies, harm rates and agreement with the labels under each method, on the same photographs."
+    said = {"intervals": f"{100 * confidence:g} % Wilson intervals"}
+    extra = ["before", "change", "p_adjusted"]
+    display(session.table("methods", table, text, extra=extra, **said))
+    return table
 
 
 def show_changes(session, table: pd.DataFrame) -> None:

@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = lazy(
     spread="breakdown intervals_of range_of uncertainties",
     variation="ranges vary",
     views=(
-        "ON_CARDS most show_breakdown show_extensions show_range show_ranges show_widest title_of widest"
+        "ON_CARDS most show_breakdown show_choices show_extensions show_range show_ranges show_widest "
+        "title_of widest"
     ),
 )
 __all__ += ["Parameters", "ranges_by_group", "study"]

@@ -43,8 +43,23 @@ def title_of(class_set: str) -> str:
     return (found.note or found.spec) if found else "captions"
 
 
-def show_range(session, ranges: pd.DataFrame) -> None:
-    """Draw `uncertainties`: figure `range` of percents, and `range_nats` of what is in nats."""
+def show_choices(session, table: pd.DataFrame) -> None:
+    """Say what could not be tried, and keep and show every combination of choices: table `by_choice`."""
+    print("\n".join(table.attrs["left_out"]) or "Every choice that was asked for could be tried.")
+    text = "Headline numbers under every combination of choices."
+    said = {"extra": ["reference"], "intervals": intervals_of(table)}
+    display(session.table("by_choice", table, text, **said))
+
+
+def show_range(session, table: pd.DataFrame) -> None:
+    """Keep and show `range_of` a run's table, and draw it beside what sampling leaves open.
+
+    Figures are `range` of percents, and `range_nats` of what is in nats.
+    """
+    ranges = range_of(table)
+    text = "Headline numbers at the reference choice, and their range over all choices."
+    said = {"extra": _RANGE, "intervals": intervals_of(ranges)}
+    display(session.table("range", ranges, text, **said))
     both = uncertainties(ranges)
     nats = both["metric"].map(is_nats).astype(bool)
     text = "What sampling and what choices leave open, around the value at the reference choice."
@@ -57,17 +72,25 @@ def show_range(session, ranges: pd.DataFrame) -> None:
             draw(session, id, rows, text, said, width="double", **look)
 
 
+#: columns of a range that are shown
+_RANGE = ["lowest", "highest", "choices", "lowest_with", "highest_with"]
 _AND_CHOICES = "and from the lowest to the highest value over all choices"
 
 
 def show_breakdown(session, parts: pd.DataFrame) -> None:
-    """Draw `breakdown`; nothing where one choice alone was varied, as all of the variance is then its own."""
+    """Keep and show `breakdown`, draw it, and say which choice matters most.
+
+    Nothing is drawn where one choice alone was varied, as all of the variance is then its own.
+    """
+    text = "Share of the variance over choices that each choice accounts for."
+    extra = ["by_chance", "excess", "p_adjusted"]
+    display(session.table("breakdown", parts, text, extra=extra, intervals=""))
     if parts["choice"].nunique() > 1:
         look = {"y": "quantity", "hue": "choice", "panel": "study", "plot": figures.grouped_bars}
         look |= {"xlabel": "share of the variance over choices (percent)"}
-        text = "Share of the variance over choices that each choice accounts for."
         # the images are those of every rate, and no n of a share
         draw(session, "breakdown", parts.drop(columns="n"), text, {"intervals": ""}, **look)
+    print(most(parts))
 
 
 def show_widest(session, table: pd.DataFrame) -> None:
@@ -186,5 +209,4 @@ def show_ranges(session: Session) -> None:
     if session.images.attrs.get("planted"):
         text += " Cards were drawn for the default words: how far others move them means nothing."
     text = " ".join([text, *found.attrs["left_out"]])
-    extra = ["lowest", "highest", "choices", "lowest_with", "highest_with"]
-    display(session.table("range", found, text, extra=extra, intervals=intervals_of(found)))
+    display(session.table("range", found, text, extra=_RANGE, intervals=intervals_of(found)))
