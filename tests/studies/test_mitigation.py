@@ -1,5 +1,7 @@
 """The mitigation study on cards with a planted bias, on small frames by hand, and on what it must refuse."""
 
+from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,8 @@ from clipeval.studies import mitigation, start
 from clipeval.studies.mitigation.methods import answers, as_predictions, prior_of
 from clipeval.studies.mitigation.questions import counted_images, fitted_images
 from clipeval.studies.mitigation.views import overview, pairs, what_if
+
+ROOT = Path(__file__).resolve().parents[2]
 
 N = 630
 SAME = ["orthogonal: texts", "orthogonal: images", "orthogonal: both"]
@@ -374,7 +378,7 @@ def test_scores_allow_what_moves_no_vector(people, tmp_path):
     "values, said",
     [
         ({"attribute": "height"}, "attribute=height is not a task of class set attribute_words"),
-        ({"class_set": "fairface"}, 'class set fairface has no task "shared"'),
+        ({"class_set": "fairface"}, 'no task "shared", .* such as .* .docs/class_sets.md.'),
         ({"methods": "projection,magic"}, 'methods="magic" is not known'),
         ({"sides": "words"}, 'sides="words" is not known'),
         (
@@ -388,6 +392,23 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(people, values, said):
     with pytest.raises(ClipevalError, match=said) as refused:
         start("mitigation", given(people, **values))
     assert str(refused.value).count(". ") == 0
+
+
+def test_the_words_to_project_out_that_the_docs_show_are_enough(people, tmp_path):
+    """As it is printed: every pair of two sexes in each of three jobs; without projection no such words."""
+    text = (ROOT / "docs" / "class_sets.md").read_text("utf-8")
+    shown = text[text.index("    name: my_attributes") : text.index("with `-p class_set=my_attr")]
+    (tmp_path / "my_attributes.yaml").write_text(dedent(shown))
+    words = {"class_set": str(tmp_path / "my_attributes.yaml"), "attribute": "Sex"}
+    session = start("mitigation", given(people, **words))
+    who = [f"{a} {job}" for job, a in (("doctor", "a"), ("engineer", "an"), ("criminal", "a"))]
+    pairs = {f"a photo of a {sex} who is {what}." for sex in ("woman", "man") for what in who}
+    assert pairs | {"a photo of a woman.", "a photo of a man."} <= set(
+        session.study.prompts(session)
+    )
+    other = {"class_set": "fairface", "attribute": "none", "methods": "classes"}
+    session = start("mitigation", given(people, **other))
+    assert session.provenance.choices == ("harm classes denigration v1",)
 
 
 def test_classes_worded_as_the_attribute_vanish_and_are_not_asked(session):

@@ -146,8 +146,8 @@ def check_attribute(session) -> None:
         )
     if SHARED not in words.tasks:
         raise ClassSetError(
-            f'class set {words.spec} has no task "{SHARED}", from which pairs of prompts are made; add it, '
-            "with classes such as doctor and criminal."
+            f'class set {words.spec} has no task "{SHARED}", of which projection makes pairs of prompts; add it, '
+            "with classes such as doctor and criminal (docs/class_sets.md), or name methods without projection."
         )
 
 

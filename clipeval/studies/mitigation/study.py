@@ -105,9 +105,9 @@ class Mitigation(Study):
     def about(self, session) -> dict:
         """What captions say beside the usual: harm classes, the attribute, and what choices were fitted on."""
         p, harms = session.parameters, session.harms
-        shown = len(session.shown)
+        shown, out = len(session.shown), f"{p.attribute} projected out"
         return {
-            "choices": (f"harm classes {harms.label}", f"{p.attribute} projected out"),
+            "choices": (f"harm classes {harms.label}", *([out] if self._projects(session) else [])),
             "n_text": f"{shown:,} images counted, choices fitted on others",
         }
 
@@ -126,7 +126,8 @@ class Mitigation(Study):
             )
         _ = session.groupings
         harm_categories(session.harms)
-        check_attribute(session)
+        if "projection" in kinds:
+            check_attribute(session)
         _ = session.questions, session.apart
         needing = [kind for kind in ("projection", "prototypes") if kind in kinds]
         if needing and p.methods != "all" and not can_move_vectors(session):
