@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clipeval.errors import ParameterError
 from clipeval.files import LIST, Folder
+from clipeval.models.info import ModelInfo
 from clipeval.session.local_paths import told
 from clipeval.session.parameters import Parameters
 from clipeval.session.record import read_run, read_studies
@@ -75,32 +76,32 @@ def refuse_foreign(out: Path, kind: str = "run") -> None:
     Folder(out).refuse_foreign()
 
 
-def refuse_mixing(out: Path, plan: Mapping[str, Parameters], weights: str = "") -> None:
+def refuse_mixing(out: Path, plan: Mapping[str, Parameters], info: ModelInfo | None = None) -> None:
     """Refuse a second model in a run folder, or other data for a study that is in it.
 
     Parameters
     ----------
     out : run folder
     plan : study id -> parameters of what is to run, summaries left out
-    weights : sha256 of the model's weights, where it is known
+    info : what is known of the model; None before it is loaded
 
     Raises
     ------
     ParameterError  naming both
     """
     held = {study: record for study, record in read_studies(out).items() if record.model}
-    named = [(study, p.model_dump(), "") for study, p in plan.items()]
-    models = [(study, r.parameters, r.model.weights_sha256) for study, r in held.items()]
+    named = [(study, p.model_dump(), None) for study, p in plan.items()]
+    models = [(study, r.parameters, r.model) for study, r in held.items()]
     for (one, first, known), (other, second, _) in itertools.product([*models, *named[:1]], named):
         if _differ(first, second, _MODEL):
             raise ParameterError(
                 f"{other} of {_said(second, _MODEL)} cannot go into {out} beside {one} of "
                 f"{_said(first, _MODEL)}, as a run folder holds one model; name another folder."
             )
-        if weights and known and known != weights:  # answers made elsewhere have none
+        if info and known and (what := _other(known, info)):
             raise ParameterError(
-                f"{other} cannot go into {out}, whose results are of {_said(first, _MODEL)} with other "
-                f"weights (sha256 {known[:12]}, now {weights[:12]}), as a run folder holds one model; name "
+                f"{other} cannot go into {out}, whose results are of {_said(first, _MODEL)} with other {what} "
+                f"(sha256 {known.weights_id}, now {info.weights_id}), as a run folder holds one model; name "
                 "another folder."
             )
         if one == other and _differ(first, second, _DATA):
@@ -108,6 +109,20 @@ def refuse_mixing(out: Path, plan: Mapping[str, Parameters], weights: str = "") 
                 f"{out} holds {one} on {_said(first, _DATA)}, and it is asked to run on "
                 f"{_said(second, _DATA)}; name another folder."
             )
+
+
+def _other(known: ModelInfo, now: ModelInfo) -> str:
+    """What sets two models of one name apart: weights or features; "" for nothing that can be told.
+
+    Of a loader of one's own no weights are known: what it computes is compared, where it should be the
+    same, and its file. Of answers made elsewhere neither is known.
+    """
+    if not (known.is_known and now.is_known):
+        return ""
+    if known.weights_sha256 and now.weights_sha256:
+        return "weights" if known.weights_sha256 != now.weights_sha256 else ""
+    alike = all(getattr(known, n) == getattr(now, n) for n in ("precision", "resize", "versions"))
+    return "features" if alike and known.fingerprint != now.fingerprint else ""
 
 
 def _differ(first: Mapping, second: Mapping, names) -> bool:

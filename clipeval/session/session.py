@@ -153,7 +153,7 @@ class Session(Inputs):
     def refuse_mixing(self, info) -> None:
         """Refuse a second model in the run folder, or other data for the study; see `run_folder`."""
         p = self.parameters
-        refuse_mixing(p.out_folder, {self.study.id: p}, info.weights_sha256)
+        refuse_mixing(p.out_folder, {self.study.id: p}, info)
 
     def answers(self, name: str, key: list, compute) -> pd.DataFrame:
         """What `compute` returns, remembered and kept in the study's folder: tables can be made of it again.

@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from records import study_json
 from test_models import TEXTS, custom, refused
 
+from clipeval.errors import ParameterError
+from clipeval.files import Folder
 from clipeval.models import load_model, register_loader
 from clipeval.models.info import ModelInfo
 from clipeval.output.provenance import pathless
+from clipeval.runs.profiles import plan_run
+from clipeval.session.run_folder import refuse_mixing
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 LOADER = """
@@ -56,6 +61,20 @@ def test_a_file_a_module_and_a_name(loader, monkeypatch):
     loader.write_text(LOADER + "# another comment\n")
     changed = load_model(f"python:{loader}:load", device="cpu").info
     assert changed.fingerprint != model.info.fingerprint
+    # nor does it go into a run folder beside what it was, which the same again does
+    content = study_json(model=model.info.to_json(), parameters={"model": "python:mine.py:load"})
+    Folder(loader.parent / "run/fairface").write("study.json", json.dumps(content))
+    given = {"model": f"python:{loader}:load", "dataset": "manifest"}
+    plan = plan_run(["congress"], "", given, str(loader.parent / "run"))
+    refuse_mixing(loader.parent / "run", plan, model.info)
+    with pytest.raises(ParameterError) as refusal:
+        refuse_mixing(loader.parent / "run", plan, changed)
+    was, now = (info.fingerprint[:12] for info in (model.info, changed))
+    assert f"python:mine.py:load with other features (sha256 {was}, now {now})" in str(
+        refusal.value
+    )
+    coarse = load_model(f"python:{loader}:load", device="cpu", precision="bf16").info
+    refuse_mixing(loader.parent / "run", plan, coarse)  # in another precision none can be told
     # no file of weights is known: reports name what the model does, and tell the two apart
     assert changed.weights_text == f"features sha256 {changed.fingerprint[:12]}"
     assert changed.weights_id != model.info.weights_id

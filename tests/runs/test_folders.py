@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from clipeval.runs.places import default_folder
 from clipeval.runs.profiles import plan_run
 from clipeval.runs.runner import run_studies
 from clipeval.session import study as contract
-from clipeval.session.record import write_run
+from clipeval.session.record import read_studies, write_run
 from clipeval.session.run_folder import refuse_mixing
 from clipeval.studies import get_study, start
 
@@ -238,9 +239,12 @@ def test_a_folder_holds_one_model_and_each_study_one_data_set(tmp_path, study, g
 def test_the_same_name_with_other_weights_is_another_model(tmp_path):
     record_of(tmp_path, "fairface", REAL, FACES)
     plan = plan_run(["congress"], "", REAL | FACES, str(tmp_path))
-    refuse_mixing(tmp_path, plan, "a" * 64)
+    known = read_studies(tmp_path)["fairface"].model
+    refuse_mixing(tmp_path, plan, known)
+    other = replace(known, weights_sha256="b" * 64)
     with pytest.raises(ParameterError, match=r"with other weights \(sha256 a{12}, now b{12}\)"):
-        refuse_mixing(tmp_path, plan, "b" * 64)
+        refuse_mixing(tmp_path, plan, other)
+    refuse_mixing(tmp_path, plan, replace(other, weights_sha256=None))  # answers made elsewhere
 
 
 def test_two_models_in_one_plan_are_refused_before_anything_runs(tmp_path):
