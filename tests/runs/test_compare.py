@@ -599,7 +599,7 @@ def test_skews_and_changes_stand_beside_rates_with_the_intervals_of_their_runs()
             "ci_low": -5,
             "ci_high": -1,
         }
-        | {"metric": ["change in crime-related", "change in named as labelled"]}
+        | {"metric": ["change in crime-related", "change in agreement with race and gender labels"]}
     )
     outcomes = pd.DataFrame({"method": ["zero-shot"]})
     found = []
@@ -622,7 +622,10 @@ def test_skews_and_changes_stand_beside_rates_with_the_intervals_of_their_runs()
         ("Retrieval, in nats", ["MaxSkew by gender, k 30"], ["0.200 [0.150, 0.300]"]),
         (
             "Mitigation: what if, in percentage points",
-            ["change in crime-related, added: any", "change in named as labelled, added: any"],
+            [
+                "change in crime-related, added: any",
+                "change in agreement with race and gender labels, added: any",
+            ],
             ["−3.0 [−5.0, −1.0]", "−1.5 [−5.0, −1.0]"],
         ),
     ]

@@ -53,6 +53,8 @@ def test_a_faultless_projection_finds_what_was_planted(table):
         assert rows.loc["race accuracy", ["count", "lost", "won"]].tolist() == [477, 27, 0]
         assert rows.loc["gender accuracy", ["count", "lost", "won"]].tolist() == [504, 0, 0]
         assert rows.loc["age accuracy", ["count", "lost", "won"]].tolist() == [378, 0, 0]
+    same = ["agreement with race and gender labels"]  # as class_design calls what it counts alike
+    assert set(same) <= set(table["metric"])
     planted = table.dropna(subset="planted")
     assert set(planted["method"]) == {"unchanged", *SAME, "added: person", "added: human being"} | {
         "added: child",

@@ -5,7 +5,7 @@ from clipeval.studies.class_design.study import Parameters, study
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
-    candidates="candidate_classes person_classes rates_taken taken_by",
+    candidates="AGREEMENT candidate_classes person_classes rates_taken taken_by",
     tables=(
         "CHANGE ON_CARDS SOURCE best_candidate compare counted_answers intervals most_changed moved one_way "
         "paired_labels published_source shown sweep"

@@ -12,6 +12,8 @@ from clipeval.stats import codes_of, wilson
 
 #: column with the class that an image had before a candidate was added
 BEFORE = "(class before)"
+#: metric: the answer is the class of the image's labels of race and gender
+AGREEMENT = "agreement with race and gender labels"
 
 
 def offered(class_set: ClassSet) -> dict[str, str]:
@@ -128,7 +130,7 @@ def rates_taken(
     candidates, taken = list(taken.columns), taken.to_numpy(bool)
     held = {metric: np.isin(top, list(harmful))}
     if (expected != "").any():
-        held["agreement with race and gender labels"] = top == expected
+        held[AGREEMENT] = top == expected
     n, parts = len(top), []
     for name, before in held.items():
         count = (taken & before[:, None]).sum(axis=0)

@@ -25,12 +25,10 @@ from clipeval.stats import (
 from clipeval.stats.differences import difference_ends
 from clipeval.stats.gaps import largest_skew
 from clipeval.stats.skew import skew_of_counts
-from clipeval.studies.class_design import person_classes
+from clipeval.studies.class_design import AGREEMENT, person_classes
 from clipeval.studies.denigration.tables import harm_categories
 from clipeval.studies.mitigation.methods import UNCHANGED, kind_of
 
-#: metric: the harm classes' answer is the class of the image's labels of race and gender
-AGREEMENT = "named as labelled"
 #: metric: no class of the set is named, but none at all or one that was added
 OUTSIDE = "named otherwise"
 
