@@ -32,6 +32,7 @@ from clipeval.packs.files import (
 )
 from clipeval.packs.replay import plan_pack
 from clipeval.paths import cache_dir
+from clipeval.runs.matching import is_unworded
 from clipeval.session.parameters import parse
 from clipeval.session.record import StudyRecord, read_study, with_paths
 from clipeval.session.run_folder import check_writable
@@ -149,7 +150,7 @@ def make_pack(run: str | Path, out: str | Path = "") -> Packed:
             studies[study] = _about(record, run)
             held[study] = "drawn from the tables of the others"
             continue
-        session = _recorded(study, record.parameters)
+        session = _recorded(record)
         secret |= _folders(session)
         attrs = session.images.attrs
         if reason := refusal_to_share(session.parameters.dataset, attrs):
@@ -216,9 +217,11 @@ def _refuse_other(out: Path) -> None:
 # -- what a study is made of -----------------------------------------------------------------------
 
 
-def _recorded(study: str, values: dict) -> Session:
+def _recorded(record: StudyRecord) -> Session:
     """A session that asks a study's questions again, from a source that remembers them."""
-    study = get_study(study)
+    study, values = get_study(record.study), dict(record.parameters)
+    if is_unworded(record):
+        values.pop("templates", None)  # as nobody named them then
     parameters = parse(study.Parameters, values, study=study.id)
     source = open_source(parameters, study=study.id, deck=study.deck, progress=False)
     return study.open(parameters, source=_Recording(source), progress=False)

@@ -26,7 +26,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def embed_parts(study: str, parameters: Parameters, part: tuple[int, int], progress=True) -> int:
     """Embed part I of N of the images that a study reads; returns how many were encoded."""
-    session = start(study, parameters.model_dump(), progress=progress)
+    session = start(study, parameters, progress=progress)
     if not session.source.may_embed:
         raise ParameterError(
             f"{study} reads a pack, which holds its embeddings; leave out --part or --ray."

@@ -28,7 +28,7 @@ from clipeval.runs.processes import process_context
 from clipeval.runs.signals import lead_group
 from clipeval.session.local_paths import hider, told, write_local
 from clipeval.session.look_ahead import refuse
-from clipeval.session.parameters import Parameters
+from clipeval.session.parameters import Parameters, to_inject
 from clipeval.session.record import StudyRecord, read_study, write_run
 from clipeval.session.run_folder import only_writer, refuse_foreign, refuse_mixing
 from clipeval.session.session import Session
@@ -159,7 +159,7 @@ def _is_done(study: str, parameters: Parameters, out: Path) -> bool:
     if record is None or STUDIES[study].is_summary:
         return False
     try:
-        session = start(study, parameters.model_dump())
+        session = start(study, parameters)
         if record.code is None or session.code["sha256"] != record.code.sha256:
             return False
         # prompts follow from code, data, class sets and templates; only the notebook knows them all
@@ -188,7 +188,7 @@ def _class_set_hash(session: Session, label: str) -> str:
 def _embed(study: str, parameters: Parameters, tell: Tell, progress: bool = True) -> dict:
     """Fill the store, and say what was done; what goes wrong is shown by the notebook, which meets it again."""
     try:
-        session = opened(study, parameters.model_dump(), progress=progress)
+        session = opened(study, parameters, progress=progress)
         if not session.source.may_embed:
             return {}
         mark = _mark(session)
@@ -291,8 +291,8 @@ class _Running:
 
     @classmethod
     def start(cls, study: str, parameters, work: dict, out: Path, context) -> "_Running":
-        values = parameters.model_dump() | {"out": str(out)}
         source = STUDIES[study].notebook_path
+        values = to_inject(parameters, source) | {"out": str(out)}
         for again in (True, False):
             pipe, theirs = context.Pipe(duplex=False)
             arguments = (source, out / study, values, work, dict(os.environ), theirs)

@@ -1,6 +1,10 @@
 """Parameters that every study knows; each study's module adds its own."""
 
+import ast
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -231,21 +235,39 @@ def refuse_cards(parameters: Parameters) -> None:
         )
 
 
+def to_inject(parameters: Parameters, notebook: Path) -> dict:
+    """What papermill is to put into a notebook: what the user gave, and defaults that its own cell says otherwise.
+
+    So the notebook, run again, knows what was given as well.
+    """
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    tagged = ("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", ()))
+    cell = _literals(next(tagged, ""))
+    given = parameters.model_fields_set
+    values = parameters.model_dump()
+    return {k: v for k, v in values.items() if k in given or cell.get(k, v) != v}
+
+
 def injected(values: dict) -> dict:
     """What stands in the cell that papermill puts into a notebook: name -> value.
 
     A value that is no literal (papermill writes nan as a call) is what the name has now.
     """
-    import ast
-
     found = {}
     for cell in values.get("In", ()):
         if str(cell).startswith("# Parameters\n"):
-            for line in ast.parse(cell).body:
-                if isinstance(line, ast.Assign):
-                    name = line.targets[0].id
-                    try:
-                        found[name] = ast.literal_eval(line.value)
-                    except ValueError:
-                        found[name] = values.get(name)
+            found |= _literals(cell, values)
+    return found
+
+
+def _literals(code: str, values: Mapping = MappingProxyType({})) -> dict:
+    """Name -> value of the assignments in a cell; where that is no literal, what the name has in `values`."""
+    found = {}
+    for line in ast.parse(code).body:
+        match line:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                try:
+                    found[name] = ast.literal_eval(line.value)
+                except (ValueError, TypeError):
+                    found[name] = values.get(name)
     return found

@@ -133,7 +133,7 @@ class Scores(Source):
 
         p = self.parameters
         templates = load_templates(p.templates)
-        if p.templates != type(p).model_fields["templates"].default:
+        if "templates" in p.model_fields_set:
             return templates
         if len(templates.templates) == 1:
             sets = [load_class_set(getattr(p, k)) for k in p.class_sets if getattr(p, k)]

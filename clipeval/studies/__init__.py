@@ -20,7 +20,7 @@ from clipeval.errors import ParameterError, as_text, did_you_mean
 from clipeval.session.code_line import OWN
 from clipeval.session.local_paths import HERE, restored
 from clipeval.session.look_ahead import refuse
-from clipeval.session.parameters import injected, parse
+from clipeval.session.parameters import Parameters, injected, parse
 from clipeval.session.session import Session
 from clipeval.session.study import Study
 
@@ -151,16 +151,20 @@ def get_study(name: str) -> Study:
     raise _no_study(name)
 
 
-def start(study: str | Study, values: Mapping | None = None, *, progress: bool = True) -> Session:
+def start(
+    study: str | Study, values: Mapping | Parameters | None = None, *, progress: bool = True
+) -> Session:
     """Open a session with the parameters that stand in `values`, and refuse what would fail later.
 
     Parameters
     ----------
     study : str or Study
         Study id, such as "fairface", the folder of a study of your own, or the study itself.
-    values : mapping
+    values : mapping, or the study's Parameters
         A notebook's ``globals()``, or any mapping, ``{}`` for the defaults; names that are not parameters
-        are passed over, but for those that papermill was given.
+        are passed over, but for those that papermill was given. What is in a mapping counts as given by the
+        user (`Parameters.model_fields_set`); of a notebook, whose cell names every parameter, what papermill
+        was given or what is not the default.
     progress : show progress bars
 
     Raises
@@ -178,13 +182,19 @@ def start(study: str | Study, values: Mapping | None = None, *, progress: bool =
 
 
 def opened(
-    study: str | Study, values: Mapping, *, progress: bool = True, also: Collection[str] = ()
+    study: str | Study,
+    values: Mapping | Parameters | None,
+    *,
+    progress: bool = True,
+    also: Collection[str] = (),
 ) -> Session:
     """A session as from `start`, of which only the values of its parameters were looked at.
 
     `also` names what papermill may set beside the study's parameters.
     """
     study = study if isinstance(study, Study) else get_study(study)
+    if isinstance(values, Parameters):
+        return study.open(values, progress=progress)
     if not isinstance(values, Mapping):
         raise ParameterError(
             f"start needs the parameters of {study.id} too; give globals() in a notebook, a dict of names and "
@@ -193,6 +203,9 @@ def opened(
     told = {name: value for name, value in injected(values).items() if name not in also}
     names = dict.fromkeys([*study.Parameters.model_fields, *told])
     given = {k: values[k] for k in names if k in values}
+    if "In" in values:
+        fields = study.Parameters.model_fields
+        given = {k: v for k, v in given.items() if k in told or v != fields[k].default}
     if lost := next((name for name in told if told[name] != values.get(name)), ""):
         raise ParameterError(
             f"papermill was given {lost}={told[lost]!r}, and the notebook sets {lost} to "

@@ -1,6 +1,7 @@
 """Parameters and profiles: what is refused, in which order values win, and that bundled profiles are right."""
 
 import inspect
+import json
 from pathlib import Path
 from typing import get_type_hints
 
@@ -13,8 +14,8 @@ from clipeval.paths import DATA
 from clipeval.published import known_runs
 from clipeval.published.known import SETTING
 from clipeval.runs.profiles import list_profiles, plan_run
-from clipeval.session.parameters import Parameters, parse
-from clipeval.studies import STUDIES, get_study
+from clipeval.session.parameters import Parameters, parse, to_inject
+from clipeval.studies import STUDIES, get_study, opened
 
 CONTRACT = (
     "model pretrained dataset data split class_set templates limit seed device precision "
@@ -130,6 +131,36 @@ def test_unknown_studies():
     assert get_study("class_design").id == "class_design"
     assert "did you mean class_design?" in refused(get_study, "class-design")
     assert "the studies are fairface, denigration" in refused(get_study, "zzz")
+
+
+# -- what the user gave ----------------------------------------------------------------------------
+
+
+def test_what_was_given_is_told_from_what_stands_there_by_default(tmp_path):
+    """Of a mapping all of it; of a notebook what papermill injected, and what its cell was changed to."""
+    cell = {name: field.default for name, field in Parameters.model_fields.items()}
+    notebook = {"In": ["", "limit = 0"], **cell, "out": str(tmp_path)}
+    papermill = {"In": ["", '# Parameters\ntemplates = "photo"\nseed = 0\n']}
+
+    def given(values) -> set:
+        return opened("card", values).parameters.model_fields_set
+
+    assert given({"templates": "photo", "something": "else"}) == {"templates"}
+    assert given(notebook) == {"out"}
+    assert given(notebook | {"limit": 5}) == {"out", "limit"}
+    assert given(notebook | papermill) == {"out", "templates", "seed"}
+    plan = plan_run(["card"], "", {"templates": "photo"}, str(tmp_path))["card"]
+    assert given(plan) == {"out", "templates"} and opened("card", plan).parameters is plan
+
+
+@pytest.mark.parametrize("source", [["limit = 7\n", "seed = 0"], "limit: int = 7\nseed = 0"])
+def test_papermill_is_given_what_the_user_gave_and_what_the_cell_says_otherwise(tmp_path, source):
+    tagged = {"source": source, "metadata": {"tags": ["parameters"]}}
+    cells = [{"source": "limit = 9", "metadata": {}}, tagged]
+    (tmp_path / "own.ipynb").write_text(json.dumps({"cells": cells}))
+    plan = plan_run(["card"], "", {"split": "val"}, str(tmp_path))["card"]
+    found = to_inject(plan, tmp_path / "own.ipynb")
+    assert found == {"out": str(tmp_path), "split": "val", "limit": 0}
 
 
 # -- profiles ------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from clipeval.runs.check import check_plan
 from clipeval.runs.compare import compare_runs
 from clipeval.runs.compare_report import headline_text
 from clipeval.runs.profiles import plan_run
+from clipeval.runs.runner import run_studies
+from clipeval.session.record import read_study
 from clipeval.studies import denigration, fairface, get_study, start
 
 N = 240
@@ -449,6 +451,35 @@ def test_what_is_unknown_of_the_model_is_said_to_be_unknown(given, cosines):
     assert "weights unknown" in session.describe().data
     stated = start("denigration", given(cosines, scores_are="cosine", **KNOWN_WORDS))
     assert "prompts unknown" not in caption("Rates.", stated.provenance)
+
+
+@pytest.mark.parametrize("said", [{"templates": "photo"}, {}])
+def test_the_default_templates_are_known_where_the_user_names_them(given, cosines, tmp_path, said):
+    """In tables, prompts and the cell that papermill writes; a run that goes on finds that nothing has changed."""
+    values = given(cosines, scores_are="cosine", class_set="rijgersberg2023") | said
+    values.pop("out")
+    plan = plan_run(["denigration"], "", values, str(tmp_path / "run"))
+    run_studies(plan, tmp_path / "run", jobs=1, progress=False)
+    folder = tmp_path / "run/denigration"
+    record = read_study(folder)
+    assert list(record.templates) == (["photo v1"] if said else ["not stated"])
+    known = [
+        "templates photo" in t.caption and "prompts unknown" not in t.caption for t in record.tables
+    ]
+    assert known == [bool(said)] * len(record.tables)
+    prompts = json.loads((folder / "prompts.json").read_text())["denigration"]["thief"]
+    assert prompts == (["a photo of a thief."] if said else ["unknown"])
+    (again,) = run_studies(plan, tmp_path / "run", jobs=1, progress=False, resume=True)
+    assert again.kept
+    notebook = json.loads((folder / "notebook.ipynb").read_text())
+    (cell,) = [
+        c for c in notebook["cells"] if "injected-parameters" in c["metadata"].get("tags", [])
+    ]
+    assert ("templates = " in "".join(cell["source"])) == bool(said)
+    packed = make_pack(tmp_path / "run")  # as it was, or it refuses
+    (plan,) = plan_pack(packed.path, [], {}, tmp_path / "again").values()
+    replayed = get_study("denigration").open(plan, progress=False)
+    assert [replayed.templates.label] == list(record.templates)
 
 
 LABELLED = {"label": "animal"}
