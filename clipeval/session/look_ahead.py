@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.classify.word_files import refuse_namesake
-from clipeval.errors import ClipevalError, ModelError, StoreError
+from clipeval.errors import ClassSetError, ClipevalError, ModelError, StoreError
 from clipeval.session.parameters import refuse_cards
 from clipeval.session.run_folder import check_out, check_writable
 
@@ -101,6 +101,11 @@ def _data(session) -> str:
 def _classes(session) -> str:
     """Class set and templates load, and none bears the name of a bundled one with other words."""
     p = session.parameters
+    if session.study.words_of_data and p.class_set:
+        raise ClassSetError(
+            f"class_set={p.class_set} is given, and {session.study.id} asks what the data say and no class "
+            "set; leave it out, or name it for other studies alone (-p STUDY.class_set)."
+        )
     if not p.pack:  # which may hold what was bundled then
         for name in filter(None, (getattr(p, field) for field in p.class_sets)):
             refuse_namesake(name, "class_sets", load_class_set)

@@ -99,6 +99,8 @@ class Study:
     """Parameters with which it asks no more than what words can change."""
     choices: ClassVar[tuple[str, ...]] = ()
     """Columns of `measures` that are choices as words are, such as the k of a search."""
+    words_of_data: ClassVar[bool] = False
+    """Whether the data say what it asks, such as captions: a class set that is named is then refused."""
     every_class: ClassVar[bool] = False
     """Whether it reads a score of every class of an image, and not the top class alone."""
     is_summary: ClassVar[bool] = False

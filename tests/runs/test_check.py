@@ -182,6 +182,15 @@ def test_every_problem_of_captions_is_a_line_of_its_own(out, tmp_path, capsys):
     assert [f"row {i}:" in line for i, line in zip((2, 3, 4), said, strict=True)] == [True] * 3
 
 
+@pytest.mark.parametrize("study", ["cctv", "celebrities"])
+def test_a_class_set_is_refused_where_the_data_say_what_is_asked(out, study):
+    """It would stand in every caption, and no class of it was asked."""
+    found = problems({"class_set": "fairface"}, out, studies=(study,))
+    assert list(found) == ["classes"]
+    said = f"class_set=fairface is given, and {study} asks what the data say and no class set; leave it"
+    assert found["classes"].startswith(said)
+
+
 def test_an_unknown_data_set(out):
     assert "There is no data set" in problems({"dataset": "fairfaces"}, out)["data set"]
 

@@ -40,6 +40,7 @@ class Cctv(Study):
     Parameters = Parameters
     deck = "cctv"
     card = CARD
+    words_of_data = True
     every_class = True
 
     def comparable(self, values) -> bool:

@@ -58,6 +58,7 @@ class Celebrities(Study):
     Parameters = Parameters
     deck = "celebrities"
     card = CARD
+    words_of_data = True
     every_class = True
 
     def about(self, session) -> dict:

@@ -62,7 +62,9 @@ class Parameters(parameters.Parameters):
         "",
         description="group column of which as many images of each group are drawn; empty for all images",
     )
-    draws: int = Field(60, ge=MIN_DRAWS, description="draws of every bootstrap and shuffle")
+    draws: int = Field(
+        60, ge=MIN_DRAWS, description="draws of each bootstrap over images and of each shuffle"
+    )
     padding: parameters.Padding = parameters.PADDING
 
 
