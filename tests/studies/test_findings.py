@@ -188,6 +188,27 @@ def test_congress_counts_labels_of_the_lowest_threshold():
     ]
 
 
+def test_congress_says_what_differs_at_higher_thresholds_where_labels_go_to_every_image():
+    """ "0 of 3" alone would be read as no difference, where two labels could show none."""
+    found = STUDIES["congress"].finding(
+        {
+            "labels_by_gender": congress_rows(
+                ("jobs", "judge", 0.5, (100, 98), 3.4, 0.105),
+                ("jobs", "nurse", 0.5, (100, 100), 0.0, np.nan),
+                ("jobs", "thief", 0.5, (100, 100), 0.0, np.nan),
+                ("jobs", "judge", 4.0, (99, 46), 100, 1e-9),
+                ("jobs", "nurse", 4.0, (75, 90), 12, 0.0009),
+                ("jobs", "thief", 4.0, (90, 91), 0.1, 0.9),
+            )
+        }
+    )
+    assert found[:2] == [
+        "Above a threshold of 0.5 %, gives 0 of 3 jobs (2 of which every image is given) to the genders at rates that "
+        "differ (corrected p below 0.05).",
+        "Above 4 %, 2 of 3 jobs differ.",
+    ]
+
+
 @pytest.mark.parametrize(("percent", "given"), [(100, "all"), (0, "none")])
 def test_a_threshold_that_every_label_or_none_exceeds_shows_no_equality(percent, given):
     same = [("jobs", label, 0.5, (percent, percent), 0.0, 1.0) for label in ("judge", "nurse")]

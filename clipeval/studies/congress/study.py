@@ -164,8 +164,8 @@ class Congress(Study):
         labels = tables[id]
         by = labels.columns[list(labels.columns).index("n") - 1]
         groups = "the genders" if by == "gender" else f"groups by {by}"
-        lowest = labels["threshold"].min()
-        labels = labels[labels["threshold"] == lowest]
+        every, lowest = labels, labels["threshold"].min()
+        labels = every[every["threshold"] == lowest]
         said, found = [], []
         for name, rows in labels.groupby("label_set", sort=False):
             each = rows.drop_duplicates("label")
@@ -176,7 +176,15 @@ class Congress(Study):
                     "difference can show there; try other thresholds."
                 )
             else:
-                said.append(f"{(each['p_adjusted'] < ALPHA).sum():,} of {len(each):,} {name}")
+                said.append(f"{_differ(rows):,} of {len(each):,} {name}")
+                if given := int((rows.groupby("label")["percent"].min() == 100).sum()):
+                    said[-1] += f" ({given:,} of which every image is given)"
+                    of_set = every[every["label_set"] == name]
+                    above = {t: _differ(at) for t, at in of_set.groupby("threshold") if t > lowest}
+                    found += [
+                        f"Above {t:g} %, {n:,} of {len(each):,} {name} differ."
+                        for t, n in above.items()
+                    ]
         if said:
             found.insert(
                 0,
@@ -210,6 +218,11 @@ class Congress(Study):
     def published(self, record: StudyRecord) -> pd.DataFrame:
         """Gender accuracy, as stated in words."""
         return published_in_text(self.id, {"gender accuracy": "gender accuracy"})
+
+
+def _differ(labels: pd.DataFrame) -> int:
+    """How many labels of one set, at one threshold, are given to groups at rates that differ."""
+    return int((labels.drop_duplicates("label")["p_adjusted"] < ALPHA).sum())
 
 
 def _labelled(session) -> list[str]:
