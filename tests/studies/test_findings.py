@@ -106,6 +106,9 @@ def test_fairface_names_where_gender_fails_most():
                 ("zero-shot", "Black", "Female", 200, 160, 80),
                 ("zero-shot", "Black", "Male", 0, 0, np.nan),
                 ("zero-shot", "White", "Male", 200, 196, 98),
+                # means of both races, of the same images: no groups of their own
+                ("zero-shot", "Average", "Female", 200, 160, 80),
+                ("zero-shot", "Average", "Male", 200, 196, 98),
                 ("linear probe", "Black", "Male", 100, 1, 1),
             ),
         }

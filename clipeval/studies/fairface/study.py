@@ -195,7 +195,9 @@ class FairFace(Study):
             if name in overall.index
         ]
         found = [f"Agrees with the annotators on {listed(said)} of photographs ({method})."]
-        single = (groups["race"] != "All") & (groups["gender"] != "All") & (groups["n"] > 0)
+        # an average is of the same images once more, and no group
+        single = ~groups["race"].isin(["All", "Average"]) & (groups["gender"] != "All")
+        single &= groups["n"] > 0
         groups = groups[single & (groups["method"] == method)]
         if len(groups) > 1:
             names = [", ".join(pair) for pair in zip(groups["race"], groups["gender"], strict=True)]
