@@ -237,7 +237,7 @@ def show_groups(session, predictions: pd.DataFrame) -> None:
 
 def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
     """A sentence on each drawn method: the groups whose harm rate it changes the most and the least."""
-    lines = []
+    lines, what, picks = [], f"Change of {as_markdown(harm)} answers", ""
     for method in DRAWN[1:]:
         rows = table[
             (table["method"] == method) & (table["metric"] == harm) & table["change"].notna()
@@ -245,7 +245,8 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
         if len(rows) > 1:
             change, names = rows["change"].to_numpy(), list(rows[by])
             if change.min() == change.max():
-                lines.append(f"- {method}: {number(change[0], sign=True)} points in every group.")
+                same = number(change[0], sign=True)
+                lines.append(f"- {method}: {same} percentage points in every group.")
                 continue
             numbers = rows[["change", "change_low", "change_high"]].to_numpy()
             said = [
@@ -253,16 +254,9 @@ def most_changed(table: pd.DataFrame, by: str, harm: str) -> str:
                 for at in (int(change.argmin()), int(change.argmax()))
             ]
             lines.append(f"- {method}: {said[0]} and {said[1]} percentage points.")
-    if not lines:
-        return ""
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Change of {as_markdown(harm)} answers in the groups where it is lowest and highest. "
-            + alone("The two groups of each line were picked as such"),
-        ]
-    )
+            picks = " in the groups where it is lowest and highest. "
+            picks += alone("The two groups of a line were picked as such")
+    return "\n".join([*lines, "", what + (picks or ".")]) if lines else ""
 
 
 def show_gaps(session, predictions: pd.DataFrame) -> None:
