@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy(
     label_noise="NoisyRates noisy_rates wrong_labels",
     labels="adjust chi2_by_label",
     paired="mcnemar_models newcombe_paired paired_changes",
-    picks="Extremes extreme_rates extremes picked_confidence",
+    picks="Extremes change_ends extreme_rates extremes picked_confidence rate_ends",
     power="smallest_difference",
     rates=(
         "HIT IMAGES LEAST_EXPECTED RATE_COLUMNS all_different clopper_pearson codes_of counted "

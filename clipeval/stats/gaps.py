@@ -15,7 +15,7 @@ from clipeval.stats.bootstrap import check_draws
 from clipeval.stats.differences import difference_ends, ratio_ends
 from clipeval.stats.labels import chi2_of_counts, untested
 from clipeval.stats.permuted import dealt, null_of, share_as_far
-from clipeval.stats.picks import pairwise_ends
+from clipeval.stats.picks import pairwise_ends, rate_ends
 from clipeval.stats.rates import wilson
 
 
@@ -177,7 +177,7 @@ def against_all(count, n, confidence: float = 0.95) -> tuple[np.ndarray, ...]:
 def largest_gap(count, n, confidence: float = 0.95) -> tuple[float, float]:
     """Interval of the largest gap between two of k groups' rates, fractions; see `gaps_of_counts`."""
     rates = np.divide(count, n)
-    low, high = pairwise_ends(rates, lambda level: wilson(count, n, level), confidence)
+    low, high = pairwise_ends(rates, rate_ends(count, n), confidence)
     apart = ~np.eye(len(rates), dtype=bool)
     return max(0.0, float(low[apart].max())), min(1.0, float(high[apart].max()))
 

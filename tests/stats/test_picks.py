@@ -176,6 +176,40 @@ def test_extremes_of_paired_changes_allow_for_picking():
     assert np.mean([f.differ and f.lowest == 1 for f in apart]) > 0.9
 
 
+@pytest.mark.parametrize(
+    "sizes, rate", [([2, 2], 0.5), ([3, 20], 0.3), ([5] * 14, 0.5), ([1, *[100] * 6], 0.1)]
+)
+def test_groups_of_few_images_are_rarely_said_to_differ(sizes, rate):
+    """By formula 9 to 12 % of these are, but for the second."""
+    rng, n = np.random.default_rng(0), np.array(sizes)
+    found = [stats.extreme_rates(rng.binomial(n, rate), n).differ for _ in range(600)]
+    assert np.mean(found) <= 0.065
+
+
+@pytest.mark.parametrize("groups, size", [(5, 1), (5, 2), (14, 5), (14, 20)])
+def test_changes_of_few_images_are_rarely_said_to_differ(groups, size):
+    """As often won as lost in every group: Newcombe's intervals tell 9 to 68 % of these apart."""
+    rng, n, told = np.random.default_rng(1), np.full(groups, size), []
+    for _ in range(400):
+        both, won, lost, _ = rng.multinomial(size, [0.1, 0.3, 0.3, 0.3], size=groups).T
+        ends = stats.change_ends(both, won, lost, n)
+        told.append(stats.extremes((won - lost) / n, ends).differ)
+    assert np.mean(told) <= 0.065
+
+
+def test_intervals_of_few_images_are_exact():
+    """Clopper and Pearson's by statsmodels; of a change those of both shares, each at half the error."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    for n, method in ((29, "beta"), (30, "wilson")):
+        ends = np.array(stats.rate_ends([3], [n])(0.99)).ravel()
+        oracle = proportion_confint(3, n, alpha=0.01, method=method)
+        assert ends.tolist() == pytest.approx(list(oracle), abs=1e-9)
+    won, lost = (proportion_confint(x, 20, alpha=0.01 / 2, method="beta") for x in (7, 2))
+    low, high = stats.change_ends([4], [7], [2], [20])(0.99)
+    assert (low[0], high[0]) == pytest.approx((won[0] - lost[1], won[1] - lost[0]), abs=1e-9)
+
+
 def test_extremes_need_two_groups_with_images():
     with pytest.raises(DataError, match="need two groups or more"):
         stats.extreme_rates([1], [10])

@@ -19,14 +19,15 @@ from clipeval.stats import (
     RATE_COLUMNS,
     adjust,
     all_different,
+    change_ends,
     clopper_pearson,
     codes_of,
     counted,
     counted_once,
     extremes,
     group_rates,
-    newcombe_paired,
     paired_changes,
+    rate_ends,
     rates_of_counts,
     wilson,
 )
@@ -261,21 +262,21 @@ def most_changed(table: pd.DataFrame, by: str, *, confidence: float = 0.95) -> s
     lost, won, n = (rows[c].to_numpy(int) for c in ("only_before", "only_after", "n"))
     both = before.loc[rows[by], "count"].to_numpy(int) - lost
 
-    def paired(level: float):
-        return newcombe_paired(both, won, lost, n, level)
-
-    def moved(level: float, rate=wilson):  # harm changes in one direction only, see `compare`
-        low, high = rate(lost + won, n, level)
-        return (-high, -low) if lost.any() else (low, high)
+    def signed(ends):  # harm changes in one direction only, see `compare`
+        return (-ends[1], -ends[0]) if lost.any() else ends
 
     if len(rows) < 2:
         return f"By {by}, one group alone has images, so that no two changes can be compared."
-    change = (won - lost) / n
+    change, moved = (won - lost) / n, lost + won
     if rows["p"].notna().any():
-        found = extremes(change, paired, confidence)
+        found = extremes(change, change_ends(both, won, lost, n), confidence)
     else:  # exact for the two picked: Wilson's hold both in 76 to 96 % of samples where 0.2 to 2 % move
-        picks = {"picked": lambda level: moved(level, clopper_pearson)}
-        found = extremes(change, moved, confidence, **picks)
+        found = extremes(
+            change,
+            lambda level: signed(rate_ends(moved, n)(level)),
+            confidence,
+            picked=lambda level: signed(clopper_pearson(moved, n, level)),
+        )
     said = between_extremes(found, list(rows[by].astype(str)), unit="percentage points")
     return f"By {by}, the change is {said}. {picked([found], confidence)}".rstrip()
 
