@@ -92,7 +92,8 @@ def cluster_bootstrap(
     -------
     ClusterInterval: `percent` (the plain mean over images), `ci_low`, `ci_high` (percent; NaN with
     a single cluster, which says nothing about others), `n`, `clusters`, `few` (bool: fewer than
-    `FEW_CLUSTERS`, the interval may still be too narrow)
+    `FEW_CLUSTERS`, the interval may still be too narrow), `effective` (independent images that say
+    as much), `doubtful` (bool: few, or fewer than `EFFECTIVE` hits or misses among so many images)
 
     Raises
     ------
@@ -130,8 +131,8 @@ def cluster_rates(
     Returns
     -------
     DataFrame: the columns of `group_rates` (`ci_low`, `ci_high`: Wilson, as if images were
-    independent), then `clusters` (number), `cluster_low`, `cluster_high` (percent) and
-    `few_clusters` (bool), as in `cluster_bootstrap`
+    independent), then `clusters` (number), `cluster_low`, `cluster_high` (percent), as in
+    `cluster_bootstrap`, and `few_clusters` (bool: too few for such a rate, its `doubtful`)
     """
     by = [by] if isinstance(by, str) else list(by)
     check_groups(frame, [*by, clusters], images)
@@ -157,7 +158,7 @@ def cluster_rates(
         clusters=[f.clusters for f in found],
         cluster_low=[f.ci_low for f in found],
         cluster_high=[f.ci_high for f in found],
-        few_clusters=[f.few for f in found],
+        few_clusters=[f.doubtful for f in found],
     )
 
 

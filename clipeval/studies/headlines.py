@@ -85,7 +85,7 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             # a draw of few clusters can leave out the point itself
             ends = np.fmin(drawn.ci_low, drawn.percent), np.fmax(drawn.ci_high, drawn.percent)
             ends = ends if drawn.clusters > 1 else (np.nan, np.nan)
-            kind = 2 if drawn.few else 1
+            kind = 2 if drawn.doubtful else 1
         else:
             ends = (100 * float(end) for end in wilson(count, n))
         low, high = ends

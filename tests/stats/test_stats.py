@@ -578,6 +578,10 @@ def test_rates_over_clusters_are_marked_by_the_images_that_they_are_worth():
     assert apart.effective > 1_000 and not apart.doubtful
     few = stats.cluster_bootstrap(np.arange(3_000) % 2 == 0, people // 10, n_boot=200)
     assert few.few and few.doubtful
+    frame = pd.DataFrame({"who": people, "rare": people < 5, "more": people < 15})
+    for hit in ("rare", "more"):  # tables say so too
+        table = stats.cluster_rates(frame, hit, clusters="who", metric="rate", n_boot=200)
+        assert table["few_clusters"].tolist() == [hit == "rare"] and table["clusters"][0] == 100
 
 
 def test_paired_bootstrap_without_a_change_has_an_interval():

@@ -201,7 +201,8 @@ def test_few_clusters_and_thousands_are_said():
     )  # fmt: skip
     table = card.summarise({("celebrities", "top1_by_names"): names})
     assert table["quantity"].tolist()[1] == "right name among 2,000, closed"
-    assert table["note"].tolist() == ["only 7 clusters: do not rely on the interval", ""]
+    said = "only 7 clusters for such a rate: do not rely on the interval"
+    assert table["note"].tolist() == [said, ""]
 
 
 def test_intervals_of_another_confidence_are_said():

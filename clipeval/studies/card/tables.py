@@ -149,7 +149,8 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
                 what = "picked" if line.pick == "label" else line.pick
                 row = _picked(row, int(row["cells"]), what, confidence)
             elif row.get("few_clusters") is True:
-                row["note"] = f"only {int(row['clusters'])} clusters: do not rely on the interval"
+                few = f"only {int(row['clusters']):,} clusters for such a rate"
+                row["note"] = f"{few}: do not rely on the interval"
             elif confidence != 0.95 and pd.notna(row["ci_low"]):
                 row["note"] = f"{100 * confidence:g} % interval"
             words = {k: _word(v) for k, v in row.items()}
