@@ -60,6 +60,26 @@ def nearest(scores, k: int | None = None) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
+def taken_at(scores, order, ks, ties: Ties = "stable") -> np.ndarray:
+    """Images that count as found at each k: k, or with ties "kept" all that have the score of the kth.
+
+    Parameters
+    ----------
+    scores : float array (rankings, n); order : what `nearest` returns of it
+    ks : int array (len(ks),), each from 1 to n
+    ties : as in `max_skew`
+
+    Returns
+    -------
+    int array (len(ks), rankings)
+    """
+    ks = np.asarray(ks)
+    if ties == "stable":
+        return np.repeat(ks[:, None], len(scores), axis=1)
+    falling = np.take_along_axis(scores, order, axis=1)
+    return np.stack([(falling >= falling[:, k - 1 : k]).sum(axis=1) for k in ks])
+
+
 def max_skew(
     scores, codes, target, *, k: int, floor: bool = False, ties: Ties = "stable", order=None
 ) -> np.ndarray:
@@ -176,14 +196,9 @@ def _ranked(scores, codes, k: int, ties: Ties, order=None):
         part = slice(start, start + step)
         here = scores[part]
         near = nearest(here) if order is None else order[part]
-        if ties == "stable":
-            near = near[:, :k]
-            yield part, codes[near], np.ones(near.shape, dtype=bool)
-            continue
-        falling = np.take_along_axis(here, near, axis=1)
-        taken = falling >= falling[:, k - 1 : k]
-        deepest = int(taken.sum(axis=1).max())
-        yield part, codes[near[:, :deepest]], taken[:, :deepest]
+        taken = taken_at(here, near, [k], ties)[0]
+        near = near[:, : taken.max()]
+        yield part, codes[near], np.arange(near.shape[1]) < taken[:, None]
 
 
 def _checked(scores, codes, target, k):

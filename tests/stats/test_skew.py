@@ -206,6 +206,17 @@ def test_intervals_over_prompts_cover_the_mean_over_all_concepts_and_templates()
         over_prompts(np.empty((0, 3)))
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (8, 1), (8, 5), (29, 11)])
+def test_intervals_over_few_prompts_are_wide_enough(shape):
+    """Unexpanded they cover 82 to 91 % here."""
+    rng, (concepts, templates), sets = np.random.default_rng(6), shape, 600
+    of_template = rng.normal(0, templates > 1, (1, templates, sets))  # of one alone nothing is said
+    noise = rng.normal(0, 0.5, (concepts, templates, sets))
+    values = rng.normal(0, 1, (concepts, 1, sets)) + of_template + noise
+    low, high = over_prompts(values, n_boot=400)
+    assert 0.89 <= np.mean((low <= 0) & (high >= 0)) <= 0.99
+
+
 def test_shuffled_labels_show_what_chance_makes(monkeypatch):
     """Against scipy's hypergeometric: how many of k images drawn at random are of a group."""
     from scipy.stats import hypergeom

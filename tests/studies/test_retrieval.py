@@ -64,6 +64,34 @@ def test_a_faultless_skew_is_the_planted_one_exactly(session, skew):
     assert (gender["percent"] > gender["chance_high"]).all()
 
 
+@pytest.mark.parametrize("decimals", [0, 9])
+def test_kept_ties_are_held_against_shuffles_that_keep_them_too(session, decimals):
+    """Whole scores, or nine decimals, and groups dealt out at random; oracle: `max_skew`, ranking by ranking."""
+    own = variant(session, ties="kept", k="10,200", draws=40, other="", seed=decimals)
+    base = session.searches["class_set"]
+    rng = np.random.default_rng(decimals)
+    images = base.images.assign(gender=rng.permutation(base.images["gender"].to_numpy()))
+    found = search.Search(base.words, images, np.round(10 * base.scores, decimals))
+    vars(own)["searches"] = {"class_set": found}
+    codes, values = found.groups("gender")
+    table = tables._chance(own)
+    target = np.full(2, 0.5)
+    rng, draws = np.random.default_rng(decimals), []
+    for _ in range(40):
+        dealt = rng.permutation(codes)
+        draws.append(max_skew(found.scores, dealt, target, k=10, ties="kept").mean())
+    row = table.iloc[0]  # MaxSkew, uniform, k = 10
+    assert row["chance"] == pytest.approx(np.median(draws))
+    # 38 of 40 draws, or the 39th of 41 with the value itself: 5 % of values lie above, on average
+    assert row["chance_high"] == pytest.approx(np.sort(draws)[37:39] @ [0.05, 0.95])
+    tied = tables.tied_beyond(found, own.ks, own.parameters)
+    assert tied.all() == (decimals == 0)
+    measured = tables._each(found, codes, np.stack([target] * 2), own.ks, own.parameters)
+    wanted = max_skew(found.scores, codes, target, k=10, ties="kept")
+    np.testing.assert_allclose(measured[:, 0, 0, 0], wanted, atol=1e-12)
+    assert np.isnan(tables._skew(own)["ci_low"]).all() == tied.all()
+
+
 def test_who_is_found_for_the_words_that_are_shown(session):
     table = check_table(retrieval.found_by(session, "gender"))
     assert len(table) == (29 + 50) * 2 and (table["n"] == 100).all()

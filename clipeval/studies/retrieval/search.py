@@ -19,6 +19,7 @@ from clipeval.output.markup import markdown
 from clipeval.session.parameters import whole_numbers
 from clipeval.session.session import Session
 from clipeval.stats import nearest
+from clipeval.stats.skew import Ties, taken_at
 
 #: k that are reported where none are asked for; those larger than the images are left out
 DEFAULT_K = "10,30,100,300,1000"
@@ -128,6 +129,10 @@ class Search:
     def order(self) -> np.ndarray:
         """Images in falling order of score, for each prompt: (prompts, n)."""
         return nearest(self.scores)
+
+    def taken(self, ks, ties: Ties) -> np.ndarray:
+        """Images that count as found at each k for each prompt: (len(ks), prompts)."""
+        return taken_at(self.scores, self.order, ks, ties)
 
     @functools.cached_property
     def concepts(self) -> np.ndarray:

@@ -10,7 +10,6 @@ from clipeval.session.parameters import names_in
 from clipeval.stats import (
     RATE_COLUMNS,
     max_skew,
-    ndkl,
     rates_of_counts,
     skew_of_counts,
     target_shares,
@@ -71,9 +70,9 @@ def skew(session) -> pd.DataFrame:
     -------
     DataFrame
         words (class set), grouping, target, k, n (images), metric, percent (nats) with ci_low, ci_high
-        (`around`: images drawn anew), published, difference, prompts (number), prompt_low, prompt_high
-        (`over_prompts`), chance, chance_high (median and 95th percentile when groups are shuffled), and
-        on test cards planted.
+        (`around`: images drawn anew; NaN where kept ties count more than k), published, difference,
+        prompts (number), prompt_low, prompt_high (`over_prompts`), chance, chance_high (median and 95th
+        percentile when groups are shuffled), and on test cards planted.
     """
     table = without_chance(session)
     chance = session.remember("skew by chance", depends(session), lambda: _chance(session))
@@ -135,6 +134,9 @@ def _skew(session) -> pd.DataFrame:
             each = _each(found, codes, targets, ks, p)  # (prompt, metric, target, k)
             point = each.mean(axis=0)
             low, high = around(point, draws[name])
+            # images that are drawn twice tie with themselves: of kept ties their draws say nothing
+            beyond = tied_beyond(found, ks, p)
+            low, high = (np.where(beyond, np.nan, end) for end in (low, high))
             ends = over_prompts(each.reshape(*found.shape, *point.shape), seed=p.seed)
             about = {"words": found.words.class_set.spec, "grouping": name, "n": len(codes)}
             for at in np.ndindex(point.shape):
@@ -159,10 +161,22 @@ def _chance(session) -> pd.DataFrame:
         for name in session.groupings.names:
             codes, values = found.groups(name)
             targets = _targets(codes, values)
-            how = {"floor": p.floor, "draws": p.draws, "seed": p.seed}
-            draws = shuffled(found.order, codes, targets, session.ks, **how)
-            parts.append(np.percentile(draws.reshape(len(draws), -1), [50, 95], axis=0))
+            if tied_beyond(found, session.ks, p).any():
+                rng = np.random.default_rng(p.seed)
+                dealt = (rng.permutation(codes) for _ in range(p.draws))
+                draws = [_each(found, of, targets, session.ks, p).mean(axis=0) for of in dealt]
+            else:
+                how = {"floor": p.floor, "draws": p.draws, "seed": p.seed}
+                draws = shuffled(found.order, codes, targets, session.ks, **how)
+            # the value itself is one more draw where groups do not matter: it lies above in 5 % of cases
+            draws = np.reshape(draws, (p.draws, -1))
+            parts.append(np.percentile(draws, [50, 95], axis=0, method="weibull"))
     return pd.DataFrame(np.hstack(parts).T, columns=["chance", "chance_high"])
+
+
+def tied_beyond(found: Search, ks, p) -> np.ndarray:
+    """At which k kept ties count more images than k for some prompt: bool (len(ks),)."""
+    return (found.taken(ks, p.ties) > np.asarray(ks)[:, None]).any(axis=1)
 
 
 def _targets(codes: np.ndarray, values: list) -> np.ndarray:
@@ -172,18 +186,21 @@ def _targets(codes: np.ndarray, values: list) -> np.ndarray:
 
 def _each(found: Search, codes, targets, ks, p) -> np.ndarray:
     """Both metrics of each prompt: (prompts, 2, targets, ks)."""
-    if p.ties == "stable":
-        parts = blocks(len(found.order), ks[-1] * targets.shape[1])
-        near = (found.order[part, : ks[-1]].T for part in parts)
-        how = {"targets": targets, "ks": ks, "floor": p.floor}
-        return np.concatenate([measures_of_each(codes, few, **how) for few in near])
-    out = np.empty((len(found.scores), 2, len(targets), len(ks)))
-    for t, target in enumerate(targets):
-        for i, k in enumerate(ks):
-            how = {"k": k, "ties": p.ties}
-            out[:, 0, t, i] = max_skew(found.scores, codes, target, floor=p.floor, **how)
-            out[:, 1, t, i] = ndkl(found.scores, codes, target, **how)
-    return out
+    taken = found.taken(ks, p.ties)
+    depth = taken.max()
+    return np.concatenate(
+        [
+            measures_of_each(
+                codes,
+                found.order[part, :depth].T,
+                targets,
+                ks,
+                floor=p.floor,
+                taken=taken[:, part],
+            )
+            for part in blocks(len(found.order), depth * targets.shape[1])
+        ]
+    )
 
 
 def _draws(found: Search, groups: dict, ks: list[int], p) -> dict[str, np.ndarray]:
