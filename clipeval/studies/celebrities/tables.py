@@ -146,7 +146,7 @@ def top1_by_names(
     -------
     DataFrame
         protocol, names (K), n, count, metric (top-1, top-5 where K > 5), percent, ci_low, ci_high
-        (by person: cluster bootstrap), published, difference, chance (percent), wilson_low,
+        (by person: cluster bootstrap, for the names on offer), published, difference, chance (percent), wilson_low,
         wilson_high (as if photographs were independent), clusters (people), few_clusters. The paper
         does not say which protocol it used: its number stands beside both. Source: arXiv
         2108.02818, Table 1.
