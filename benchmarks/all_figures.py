@@ -26,6 +26,7 @@ SCRIPTS = {
     "linear_probe": [],
     "tables_million": ["--rounds", "2"],
     "warm_reports": ["--rounds", "2"],
+    "answers_run": [],
     "store_scale": [],
     "statistics_scale": ["--answers", "100000000"],
     "runtimes": ["--rounds", "2", "--images", "32"],
@@ -144,6 +145,12 @@ def warm_reports(found):
         yield f"all demo reports with a warm store, {clock} time", f"{times} times", beside, aim
 
 
+def answers_run(found):
+    (few, less), (many, more) = sorted(found.items(), key=lambda item: int(item[0]))
+    for study, seconds in more.items():
+        yield f"`{study}`", f"{int(many):,}", f"{seconds:.1f}", f"{int(few):,}: {less[study]:.1f}"
+
+
 def store_scale(found):
     steps = {
         "write": "written, each shard synced to disk",
@@ -211,6 +218,10 @@ SECTIONS = {
         "Tables of each study over 1,000,000 answers",
         ("study", "seconds of processor time", "plain pandas", "peak memory, MiB"),
     ): {"tables_million": each_study},
+    (
+        "Whole runs over answers made elsewhere",
+        ("study", "images", "seconds by the clock", "of fewer images"),
+    ): {"answers_run": answers_run},
     (
         "Stores of generated vectors (64 dimensions, float16)",
         ("rows", "step", "seconds", "of processor time", "peak memory, MiB"),
