@@ -221,7 +221,9 @@ class Explorer:
 
     def _read(self, choice: Choice) -> tuple[ClassSet, Templates]:
         classes, categories = read_classes(choice.classes)
-        class_set = class_set_of("typed", {self.task: classes}, categories=categories)
+        # what is typed is taken for the language of the words that it started from
+        spoken = {"language": self.session.class_set.language}
+        class_set = class_set_of("typed", {self.task: classes}, categories=categories, **spoken)
         lines = _lines(choice.templates)
         if lines == self.session.templates.templates:
             return class_set, self.session.templates
@@ -234,7 +236,7 @@ class Explorer:
                     f'template "{line}" needs {{}} once, where the class goes, and no other braces '
                     "but {a}, where its article goes."
                 )
-        return class_set, Templates("typed", "1", "typed", lines)
+        return class_set, Templates("typed", "1", "typed", lines, **spoken)
 
     def _check(self, choice: Choice, items: Sequence[str]) -> None:
         for name in (*choice.by, *choice.where):

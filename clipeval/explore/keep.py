@@ -56,6 +56,7 @@ def save(explorer, name: str, folder: str | Path = "") -> Saved:
     class_set_of(name, tasks, categories=categories)
     source = f"explored by hand, from task {explorer.task} of class set {session.class_set.label}"
     content = {"name": name, "version": "1", "source": source}
+    content |= {"language": spoken} if (spoken := explorer.class_set.language) else {}
     templates = session.parameters.templates
     if explorer.templates is not session.templates:
         lines = {"templates": list(explorer.templates.templates)}

@@ -392,6 +392,21 @@ def test_typed_templates_are_saved_with_it(explorer):
     assert f"-p templates={saved.templates}" in saved.command
 
 
+def test_words_in_another_language_are_explored_and_saved_in_it(tmp_path):
+    """What is typed is in the language that it started from, and not in English for want of a word."""
+    french = {"class_set": "denigration:fr", "templates": "photo_fr"}
+    explorer = Explorer(session_of("denigration", limit=LIMIT, out=str(tmp_path), **french))
+    assert "un voleur" in explorer.choice.classes
+    saved = explorer.set(classes=["un voleur", "une femme"]).save("mots")
+    assert load_class_set(str(saved.class_set)).language == "fr" and saved.templates == "photo_fr"
+    assert prompts_for(load_class_set(str(saved.class_set)), load_templates("photo_fr")) == {
+        "un voleur": ["une photo montrant un voleur."],
+        "une femme": ["une photo montrant une femme."],
+    }
+    saved = explorer.set(templates=["le visage d'{}"]).save("visages")
+    assert load_templates(saved.templates).language == "fr"
+
+
 def test_other_tasks_are_kept(tmp_path):
     session = session_of("fairface", limit=40, out=str(tmp_path))
     explorer = Explorer(session, "gender", classes=["Male: gentleman", "Female: lady"])
