@@ -1,8 +1,9 @@
 """FairFace (Kärkkäinen & Joo 2021): from its folders with label CSVs, or the hub's parquet."""
 
 import io
+import json
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pandas as pd
 
 from clipeval.datasets import base, hub, labelfile, parquet
 from clipeval.errors import DataError, ParameterError, one_line
+from clipeval.files import file_state, keep, kept, sha256
+from clipeval.paths import cache_dir
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 GENDERS = ("Male", "Female")
@@ -199,8 +202,9 @@ def _from_csv(path: Path, split: str, padding: str) -> tuple[pd.DataFrame, list[
             values, ["false", "true"], path=source, dataset="FairFace", what="truth value"
         )
         table["service_test"] = flags == "true"
-    chosen = np.linspace(0, len(table) - 1, num=min(8, len(table)), dtype=int)
-    notes = _check_size(map(Path, table["file"].iloc[chosen]), padding, root)
+    chosen = table.iloc[np.linspace(0, len(table) - 1, num=min(8, len(table)), dtype=int)]
+    chosen = chosen[[Path(file).is_file() for file in chosen["file"]]]
+    notes = _check_size(chosen, lambda: map(Path, chosen["file"]), padding, root)
     labelled = set(ids.tolist())
     extra = base.unlabelled(root, split, labelled)
     if extra:
@@ -245,7 +249,8 @@ def _from_parquet(
             flags, ["false", "true"], path=files[0].parent, dataset="FairFace", what="truth value"
         )
         table["service_test"] = flags == "true"
-    return table, _check_size(parquet.first_images(files[0]), padding, files[0])
+    first = table.head(1)
+    return table, _check_size(first, lambda: parquet.first_images(files[0]), padding, files[0])
 
 
 def _code_names(file: Path, from_hub: bool) -> dict[str, list[str]]:
@@ -304,16 +309,27 @@ def _classes(rows: pd.DataFrame, column: str, names: list[str]) -> np.ndarray:
     return np.asarray(found)
 
 
-def _check_size(images: Iterable[Path | bytes], padding: str, where: Path) -> list[str]:
-    """Refuse images of the other padding's size; note sizes that no release has."""
+def _sizes(images: pd.DataFrame, read: Callable) -> set[tuple[int, int]]:
+    """Sizes in pixels of what `read` returns; remembered until a file of `images` changes."""
     from PIL import Image
 
-    sizes = set()
-    for image in images:
+    name = sha256(json.dumps([(file, *file_state(file)) for file in images["file"]]))
+    memory, sizes = cache_dir() / "sizes" / f"{name}.kept", set()
+    if (content := kept(memory)) is not None:
+        return {tuple(size) for size in json.loads(content)}
+    for image in read():
         # an unreadable image is reported when it is embedded
         with suppress(OSError, ValueError, Image.DecompressionBombError):
             with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
                 sizes.add(opened.size)
+    with suppress(OSError):
+        keep(memory, json.dumps(sorted(sizes)).encode())
+    return sizes
+
+
+def _check_size(images: pd.DataFrame, read: Callable, padding: str, where: Path) -> list[str]:
+    """Refuse images of the other padding's size; note sizes that no release has."""
+    sizes = _sizes(images, read)
     for other, size in _SIZES.items():
         if other != padding and size in sizes:
             raise DataError(
