@@ -183,6 +183,7 @@ def test_an_occupation_is_named_only_if_its_corrected_p_says_so():
     )  # fmt: skip
     every = pd.DataFrame({"label_set": "occupations", "label": list("abcde") * 2})
     every["gender"] = ["Male"] * 5 + ["Female"] * 5
+    every = every.assign(threshold=0.5, count=0)
     tables = {("congress", "top_gendered"): top, ("congress", "labels_by_gender"): every}
     table = check_table(card.summarise(tables)).set_index("quantity")
     assert len(table) == 3
