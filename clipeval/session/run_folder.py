@@ -114,8 +114,8 @@ def refuse_mixing(out: Path, plan: Mapping[str, Parameters], info: ModelInfo | N
 def _other(known: ModelInfo, now: ModelInfo) -> str:
     """What sets two models of one name apart: weights or features; "" for nothing that can be told.
 
-    Of a loader of one's own no weights are known: what it computes is compared, where it should be the
-    same, and its file. Of answers made elsewhere neither is known.
+    A loader of one's own names no weights: its file and what it computes are compared, in the same precision
+    and by the same libraries. Of answers made elsewhere neither is known.
     """
     if not (known.is_known and now.is_known):
         return ""
