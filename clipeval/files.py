@@ -54,6 +54,11 @@ def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def natural(text: str) -> list:
+    """Sort key that puts 2 before 10, and "3-9" before "10-19"."""
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]
+
+
 def set_aside(path: Path, reason: str) -> None:
     """Rename a damaged file to NAME.damaged, and say so in one sentence (`SetAside`)."""
     aside, n = path.with_name(f"{path.name}.damaged"), 1

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from clipeval.datasets.groups import as_group, missing, refuse_spellings
-from clipeval.datasets.labelfile import RESERVED, few, natural, quoted
+from clipeval.datasets.labelfile import RESERVED, few, quoted
 from clipeval.embedding import addresses
 from clipeval.errors import DataError, ParameterError
-from clipeval.files import LIST
+from clipeval.files import LIST, natural
 
 # a file with another name is an image by its first bytes
 IMAGE_SUFFIXES = tuple(

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from clipeval.datasets.labelfile import RESERVED, is_date, natural, need_columns, quoted
+from clipeval.datasets.labelfile import RESERVED, is_date, need_columns, quoted
 from clipeval.errors import DataError, ParameterError
+from clipeval.files import natural
 
 #: a column of more different values is not taken for a group unless it is named
 MAX_VALUES = 20

@@ -247,8 +247,3 @@ def refuse_repeats(ids: pd.Series, path) -> None:
         raise DataError(
             f"{path}, row {line}: {quoted(value)} already stands in row {first}; keep one row an image."
         )
-
-
-def natural(text: str) -> list:
-    """Sort key that puts 2 before 10, and "3-9" before "10-19"."""
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text) if p]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipeval.errors import ModelError
+from clipeval.files import natural
 from clipeval.models.configuration import CONFIG, read_config
 from clipeval.models.hub import hub_file, hub_ref
 from clipeval.models.registry import (
@@ -215,7 +216,7 @@ def _refuse_transformers(folder: Path) -> None:
 
 
 def _choose_weights(folder: Path) -> Path:
-    files = sorted((p for p in folder.iterdir() if p.is_file()), key=_natural)
+    files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: natural(p.name))
     found = [p for p in files if p.suffix in SUFFIXES and p.suffix != ".ckpt"]
     found = found or [p for p in files if p.suffix == ".ckpt"]
     for name in _PREFERRED:
@@ -243,12 +244,6 @@ def _choose_weights(folder: Path) -> Path:
 
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
-
-
-def _natural(path: Path) -> list:
-    """By the numbers in a name: epoch_2 before epoch_10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _weight_file(path: Path) -> Path:

@@ -8,6 +8,7 @@ are there: who edits a number, and the list with it, is found out all the same.
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from filecmp import cmp
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,7 @@ def _compare(found: Verified, study: str, record: StudyRecord, run: Path, again:
             said = difference(kept, made)
             found.tables += not said
             found.differs += [Doubt(name, said)] * bool(said)
-        elif _same(kept, made):
+        elif cmp(kept, made, shallow=False):
             found.figures += kept.suffix == ".svg"
         elif kept.suffix == ".tex":
             found.differs.append(Doubt(name, "it is not its table"))
@@ -227,10 +228,6 @@ def _other_versions(record: StudyRecord) -> str:
     return f"they were drawn with {', '.join(other)} (here {here})" if other else ""
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
-
-
 def difference(kept: Path, made: Path) -> str:
     """Where a table differs from the same one made again: its first cell, or "" where it does not.
 
@@ -238,7 +235,7 @@ def difference(kept: Path, made: Path) -> str:
     ----------
     kept, made : CSV files
     """
-    if _same(kept, made):
+    if cmp(kept, made, shallow=False):
         return ""
     theirs, ours = read_csv(kept), read_csv(made)
     if list(theirs) != list(ours):

@@ -6,6 +6,7 @@ finished; so a run that fails or is stopped still knows what it is compared with
 
 import json
 from contextlib import suppress
+from filecmp import cmp
 from pathlib import Path
 
 import numpy as np
@@ -186,12 +187,6 @@ def label_changes(before: Path, after: Path) -> dict:
     }
 
 
-def _same(before: Path, after: Path) -> bool:
-    return (
-        before.stat().st_size == after.stat().st_size and before.read_bytes() == after.read_bytes()
-    )
-
-
 def compare_study(before: Path, after: Path) -> dict:
     """What changed between two runs of one study.
 
@@ -209,10 +204,11 @@ def compare_study(before: Path, after: Path) -> dict:
     tables = {}
     for name in sorted(names[0] & names[1]):
         paths = [folder / "tables" / f"{name}.csv" for folder in (before, after)]
-        if not _same(*paths):
+        if not cmp(*paths, shallow=False):
             tables[name] = effects(*map(read_csv, paths))
     predictions = [folder / "predictions.parquet" for folder in (before, after)]
-    differ = all(path.is_file() for path in predictions) and not _same(*predictions)
+    both = all(path.is_file() for path in predictions)
+    differ = both and not cmp(*predictions, shallow=False)
     labels = label_changes(*predictions) if differ else None
     return {
         "causes": causes(old, new),

@@ -11,11 +11,20 @@ class Terminated(BaseException):
 
 
 @contextlib.contextmanager
-def sigterm_raises():
-    """SIGTERM raises `Terminated` in this process, once; processes forked from it end at once."""
+def _handled(number: int, handler):
+    """A signal is handled otherwise in this block; where none can be handled, as in a thread, as before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def sigterm_raises():
+    """SIGTERM raises `Terminated` in this process, once; processes forked from it end at once."""
     mine = os.getpid()
 
     def end(number, _frame):
@@ -24,24 +33,12 @@ def sigterm_raises():
             raise Terminated
         os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return _handled(signal.SIGTERM, end)
 
 
-@contextlib.contextmanager
 def without_interrupts():
     """What starts here ignores Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return _handled(signal.SIGINT, signal.SIG_IGN)
 
 
 def lead_group() -> None:

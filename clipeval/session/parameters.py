@@ -226,11 +226,10 @@ def _accepted(field) -> str:
 
 def refuse_cards(parameters: Parameters) -> None:
     """ParameterError where a real model would read test cards: nobody planted anything for it."""
-    if parameters.scores:
-        return
-    if parameters.dataset == "testcards" and parameters.model != "testcard":
+    p = parameters
+    if p.dataset == "testcards" and p.model != "testcard" and not p.scores:
         raise ParameterError(
-            f"model={parameters.model} is asked to read test cards, which only model=testcard can; "
+            f"model={p.model} is asked to read test cards, which only model=testcard can; "
             "name your images with dataset and data."
         )
 

@@ -8,8 +8,9 @@ import pytest
 
 from clipeval.datasets import dataset_options, list_datasets, load_dataset
 from clipeval.datasets.base import find_images, finish, list_images, sample
-from clipeval.datasets.labelfile import natural, read_table
+from clipeval.datasets.labelfile import read_table
 from clipeval.errors import DataError, ParameterError
+from clipeval.files import natural
 
 
 def table(n=10, **columns):
