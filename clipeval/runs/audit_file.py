@@ -132,6 +132,12 @@ def _check(content, path: Path) -> None:
                 raise ParameterError(
                     f"{path.name}: {key} holds {item!r} where a name belongs; correct it."
                 )
+    listed = content.get("groups") if isinstance(content.get("groups"), list) else []
+    if parted := next((name for name in listed if "," in name), ""):
+        raise ParameterError(
+            f'{path.name}: groups holds "{parted}", and a comma separates two groups; rename the column in the table, '
+            "or write two items."
+        )
     for name, column in (content.get("columns") or {}).items():
         if set(f"{name}{column}") & {",", ":"} or not isinstance(column, str):
             raise ParameterError(

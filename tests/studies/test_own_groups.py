@@ -363,6 +363,11 @@ def test_several_models_groups_as_a_list_and_one_class_set_for_all(tmp_path):
         ("- data", "holds no keys; begin with data: and models:"),
         ("data: [a]", r"data is \['a'\] and must be text"),
         ("columns: {gender: 'a, b'}", "columns maps gender to 'a, b', and both must be text"),
+        (
+            "groups: [Sex, 'Age, years']",
+            'audit.yaml: groups holds "Age, years", and a comma separates two groups; rename the column in the table, '
+            "or write two items",
+        ),
         ("data: 'a", "cannot be read as an audit file"),
         ("data: &x a\ntitle: *x", r"line 2 has \*x, an alias; write its content out"),
         ("data: " + "[" * 30, "nested more than 20 deep"),
