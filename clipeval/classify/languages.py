@@ -2,6 +2,7 @@
 
 import re
 
+from clipeval.classify.word_files import is_bundled
 from clipeval.errors import ClassSetError
 
 #: what a template holds beside its words: the places of the class and of its article
@@ -22,8 +23,13 @@ def refuse_two_languages(class_set, templates) -> None:
     """
     languages = [part.language or "en" for part in (class_set, templates)]
     if has_words(templates) and languages[0] != languages[1]:
-        said = [part.language or "English (none is stated)" for part in (class_set, templates)]
+        ours = class_set.language or "English (none is stated)"
+        theirs = templates.language or "English (none is stated)"
+        if is_bundled(templates.name, "templates"):
+            theirs = templates.language or "English"
+        such = f"photo_{class_set.language}".rstrip("_")
+        such = f"such as {such}" if is_bundled(such, "templates") else "in a file of your own"
         raise ClassSetError(
-            f"class set {class_set.spec} is in {said[0]} and its templates {templates.name} are in {said[1]}; name "
-            "templates in the language of the classes, such as photo_es, or bare."
+            f"class set {class_set.spec} is in {ours}, and templates {templates.name} are in {theirs}; name "
+            f"templates in the language of the classes, {such}, or bare."
         )

@@ -421,7 +421,9 @@ def test_classes_and_templates_are_of_one_language(tmp_path):
     }
     assert prompts_for(spanish, load_templates("bare"), "gender")["Male"] == ["un hombre"]
     with pytest.raises(
-        ClassSetError, match="fairface:es is in es and its templates photo are in Eng"
+        ClassSetError,
+        match="^class set fairface:es is in es, and templates photo are in English; name templates in the language of "
+        "the classes, such as photo_es, or bare.$",
     ):
         prompts_for(spanish, load_templates("photo"), "gender")
     with pytest.raises(

@@ -34,7 +34,10 @@ def spoken(class_set: str, own: str, templates: Sequence[str]) -> tuple[list[str
         try:
             refuse_two_languages(words, found)
         except ClassSetError:
-            why = f"in {found.language or 'English'}, and class set {words.spec} is in {ours}"
+            theirs = found.language or (
+                "English, as no other is stated" if yaml_file(name) else "English"
+            )
+            why = f"in {theirs}, and class set {words.spec} is in {ours}"
             unfit.setdefault(why, []).append(pathless(name))
             continue
         if unknown and has_words(found) and not yaml_file(name):
