@@ -410,17 +410,21 @@ def test_the_card_says_at_which_threshold_no_label_differs():
     """At 0.5 % nothing can be told apart; at 4 % a label can: to say that none differs would be false."""
     every = pd.DataFrame(
         [
-            ("jobs", 0.5, "judge", "F", 10, 9, 1.0),
-            ("jobs", 0.5, "judge", "M", 10, 10, 1.0),
-            ("jobs", 4.0, "judge", "F", 10, 0, 1e-6),
-            ("jobs", 4.0, "judge", "M", 10, 10, 1e-6),
+            ("jobs", 0.5, "judge", "F", 10, 9, 90.0, 1.0),
+            ("jobs", 0.5, "judge", "M", 10, 10, 100.0, 1.0),
+            ("jobs", 4.0, "judge", "F", 10, 0, 0.0, 1e-6),
+            ("jobs", 4.0, "judge", "M", 10, 10, 100.0, 1e-6),
         ],
-        columns=["label_set", "threshold", "label", "Sexe", "n", "count", "p_adjusted"],
+        columns=["label_set", "threshold", "label", "Sexe", "n", "count", "percent", "p_adjusted"],
     )
     tables = {"by_Sexe": every, "top_by_Sexe": every[:2].drop(columns="threshold")}
     lines = congress.study.card[0].lines(tables)
     said = "jobs: none that differs by Sexe at 0.5 % with a corrected p below 0.05"
     assert [line.none for line in lines if line.none] == [said]
+    # where every group is given every label as often, no row is picked at 0.5 %
+    alike = every.assign(count=[10, 10, 0, 10], percent=[100.0, 100.0, 0.0, 100.0])
+    none = {"by_Sexe": alike, "top_by_Sexe": alike[:0].drop(columns="threshold")}
+    assert [line.none for line in congress.study.card[0].lines(none) if line.none] == [said]
     tables["top_by_Sexe"] = every[2:].drop(columns="threshold")
     lines = congress.study.card[0].lines(tables)
     assert [line.none for line in lines if line.none] == [said.replace("0.5 %", "4 %")]

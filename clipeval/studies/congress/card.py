@@ -38,15 +38,20 @@ def _labels(tables: Mapping[str, pd.DataFrame]) -> list[Line]:
 
 
 def _at(top: pd.DataFrame, every: pd.DataFrame) -> str:
-    """At which of the thresholds of `every` the rows of `top` were picked; "" where it has no rows."""
-    key = ["label_set", "label", str(top.columns[list(top.columns).index("n") - 1]), "count"]
+    """At which of the thresholds of `every` the rows of `top` were picked, which may be none."""
+    group = str(top.columns[list(top.columns).index("n") - 1])
+    key = ["label_set", "label", group, "count"]
     picked = set(top[key].itertuples(index=False, name=None))
-    at = [
-        threshold
-        for threshold, rows in every.groupby("threshold")
-        if picked <= set(rows[key].itertuples(index=False, name=None))
-    ]
-    return f" at {min(at):g} %" if picked and at else ""
+
+    def fits(rows: pd.DataFrame) -> bool:
+        if picked:
+            return picked <= set(rows[key].itertuples(index=False, name=None))
+        each = rows.groupby(["label_set", "label"], observed=True)["percent"]
+        most = each.nlargest(2).groupby(level=[0, 1], observed=True)
+        return bool((most.max() == most.min()).all())  # no group is given any label most often
+
+    at = [threshold for threshold, rows in every.groupby("threshold") if fits(rows)]
+    return f" at {min(at):g} %" if at else ""
 
 
 def _most(table: str, words: str, where: Mapping, among: tuple, none: str, of: str = "") -> Line:
