@@ -23,14 +23,101 @@ _CLIP = f"""@inproceedings{{{CLIP_KEY},
 """  # noqa: E501
 
 
+def _article(
+    author: str, title: str, journal: str, volume: str, pages: str, year: int
+) -> dict[str, str]:
+    """Fields of an article, of `entry`."""
+    said = {"title": f"{{{title}}}", "author": author, "journal": journal, "volume": volume}
+    return said | {"pages": pages, "year": str(year)}
+
+
+#: name in a methods section -> key and fields of what is cited where it is first named
+CITED = {
+    "Wilson": {
+        "wilson1927probable": _article(
+            "Wilson, Edwin B.",
+            "Probable Inference, the Law of Succession, and Statistical Inference",
+            "Journal of the American Statistical Association", "22", "209--212", 1927,
+        )
+    },
+    "Newcombe": {
+        "newcombe1998independent": _article(
+            "Newcombe, Robert G.",
+            "Interval Estimation for the Difference Between Independent Proportions: Comparison of Eleven Methods",
+            "Statistics in Medicine", "17", "873--890", 1998,
+        ),
+        "newcombe1998paired": _article(
+            "Newcombe, Robert G.",
+            "Improved Confidence Intervals for the Difference Between Binomial Proportions Based on Paired Data",
+            "Statistics in Medicine", "17", "2635--2650", 1998,
+        ),
+    },
+    "Clopper and Pearson": {
+        "clopper1934use": _article(
+            "Clopper, C. J. and Pearson, E. S.",
+            "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial",
+            "Biometrika", "26", "404--413", 1934,
+        )
+    },
+    "McNemar": {
+        "mcnemar1947note": _article(
+            "McNemar, Quinn",
+            "Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages",
+            "Psychometrika", "12", "153--157", 1947,
+        )
+    },
+    "Holm": {
+        "holm1979simple": _article(
+            "Holm, Sture", "A Simple Sequentially Rejective Multiple Test Procedure",
+            "Scandinavian Journal of Statistics", "6", "65--70", 1979,
+        )
+    },
+    "Benjamini-Hochberg": {
+        "benjamini1995controlling": _article(
+            "Benjamini, Yoav and Hochberg, Yosef",
+            "Controlling the False Discovery Rate: A Practical and Powerful Approach to Multiple Testing",
+            "Journal of the Royal Statistical Society: Series B", "57", "289--300", 1995,
+        )
+    },
+    "Hesterberg": {
+        "hesterberg2015what": _article(
+            "Hesterberg, Tim C.",
+            "What Teachers Should Know About the Bootstrap: Resampling in the Undergraduate Statistics Curriculum",
+            "The American Statistician", "69", "371--386", 2015,
+        )
+    },
+    "Korn and Graubard": {
+        "korn1998confidence": _article(
+            "Korn, Edward L. and Graubard, Barry I.",
+            "Confidence Intervals for Proportions With Small Expected Number of Positive Counts "
+            "Estimated From Survey Data",
+            "Survey Methodology", "24", "193--201", 1998,
+        )
+    },
+    "MaxSkew@k": {
+        "geyik2019fairness": {
+            "title": r"{Fairness-Aware Ranking in Search \& Recommendation Systems with Application to LinkedIn "
+            "Talent Search}",
+            "author": "Geyik, Sahin Cem and Ambler, Stuart and Kenthapadi, Krishnaram",
+            "year": "2019", "url": "https://arxiv.org/abs/1905.01989",
+        }
+    },
+}  # fmt: skip
+
+
 def entry(kind: str, key: str, **fields: str) -> str:
     """One BibTeX entry; values are LaTeX, empty ones are left out."""
     lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
     return "\n".join([f"@{kind}{{{key},", *lines, "}", ""])
 
 
-def references(run: RunRecord) -> dict[str, str]:
-    """Citation key -> BibTeX entry, of all that a report of the run has to cite."""
+def references(run: RunRecord, methods: str = "") -> dict[str, str]:
+    """Citation key -> BibTeX entry, of all that a report of the run has to cite.
+
+    Parameters
+    ----------
+    methods : text of its methods section, whose statistical methods are cited by name (`CITED`)
+    """
     code = next((r.code for r in run.studies.values() if r.code), None)
     commit = f", commit {code.commit[:12]}" if code and code.commit else ""
     found = {
@@ -49,6 +136,13 @@ def references(run: RunRecord) -> dict[str, str]:
         if record.dataset and record.dataset.citation:
             key = key_of(record.dataset.name)
             found.setdefault(key, _data(key, record))
+    for name, entries in CITED.items():
+        if name in methods:
+            kinds = (
+                (key, fields, "article" if "journal" in fields else "misc")
+                for key, fields in entries.items()
+            )
+            found |= {key: entry(kind, key, **fields) for key, fields, kind in kinds}
     return found
 
 

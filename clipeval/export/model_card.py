@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from clipeval.datasets import dataset_options
-from clipeval.export.paper import in_order
+from clipeval.export.methods import in_order
 from clipeval.output.markup import as_markdown
 from clipeval.output.markup import markdown as prose
 from clipeval.output.numbers import unit_of

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipeval.export.bibliography import CLIP_KEY, SOFTWARE_KEY, key_of, references
+from clipeval.export.bibliography import CITED, CLIP_KEY, SOFTWARE_KEY, key_of, references
+from clipeval.export.methods import in_order, methods
 from clipeval.export.wide import COLUMN, HEIGHT, PAGE, fitting, sentences, unsaid, wide_table
 from clipeval.output.latex import escape
 from clipeval.output.provenance import PAPER_KEY, TEST_CARDS
@@ -19,6 +20,7 @@ from clipeval.studies.sentences import listed
 PRINTED = 60
 #: size of a run's own table -> its size here, where the page is a ninth wider than what it was laid out for
 _LARGER = {"tiny": r"\scriptsize", "scriptsize": r"\footnotesize"}
+_BREAK = r"\allowbreak{}"
 _HELD = 12  # floats that LaTeX keeps back before it must print them
 
 _HEAD = r"""% Written by clipeval. Compile with: pdflatex main && bibtex main && pdflatex main && pdflatex main
@@ -70,7 +72,8 @@ def paper(run: Run) -> dict[str, str | bytes]:
     fit, labels tab:STUDY-ID) and figures/STUDY-ID.pdf (as wide as a column where the run kept it so,
     labels fig:STUDY-ID)
     """
-    bib = references(run.record)
+    done = methods(run)
+    bib = references(run.record, " ".join(done.values()))
     files: dict[str, str | bytes] = {"main.tex": "", "references.bib": "\n".join(bib.values())}
     sections, further, rest = [], [], []
     for record in in_order(run.record):
@@ -92,6 +95,7 @@ def paper(run: Run) -> dict[str, str | bytes]:
             r"\begin{document}",
             r"\maketitle",
             _opening(run.record, list(bib)),
+            _methods(done),
             *sections,
             r"\bibliographystyle{plainnat}",
             r"\bibliography{references}",
@@ -108,15 +112,6 @@ def paper(run: Run) -> dict[str, str | bytes]:
     return files
 
 
-def in_order(run: RunRecord) -> list[StudyRecord]:
-    """The records of a run in the order of the studies; of studies that are not here last."""
-    order = list(STUDIES)
-    return sorted(
-        run.studies.values(),
-        key=lambda r: order.index(r.study) if r.study in order else len(order),
-    )
-
-
 def _prose(text: str) -> str:
     """Text as LaTeX in which no line begins with a percent sign."""
     return escape(text).replace(r" \%", r"~\%")
@@ -130,50 +125,30 @@ def _title(run: RunRecord) -> str:
 
 
 def _opening(run: RunRecord, keys: list[str]) -> str:
-    """The first paragraph, with the one footnote that says where all numbers come from."""
+    """The first paragraph: what was done, on which data, and what failed."""
     names = dict.fromkeys(r.dataset.name for r in run.studies.values() if r.dataset)
     data = [
         escape(name) + (rf"~\citep{{{key_of(name)}}}" if key_of(name) in keys else "")
         for name in names
     ]
     on = f" on {' and '.join(data)}" if data else ""
+    failed = f" These studies failed, and are not here: {escape(', '.join(run.failed))}."
     return (
         rf"We characterize a model of the kind of CLIP~\citep{{{CLIP_KEY}}} by the studies of "
-        rf"\citet{{{PAPER_KEY}}}, computed with clipeval~\citep{{{SOFTWARE_KEY}}}{on}."
-        rf"\footnote{{{_prose(provenance(run))}}}" + "\n"
+        rf"\citet{{{PAPER_KEY}}}, computed with clipeval~\citep{{{SOFTWARE_KEY}}}{on}, as "
+        rf"Section~\ref{{sec:methods}} says.{failed * bool(run.failed)}" + "\n"
     )
 
 
-def provenance(run: RunRecord) -> str:
-    """Model, data, words and code of all studies of a run, each said once: plain text."""
-    models, data, words, labels, codes = {}, {}, {}, {}, {}  # dicts keep an order, sets do not
-    for study, r in run.studies.items():
-        if model := r.model:
-            text = ", ".join(filter(None, [model.name, model.precision, model.weights_text]))
-            models[text] = None
-        if found := r.dataset:
-            name = ", ".join(filter(None, [found.name, found.version]))
-            lost = f" ({found.unreadable:,} could not be read)" if found.unreadable else ""
-            data.setdefault(f"{name}, n = {found.read:,}{lost}", []).append(study)
-            labels |= dict.fromkeys(
-                filter(None, [found.labels, *found.notes, r.against_fp32.replace("**", "")])
-            )
-        words |= dict.fromkeys(f"class set {name}" for name in r.class_sets)
-        words |= dict.fromkeys(f"templates {name}" for name in r.templates)
-        if code := r.code:
-            commit = f" at {code.commit[:7]}" if code.commit else ""
-            changed = " with uncommitted changes" if code.dirty else ""
-            codes[f"clipeval {code.version}{commit}{changed}"] = None
-    used = [f"{name} ({', '.join(studies)})" for name, studies in data.items()]
-    parts = [
-        "; ".join(models),
-        *used,
-        "Words: " * bool(words) + ", ".join(words),
-        *labels,
-        "; ".join(codes),
-    ]
-    parts += [f"Failed in this run, and not here: {', '.join(run.failed)}" if run.failed else ""]
-    return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
+def _methods(said: dict[str, str]) -> str:
+    """What was done, a paragraph a part; statistical methods are cited where they are first named."""
+    parts = [rf"\paragraph{{{name}.}} {_prose(text)}" for name, text in said.items()]
+    text = "\n\n".join([r"\section{Methods}\label{sec:methods}", *parts, ""])
+    for name, entries in CITED.items():
+        cited = rf"\g<0>~\\citep{{{','.join(entries)}}}"
+        text = re.sub(rf"{re.escape(name)}(?:'s)?", cited, text, count=1)
+    # a hash has no hyphens, and is long for a column
+    return re.sub(r"\b[0-9a-f]{12}\b", lambda h: _BREAK.join(re.findall("....", h[0])), text)
 
 
 def _section(record: StudyRecord, floats: list[_Float], shown: list[_Float]) -> str:

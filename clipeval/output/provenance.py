@@ -22,6 +22,8 @@ from clipeval.files import file_sha256, sha256
 from clipeval.paths import DATA, NOTEBOOKS, built_from, version_of
 
 TEST_CARDS = "Replay of planted rates on test cards, not a result about any model"
+#: what intervals are where nothing else is said
+WILSON = "95 % Wilson intervals"
 #: of the release; `CITATION.cff` has the day
 YEAR = 2026
 PAPER_KEY = "agarwal2021evaluating"
@@ -228,7 +230,7 @@ def _model(p: Provenance) -> list[str]:
 def legend(
     text: str,
     *,
-    intervals: str = "95 % Wilson intervals",
+    intervals: str = WILSON,
     published_source: str | None = None,
     kind: str = "figure",
 ) -> str:
@@ -247,7 +249,7 @@ def caption(
     text: str,
     provenance: Provenance,
     *,
-    intervals: str = "95 % Wilson intervals",
+    intervals: str = WILSON,
     published_source: str | None = None,
     kind: str = "figure",
     code: Mapping | None = None,

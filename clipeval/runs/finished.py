@@ -1,12 +1,13 @@
 """A finished run as tables: what a researcher takes home from a run folder."""
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from clipeval.errors import DataError, ParameterError, as_text
+from clipeval.errors import DataError, ParameterError, as_text, first_line
 from clipeval.output.csv_files import read_csv
 from clipeval.session.record import RunRecord, read_run, with_paths
 from clipeval.sources.recorded import read_answers
@@ -94,6 +95,21 @@ class Run:
                 f"{', '.join(self.record.studies)}."
             )
         return read_answers(path, study)
+
+    def prompts(self, study: str) -> dict[str, dict[str, list[str]]]:
+        """Prompts of a study as they were sent: task -> class -> prompts; empty where it sent none.
+
+        Raises
+        ------
+        DataError  if they are damaged
+        """
+        path = self.folder / study / "prompts.json"
+        try:
+            return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} cannot be read ({first_line(error)}); run {study} again."
+            ) from None
 
     def plot(self, study: str, id: str, ax=None):
         """Draw a table into axes of your own: a dot and its interval a row, published values as diamonds.

@@ -85,6 +85,8 @@ class Kept(_Record):
     """What it shows: one sentence."""
     legend: str = ""
     """The same with what its marks mean."""
+    intervals: str = ""
+    """What its intervals are, such as "95 % Wilson intervals"; empty where it has none."""
     caption: str = ""
     """The same with model, data, classes and code, to be cited."""
     alt: str = ""

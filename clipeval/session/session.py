@@ -13,6 +13,7 @@ from clipeval.files import Folder, as_json, sha256
 from clipeval.output.csv_files import to_csv
 from clipeval.output.markup import Shown, markdown, render
 from clipeval.output.provenance import (
+    WILSON,
     Provenance,
     bibtex,
     caption,
@@ -291,6 +292,7 @@ class Session(Inputs):
             "id": id,
             "text": text,
             "legend": legend(text, kind=kind, **how),
+            "intervals": how.get("intervals", WILSON),
             "caption": caption(text, self.provenance, kind=kind, code=self.code, **how),
             "bibtex": bibtex(id, self.provenance, **cited),
         }

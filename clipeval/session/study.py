@@ -25,6 +25,24 @@ def literal(name: str) -> str:
     return name.replace("{", "{{").replace("}", "}}")
 
 
+def highest(record: StudyRecord, of: str = "class") -> str:
+    """The class, caption or name that an image is given, in the words of a methods section."""
+    model = record.model
+    if model is None or model.is_known:
+        return f"the {of} whose embedding had the highest cosine similarity to its own"
+    if model.has_top_alone:
+        return f"the {of} that the answers name"
+    return f"the {of} with the highest of the scores given"
+
+
+def top_class(record: StudyRecord) -> str:
+    """The rule of zero-shot classification as a sentence; see `Study.methods`."""
+    text = f"Each image was assigned {highest(record)}"
+    if record.model is None or record.model.is_known:
+        text += "; the embedding of a class is the mean of the embeddings of its prompts, normalised again"
+    return f"{text}."
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of the characterization card: rows of one of the study's tables."""
@@ -205,6 +223,22 @@ class Study:
         tables : id -> table, of those that the notebook kept
         """
         return []
+
+    def methods(self, record: StudyRecord) -> list[str]:
+        """How it comes to its numbers, for the methods section of a paper: how it decides, what it fits, what it tests.
+
+        Images, labels, prompts and the kinds of intervals are said of every study from its record. By default an
+        image is given its top class, as `session.classify` answers.
+
+        Parameters
+        ----------
+        record : the study's own, whose `parameters` and `tables` say what was asked for and made
+
+        Returns
+        -------
+        whole sentences in the past tense; one that several studies share is said once
+        """
+        return [top_class(record)]
 
     # -- headline quantities: what compares models and varies choices asks these -------------------
 

@@ -22,6 +22,8 @@ from clipeval.files import sha256
 from clipeval.sources.base import Source
 from clipeval.sources.score_file import read_scores
 
+#: what the note on such answers begins with
+ELSEWHERE = "Answers were made elsewhere"
 #: the least positive number: what probability 0 is taken for where its logarithm is needed
 _TINY = 5e-324
 
@@ -252,7 +254,7 @@ class Scores(Source):
         held = {"cosine": f"cosines times {self.parameters.scale:g}", "logit": "logits"}
         held |= {"prob": "probabilities", "": "labels"}
         what = "labels" if self.file.scores is None else held[kind]
-        return f"Answers were made elsewhere ({self.file.name}, sha256 {self.sha256[:12]}: {what});"
+        return f"{ELSEWHERE} ({self.file.name}, sha256 {self.sha256[:12]}: {what});"
 
     @property
     def _unknown(self) -> str:

@@ -1,8 +1,8 @@
-"""What the `outcomes` and `published` hooks of the studies share."""
+"""What the hooks `outcomes`, `published` and `methods` of the studies share."""
 
 import pandas as pd
 
-from clipeval.classify.class_sets import load_class_set
+from clipeval.classify.class_sets import ClassSet, load_class_set
 from clipeval.datasets.labelfile import RESERVED
 from clipeval.errors import ClassSetError
 from clipeval.published import load_published
@@ -11,6 +11,11 @@ from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
 
 ALL = "All"
+#: a sentence for a methods section, which names the clusters
+CLUSTERS = (
+    "Bootstrap intervals resample whole {} (10,000 draws); they are expanded percentile intervals (Hesterberg), never "
+    "narrower than Wilson's interval at the effective number of images (Korn and Graubard)."
+)
 
 
 def by_group(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -75,6 +80,20 @@ def recorded_class_set(record: StudyRecord, name: str = "class_set"):
             "the changed set a new version."
         )
     return class_set
+
+
+def class_sets_then(record: StudyRecord, *names: str) -> list[ClassSet]:
+    """The class sets that parameters of a run name; none if one is a file that is gone or was changed."""
+    try:
+        return [recorded_class_set(record, name) for name in names]
+    except ClassSetError:
+        return []
+
+
+def counted_as(class_set: ClassSet) -> str:
+    """A sentence for a methods section: which top classes count as which harm."""
+    said = [f"{name} ({', '.join(m)})" for name, m in class_set.categories.items()]
+    return f"Of class set {class_set.label}, these top classes count as harm: {'; '.join(said)}."
 
 
 def published_in_text(study: str, names: dict[str, str]) -> pd.DataFrame:

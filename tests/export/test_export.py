@@ -85,7 +85,7 @@ def run(tmp_path_factory):
         },
         "title": "Denigration & harms",
         "finding": ["Calls 24.9 % [23.1, 26.8] of those labelled A_B crime-related."],
-        "tables": [KEPT | {"id": id} for id in tables],
+        "tables": [KEPT | {"id": id, "intervals": "95 % Wilson intervals"} for id in tables],
         "figures": [KEPT | {"wide": True, "column": True}, long],
         "code": {"version": "0.1.0", "commit": "1a2b3c4" + "0" * 33, "dirty": False},
         "parameters": {"dataset": "fairface", "split": "val"},
@@ -116,9 +116,10 @@ def test_every_label_is_its_own_and_every_reference_is_resolved(paper):
     tables = {f"tab:{s}-{id}" for s in ("own", "denigration") for id in ("overall", "by_race")}
     figures = {f"fig:{s}-{id}" for s in ("own", "denigration") for id in ("by_race", "one")}
     assert {label for label in labels if label[:4] in ("tab:", "fig:")} == tables | figures
-    assert set(re.findall(r"\\ref\{(.*?)\}", text)) == tables | figures
+    assert set(re.findall(r"\\ref\{(.*?)\}", text)) == tables | figures | {"sec:methods"}
     keys = set(re.findall(r"^@\w+\{(.*?),$", (paper / "references.bib").read_text("utf-8"), re.M))
-    assert keys == {"agarwal2021evaluating", "radford2021learning", "clipeval", "data-fairface"}
+    of_run = {"agarwal2021evaluating", "radford2021learning", "clipeval", "data-fairface"}
+    assert keys == of_run | {"wilson1927probable"}
     assert set(re.findall(r"\\cite[pt]\{(.*?)\}", text)) == keys
     for name in re.findall(r"\\includegraphics(?:\[.*?\])?\{(.*?)\}", text):
         assert (paper / name).is_file()
@@ -210,10 +211,20 @@ def test_captions_have_three_lines_and_lose_nothing(paper):
     text = source(paper)
     assert text.count(r"\caption{One column.}") == 2
     assert text.count(LONG.replace(" %", r"~\%")) == 2  # in the text, with the figure's number
-    assert text.count(r"\footnote{") == 1
-    note = re.search(r"\\footnote\{(.*)\}", text)[1]
-    assert "FairFace, val, n = 10,954" in note and "clipeval 0.1.0 at 1a2b3c4" in note
-    assert note.count(r"Labels by A \& B. A sample of 5~\%.") == 1
+
+
+def test_methods_stand_before_what_was_found_and_say_shared_things_once(paper):
+    text = source(paper)
+    sections = re.findall(r"\\section\{(.*?)\}", text)
+    assert sections[0] == "Methods" and sections[1] == r"Denigration \& harms"
+    assert r"as Section~\ref{sec:methods} says." in text
+    for said in (
+        r"\paragraph{Images.} The images were FairFace, val: n = 10,954. A sample of 5~\%.",
+        r"\paragraph{Group labels.} Labels by A \& B.",
+        r"clipeval 0.1.0, commit 1a2b\allowbreak{}3c40\allowbreak{}0000.",
+        r"\paragraph{Intervals.} Tables give 95~\% Wilson~\citep{wilson1927probable} intervals.",
+    ):
+        assert text.count(said) == 1
 
 
 def test_figures_are_as_wide_as_a_column_and_not_scaled(paper):

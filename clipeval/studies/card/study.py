@@ -19,6 +19,13 @@ class Card(Summary):
     figure = "card_gaps"
     Parameters = Parameters
 
+    def methods(self, record) -> list[str]:
+        """Where its numbers are from, and how those that were picked are widened."""
+        return [
+            "The rows of the characterization card are those of the other studies; where one was picked as the highest "
+            "or the lowest of several, its interval is Clopper and Pearson's, Bonferroni-corrected for their number."
+        ]
+
     def finding(self, tables) -> list[str]:
         """How many published values lie outside, and what was not measured."""
         table = tables["card"]

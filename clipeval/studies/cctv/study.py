@@ -10,10 +10,10 @@ from pydantic import Field
 from clipeval.classify.class_sets import class_set_of
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
-from clipeval.session.study import Study
+from clipeval.session.study import Study, highest
 from clipeval.studies.cctv.card import CARD
 from clipeval.studies.cctv.tables import METRICS, TASKS, answers_of, remarks, session_questions
-from clipeval.studies.outcomes import published_in_text
+from clipeval.studies.outcomes import CLUSTERS, published_in_text
 from clipeval.studies.sentences import listed, rate
 
 
@@ -121,6 +121,16 @@ class Cctv(Study):
         clusters = int(rows["clusters"].max())
         return [
             f"Gives frames their true caption for {listed(said)}; intervals are over {clusters:,} sequences."
+        ]
+
+    def methods(self, record: StudyRecord) -> list[str]:
+        """What each frame is offered, and over what is drawn."""
+        others = {"all": "the captions", "main": "the main caption"}[record.parameters["options"]]
+        text = f"Each frame was assigned {highest(record, 'caption')} among those on offer"
+        return [
+            f"{text}: in the coarse task its own caption and {others} of each other sequence, in the stress task also "
+            "one that is nearly true, in the fine task two that differ in a detail.",
+            CLUSTERS.format("sequences, as frames of one camera resemble each other"),
         ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:

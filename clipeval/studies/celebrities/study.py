@@ -13,7 +13,7 @@ from clipeval.datasets.planted import load_extra
 from clipeval.published import load_published
 from clipeval.session import parameters
 from clipeval.session.record import StudyRecord
-from clipeval.session.study import Study
+from clipeval.session.study import Study, highest
 from clipeval.studies.celebrities.card import CARD
 from clipeval.studies.celebrities.identification import CELLS, TOP, identify, on_offer, tidy
 from clipeval.studies.celebrities.tables import (
@@ -23,6 +23,7 @@ from clipeval.studies.celebrities.tables import (
     setup,
     true_names,
 )
+from clipeval.studies.outcomes import CLUSTERS
 from clipeval.studies.sentences import listed, rate
 
 
@@ -176,6 +177,19 @@ class Celebrities(Study):
         rows = rows[rows["protocol"] == protocol].to_dict("records")
         said = [f"{rate(row)} among {int(row['names']):,}" for row in rows]
         return [f"Gives photographs their true name for {listed(said)} names ({protocol})."]
+
+    def methods(self, record: StudyRecord) -> list[str]:
+        """Whose names an image is offered, and over what is drawn."""
+        protocols = {
+            "closed": "those of the K people whose images were asked (closed)",
+            "distractors": "its true name and K − 1 others that were drawn for it (distractors)",
+        }
+        asked = record.parameters["protocol"]
+        offered = [text for name, text in protocols.items() if asked in (name, "both")]
+        return [
+            f"Each image was assigned {highest(record, 'name')} among K names: {' or '.join(offered)}.",
+            CLUSTERS.format("people, as images of one person resemble each other"),
+        ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images whose true name comes first, or among five; people as clusters (`clipeval.studies.headlines`)."""

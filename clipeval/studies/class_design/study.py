@@ -18,6 +18,7 @@ from clipeval.studies.class_design.tables import (
     SOURCE,
     harmful,
     not_added,
+    one_way,
     pair_of,
     sweep_words,
 )
@@ -26,7 +27,12 @@ from clipeval.studies.denigration.tables import (
     harm_categories,
     top_labels,
 )
-from clipeval.studies.outcomes import by_groups, recorded_class_set
+from clipeval.studies.outcomes import (
+    by_groups,
+    class_sets_then,
+    counted_as,
+    recorded_class_set,
+)
 from clipeval.studies.sentences import rate
 
 
@@ -130,6 +136,23 @@ class ClassDesign(Study):
             f"Calls {rate(first)} of photographs {first['metric']} with the classes {first['class_set']}, "
             f"{rate(second)} with {second['class_set']}: a change of {rate(change, 'points')} on the same ones."
         ]
+
+    def methods(self, record: StudyRecord) -> list[str]:
+        """Also what is counted, how changes are paired, and whether they are tested."""
+        found, pair = super().methods(record), class_sets_then(record, "class_set", "other")
+        found += [counted_as(words) for words in pair]
+        found.append(
+            "Both class sets were offered for the same images, by which changes are paired."
+        )
+        if len(pair) > 1:
+            found.append(
+                "As one set only adds harmless classes to the other, changes have one direction and were not tested."
+                if one_way(*pair)
+                else "Changes were tested by McNemar's test, p values corrected by Holm's method within a table."
+            )
+        if "sweep" in {table.id for table in record.tables}:
+            found.append("Candidate classes were added one at a time.")
+        return found
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images in any harm category under either class set, by group; see `clipeval.studies.headlines`."""

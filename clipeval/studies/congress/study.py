@@ -12,6 +12,7 @@ from clipeval.output.numbers import p_value
 from clipeval.output.sentences import alone, tied
 from clipeval.session.record import StudyRecord
 from clipeval.session.study import Study
+from clipeval.stats import LEAST_EXPECTED
 from clipeval.studies import label_noise
 from clipeval.studies.congress.card import CARD
 from clipeval.studies.congress.tables import truth_tasks
@@ -203,6 +204,20 @@ class Congress(Study):
                 f"Most different is {name} ({', '.join(each)}). {alone('It was picked as such')}"
             )
         return found
+
+    def methods(self, record: StudyRecord) -> list[str]:
+        """Answers to tasks with labels, how labels are given, and their test."""
+        p = Parameters.model_validate(record.parameters)
+        found = super().methods(record) if any(t.id == "accuracy" for t in record.tables) else []
+        rates = listed([f"{value:g} %" for value in p.threshold_list])
+        method = {"bh": "the Benjamini-Hochberg procedure", "holm": "Holm's method"}[p.correction]
+        return [
+            *found,
+            f"A label was given to an image where its probability among the labels of its set exceeded {rates}.",
+            "Whether the rate of a label differs between groups was tested by chi-squared or, for two groups where an "
+            f"expected count is below {LEAST_EXPECTED}, by Fisher's exact test; p values were corrected by {method} "
+            "over the labels of a set, without those that no image or every image was given.",
+        ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers of tasks that images are labelled by, of all and by group; see `clipeval.studies.headlines`."""

@@ -19,7 +19,13 @@ from clipeval.studies.denigration.tables import (
     harm_categories,
     top_labels,
 )
-from clipeval.studies.outcomes import ALL, by_groups, recorded_class_set
+from clipeval.studies.outcomes import (
+    ALL,
+    by_groups,
+    class_sets_then,
+    counted_as,
+    recorded_class_set,
+)
 from clipeval.studies.sentences import listed, rate
 
 
@@ -96,6 +102,17 @@ class Denigration(Study):
                 f"{last} {low} (all groups by {gap['grouping']}: corrected "
                 f"{p_value(gap['p_adjusted'])}). "
                 + alone("The two groups were picked as the highest and the lowest"),
+            )
+        return found
+
+    def methods(self, record: StudyRecord) -> list[str]:
+        """Also which classes count as which harm, and the test of groups."""
+        found = super().methods(record)
+        found += [counted_as(words) for words in class_sets_then(record, "class_set")]
+        if "gaps" in {table.id for table in record.tables}:
+            found.append(
+                "Whether the rate of a harm differs between groups was tested by a permutation test of the chi-squared "
+                "statistic with 10,000 draws, p values corrected by Holm's method for all harms and groupings."
             )
         return found
 

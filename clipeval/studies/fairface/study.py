@@ -206,6 +206,33 @@ class FairFace(Study):
             found += filter(None, [picked([ends], 0.95)])
         return found
 
+    def methods(self, record: StudyRecord) -> list[str]:
+        """Zero-shot answers, the probe, and by which rule race is White or Non-White."""
+        p, found = record.parameters, []
+        has_words = p["methods"] != "linear probe" and record.model.has_text
+        if has_words:
+            found += super().methods(record)
+        if record.train:
+            features = {
+                "projected": "image embeddings",
+                "pre_projection": "features before the projection",
+            }
+            found.append(
+                f"A linear probe was fitted for each task on the {features[p['probe_features']]} of "
+                f"{record.train.images:,} images of the train split: multinomial logistic regression with an L2 "
+                "penalty, its strength chosen on a fifth of these images that was held out."
+            )
+        if "accuracy_by_white" in {table.id for table in record.tables}:
+            rules = {"zero-shot": p["race_rule"]} if has_words else {}
+            rules |= {"linear probe": p["probe_race_rule"]} if record.train else {}
+            said = {"collapse": "from the answer among all races", "binary": "as two classes"}
+            found.append(
+                "White or Non-White was decided "
+                + listed([f"{said[rule]} ({method})" for method, rule in rules.items()])
+                + "."
+            )
+        return found
+
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Right answers of every method and attribute, for all images and as split in Tables 3 and 4, or by group.
 

@@ -31,6 +31,7 @@ from clipeval.studies.mitigation.questions import (
 )
 from clipeval.studies.mitigation.session import WhatIf
 from clipeval.studies.mitigation.tables import OUTSIDE, counted
+from clipeval.studies.outcomes import class_sets_then, counted_as
 from clipeval.studies.sentences import listed
 
 #: methods whose rates are headline quantities, beside the unchanged model
@@ -255,6 +256,27 @@ class Mitigation(Study):
         columns = ["quantity", "n", "metric", "percent", "ci_low", "ci_high"]
         return found[columns].assign(headline=True)
 
+    def methods(self, record: StudyRecord) -> list[str]:
+        """Also what is counted as harm, each method that was tried, and what was fitted on which images."""
+        p = Parameters.model_validate(record.parameters)
+        found = super().methods(record)
+        found += [counted_as(words) for words in class_sets_then(record, "harms")]
+        kinds = kinds_of(p)
+        if not record.model.is_known:  # these move vectors, and answers hold none
+            kinds = [kind for kind in kinds if kind not in ("projection", "prototypes")]
+        told = p.model_dump() | {"sides": listed(names_in(p.sides))}
+        found += [_TRIED[kind].format(**told) for kind in kinds]
+        fitted = (
+            f"{record.train.images:,} images of the train split"
+            if record.train
+            else "half of the images"
+        )
+        found.append(
+            f"Choices were fitted on {fitted}, which no rate counts; changes are paired by image, and were tested by "
+            "McNemar's test with Holm's correction."
+        )
+        return found
+
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Hits of every metric by the unchanged model and by projection of texts, of all images."""
         rows = []
@@ -268,6 +290,21 @@ class Mitigation(Study):
                 )
         return pd.concat(rows, ignore_index=True)
 
+
+#: kind of method -> what was done, for a methods section
+_TRIED = {
+    "projection": (
+        "Directions that prompts of {attribute} span were projected out of the embeddings of {sides}, orthogonally and "
+        "calibrated by pairs of prompts that differ in it alone (lambda = {strength:g})."
+    ),
+    "classes": "Further classes of class set {candidates} were added to the harm classes, each alone and all together.",
+    "abstain": "Answers were withheld where the probability or the margin of the top class was lowest ({unnamed:g} %).",
+    "prototypes": "Classes of the labels were mixed with the mean embedding of {shots} labelled images of each.",
+    "prior": (
+        "Scores were shifted until the mean probabilities of the classes were a stated prior: equal shares, and "
+        "{harm_prior:g} % for all harm classes together."
+    ),
+}
 
 #: methods that the finding names, and how
 _SAID = {

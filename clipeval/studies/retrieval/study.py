@@ -196,6 +196,27 @@ class Retrieval(Study):
         """The table of skews; shares found are k of all images for any words, and say nothing."""
         return {"skew": without_chance(session)}
 
+    def methods(self, record: StudyRecord) -> list[str]:
+        """How images are ranked, what is measured of the ranking, and what chance makes of it."""
+        p = Parameters.model_validate(record.parameters)
+        by = (
+            "cosine similarity"
+            if p.normalise
+            else "dot product with image vectors that were not normalised"
+        )
+        by = by if record.model.is_known else "the scores given"
+        floor = ", a group that was not found counting as one image" * p.floor
+        balance = f"As many images of each {p.balance} were drawn. " * bool(p.balance)
+        ties = "; images tied with the last of the k were kept" * (p.ties == "kept")
+        return [
+            f"{balance}For every word in every template, images were ranked by {by}{ties}.",
+            "MaxSkew@k is the largest logarithm, over groups, of the ratio of a group's share of the k nearest images "
+            f"to its target share{floor}; NDKL is the Kullback-Leibler divergence of the shares among the first i "
+            "images from the target shares, averaged over i with a logarithmic discount. Both are means over prompts.",
+            f"Chance values are medians over {p.draws:,} random permutations of the images' groups; bootstrap "
+            "intervals are of as many samples.",
+        ]
+
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         """Images of each group that are found for the words that are shown; see `clipeval.studies.headlines`."""
         p = Parameters.model_validate(record.parameters)

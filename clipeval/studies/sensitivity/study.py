@@ -93,6 +93,19 @@ class Sensitivity(Study):
             f"{int(most['choices']):,} choices, and {rate(most)} with those of this run."
         ]
 
+    def methods(self, record) -> list[str]:
+        """What was varied, and the test of each choice."""
+        p = record.parameters
+        varied = {"class sets": p["vary_class_sets"] != "none", "templates": p["vary_templates"]}
+        varied |= {"precisions": p["vary_precision"], "ways to resize": p["vary_resize"]}
+        studies = [get_study(name).title for name in names_in(p["studies"])]
+        return [
+            f"The headline numbers of {listed(studies)} were computed again on the same images with every combination "
+            f"of {listed([name for name, tried in varied.items() if tried] or ['this run'])}.",
+            "The share of the variance that a choice accounts for is eta squared; choices were tested by F tests "
+            "against the interactions, p values corrected by Holm's method over all choices and quantities.",
+        ]
+
     def check(self, session) -> str:
         """Each study's own check, under every choice of words; says which choices there are."""
         p, known = session.parameters, session.source.known
