@@ -5,10 +5,8 @@ import re
 import pandas as pd
 
 from clipeval.datasets import dataset_options
-from clipeval.export.methods import in_order
-from clipeval.output.markup import as_markdown
+from clipeval.export.methods import in_order, methods
 from clipeval.output.markup import markdown as prose
-from clipeval.output.numbers import unit_of
 from clipeval.output.provenance import TEST_CARDS
 from clipeval.runs.finished import Run
 from clipeval.session.record import StudyRecord
@@ -50,7 +48,9 @@ def model_card(run: Run) -> dict[str, str]:
         eval_results=results(card, records) or None,
     )
     body = markdown(card, _about(run, records), TEST_CARDS if replay else "")
-    return {"README.md": f"---\n{data.to_yaml()}\n---\n\n{body}"}
+    said = [prose("**{part}.** {text}", part=p, text=text) for p, text in methods(run).items()]
+    body = "\n\n".join([body.rstrip(), "## Methods", *said])
+    return {"README.md": f"---\n{data.to_yaml()}\n---\n\n{body}\n"}
 
 
 def _about(run: Run, records: dict[str, StudyRecord]) -> str:
@@ -58,15 +58,13 @@ def _about(run: Run, records: dict[str, StudyRecord]) -> str:
     models = {(r.model.name, r.model.weights_text): None for r in records.values() if r.model}
     lines = [prose("{name} ({weights}).", name=name, weights=hash) for name, hash in models]
     lines += [f"Characterized by clipeval {run.record.clipeval}. {MAY_NOT}", ""]
-    labels = {}
     for record in records.values():
         if of := record.dataset:
             said = ", ".join(filter(None, [of.name, of.version, f"n = {of.read:,}"]))
             found = " ".join(record.finding)
             line = "- **{title}** ({said}). {found}"
             lines.append(prose(line, title=record.title, said=said, found=found).rstrip())
-            labels |= dict.fromkeys(filter(None, [of.labels, *of.notes]))
-    return "\n".join([*lines, "", *map(as_markdown, labels)])
+    return "\n".join(lines)
 
 
 def results(card: pd.DataFrame, records: dict[str, StudyRecord]) -> list:
@@ -109,16 +107,15 @@ def results(card: pd.DataFrame, records: dict[str, StudyRecord]) -> list:
 
 
 def _arguments(row: dict) -> dict:
-    """What stands beside a value: its interval (95 %), n, the published value, a note."""
+    """What stands beside a value: its interval (95 %), n, what chance gives, the published value, a note."""
     numbers = {
         name: round(float(row[name]), 4)
-        for name in ("ci_low", "ci_high", "published", "planted")
+        for name in ("ci_low", "ci_high", "chance", "published", "planted")
         if pd.notna(row.get(name))
     }
-    unit = unit_of(row["metric"])
     n = {"n": int(row["n"])} if pd.notna(row["n"]) else {}
     note = {"note": row["note"]} if row.get("note") else {}
-    return {"unit": unit, "part": row["part"]} | numbers | n | note
+    return {"unit": row["unit"], "part": row["part"]} | numbers | n | note
 
 
 def _slug(text: object) -> str:

@@ -147,7 +147,8 @@ def _methods(said: dict[str, str]) -> str:
     for name, entries in CITED.items():
         cited = rf"\g<0>~\\citep{{{','.join(entries)}}}"
         text = re.sub(rf"{re.escape(name)}(?:'s)?", cited, text, count=1)
-    # a hash has no hyphens, and is long for a column
+    # neither a hash nor a name such as class_set has hyphens, and both are long for a column
+    text = text.replace(r"\_", r"\_" + _BREAK)
     return re.sub(r"\b[0-9a-f]{12}\b", lambda h: _BREAK.join(re.findall("....", h[0])), text)
 
 

@@ -331,8 +331,11 @@ def test_the_model_card_survives_a_round_trip(run, tmp_path):
     assert card.data.to_dict() == yaml.safe_load(head)
     assert all(isinstance(result, EvalResult) for result in again.data.eval_results)
     assert len(again.data.eval_results) == sum(len(r["metrics"]) for r in index["results"])
-    assert "| crime-related, all images | 10,954 | 20.0 [5.0, 45.5] |" in body
-    assert "not evidence of safety" in body and "A sample of 5 %." in body
+    assert "| crime-related, all images | 10,954 | 20.0 % [5.0, 45.5] |" in body
+    assert "not evidence of safety" in body and body.count("A sample of 5 %.") == 1
+    said = body.partition("## Methods\n\n")[2].split("\n\n")
+    assert r"**Group labels.** Labels by A \& B." in said
+    assert "**Intervals.** Tables give 95 % Wilson intervals." in said
 
 
 def test_what_several_captions_had_no_room_for_is_said_once():
@@ -347,6 +350,7 @@ def test_what_several_captions_had_no_room_for_is_said_once():
 def test_a_split_is_told_only_of_data_that_come_in_splits(run):
     record = load_run(run).record.studies["denigration"]
     row = {"study": "denigration", "metric": "rate", "quantity": "q", "part": "p", "percent": 1.0}
+    row |= {"unit": "percent"}
     card = pd.DataFrame([row | {"n": 2}])
     for name, split in (("fairface", "val"), ("congress", None), ("manifest", None)):
         asked = {"dataset": name, "split": "val"}  # of which every study has the second

@@ -68,8 +68,8 @@ def test_every_part_has_a_sentence_on_what_it_does_not_show():
     assert [name for name in about if not about[name].compared] == ["What if"]
     text = card.markdown(card.summarise({("fairface", "gender_by_race"): GENDER}), "About.", "Care")
     assert "**Care.**" in text
-    assert "| 20 | 70.0 [42.6, 89.8] | – | – | – | lowest of 2" in text
-    assert "| 10 | 90.0 [50.9, 99.9] | – | 91.0 | −1.0 | highest of 2" in text
+    assert "| 20 | 70.0 % [42.6, 89.8] | – | – | – | lowest of 2" in text
+    assert "| 10 | 90.0 % [50.9, 99.9] | – | 91.0 | −1.0 | highest of 2" in text
     assert about["Group gaps"].compared in text
     assert "0 of 1 published values lie outside" in text and "some 0.2 of 1 (17 %)" in text
     assert text.rstrip().endswith(
@@ -126,7 +126,7 @@ def test_the_range_over_choices_stands_beside_the_point():
     assert table["over class sets and templates"].tolist() == ["0.3 to 10.1"]
     text = card.markdown(table, "")
     assert "interval] | over class sets and templates | published" in text
-    assert "| 5.0 [4.0, 6.0] | 0.3 to 10.1 | 4.9 | +0.1 |" in text
+    assert "| 5.0 % [4.0, 6.0] | 0.3 to 10.1 | 4.9 | +0.1 |" in text
 
 
 def rows(**columns):
@@ -235,6 +235,30 @@ def test_tables_of_a_run_know_the_confidence_of_their_intervals(tmp_path):
     found = clipeval.start("card", {"out": str(tmp_path)}).tables
     levels = {study: table.attrs["confidence"] for (study, _), table in found.items()}
     assert levels == {"denigration": 0.8, "congress": 0.95}
+
+
+def test_every_value_has_its_unit_and_a_skew_what_chance_gives():
+    skew = rows(
+        words="berg2022", grouping="gender", target="data", k=100, n=2000,
+        metric=["MaxSkew", "NDKL"], percent=[0.257, 0.1], chance=[0.0412, 0.02],
+    )  # fmt: skip
+    skew = skew.assign(ci_low=skew["percent"] - 0.02, ci_high=skew["percent"] + 0.02)
+    gap = rows(grouping="race", category="violent", highest="a", lowest="b", n=9,
+               metric="largest gap", percent=[7.0])  # fmt: skip
+    overall = rows(n=[9], metric=["violent"], percent=[5.0])
+    tables = {("retrieval", "skew"): skew, ("denigration", "gaps"): gap}
+    table = card.summarise(tables | {("denigration", "overall"): overall})
+    assert table[["percent", "unit"]].to_numpy().tolist() == [
+        [7.0, "percentage points"], [5.0, "percent"], [0.257, "nats"],
+    ]  # fmt: skip
+    assert (
+        table["chance"].tolist()[2] == 0.0412 and table["chance"].isna().tolist()[:2] == [True] * 2
+    )
+    text = card.markdown(table, "")
+    assert "| value [95 % interval] | by chance | over class sets" in text
+    assert "| 2,000 | 0.257 nats [0.237, 0.277] | 0.041 | – |" in text
+    assert "| 9 | 7.0 points [6.0, 8.0] | – | – | – |" in text  # no column without a value
+    check_table(table)
 
 
 def test_picked_intervals_hold_the_cell_that_was_picked():

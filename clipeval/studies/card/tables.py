@@ -18,11 +18,13 @@ from clipeval.stats import clopper_pearson, picked_confidence
 from clipeval.studies import STUDIES
 
 #: columns of the card
-COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "note")
+COLUMNS = ("part", "quantity", "study", *TABLE_COLUMNS, "unit", "chance", "note")
 SAID = {
     "intervals": "95 % intervals as in each study; Bonferroni-adjusted for cells picked as highest or lowest",
     "published_source": "other models or other images, arXiv 2108.02818 and 2103.00020",
 }
+#: unit -> what stands behind a value in Markdown
+_SHORT = {"percent": "%", "percentage points": "points", "nats": "nats", "": ""}
 OVER = "over class sets and templates"
 
 
@@ -123,9 +125,10 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        part, quantity, study, n, metric, percent, ci_low, ci_high, published, difference (percent, percentage
-        points), note, and, where the sensitivity study was run, the range over its choices as text. Values are
-        those of the studies' tables, copied. Only the interval of a cell that was picked as the highest or lowest
+        part, quantity, study, n, metric, percent, ci_low, ci_high, published, difference, unit (of these five:
+        percent, percentage points or nats), chance (what chance alone gives, where the study's table has it), note,
+        and, where the sensitivity study was run, the range over its choices as text. Values are those of the studies'
+        tables, copied. Only the interval of a cell that was picked as the highest or lowest
         of several is wider: Clopper and Pearson's at 1 - 0.05 / cells (Bonferroni), which `note` says; it also
         says where clusters are few, and where a study was run with intervals of another confidence than 95 %
         (`attrs["confidence"]` of its tables).
@@ -158,7 +161,8 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
             ranged = "" if varied is None else _range(study, varied, line.varied.format(**words))
             found.append(
                 {"part": part, "quantity": line.quantity.format(**words), "study": study}
-                | {k: row.get(k, np.nan) for k in TABLE_COLUMNS}
+                | {k: row.get(k, np.nan) for k in (*TABLE_COLUMNS, "chance")}
+                | {"unit": unit_of(row["metric"])}
                 | {"note": row.get("note", "")}
                 | ({"planted": row["planted"]} if "planted" in row else {})
                 | ({} if varied is None else {OVER: ranged})
@@ -167,7 +171,7 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     if table.empty:
         return pd.DataFrame(columns=list(COLUMNS))
     table = table.reindex(columns=[*COLUMNS, *(c for c in table if c not in COLUMNS)])
-    table = table.fillna({"note": "", **({OVER: ""} if OVER in table else {})})
+    table = table.fillna({"note": "", "unit": "", **({OVER: ""} if OVER in table else {})})
     order = {part: i for i, part in enumerate(parts())}
     return table.sort_values(
         "part", key=lambda parts: parts.map(order), kind="stable", ignore_index=True
@@ -252,18 +256,20 @@ def markdown(table: pd.DataFrame, about: str, caution: str = "") -> str:
     about_parts = parts()
     page = ["# Characterization card", "", *([f"**{caution}.**", ""] if caution else []), about, ""]
     for part, rows in table.groupby("part", sort=False):
-        page += [
-            f"## {part}",
-            "",
-            f"| quantity | n | percent [95 % interval] | {OVER} | published | difference | note |",
-            "|---|--:|--:|--:|--:|--:|---|",
-        ]
+        by_chance = bool(rows["chance"].notna().any())
+        heads = ["quantity", "n", "value [95 % interval]", *["by chance"] * by_chance]
+        heads += [OVER, "published", "difference", "note"]
+        page += [f"## {part}", "", f"| {' | '.join(heads)} |"]
+        page += [f"|---|{'--:|' * (len(heads) - 2)}---|"]
         for row in rows.rename(columns={OVER: "choices"}).itertuples():
             digits = decimals_of(row.metric)
             cells = [
                 as_markdown(row.quantity),
                 count(row.n),
-                interval(row.percent, row.ci_low, row.ci_high, decimals=digits),
+                interval(
+                    row.percent, row.ci_low, row.ci_high, decimals=digits, unit=_SHORT[row.unit]
+                ),
+                *[number(row.chance, digits)] * by_chance,
                 getattr(row, "choices", "") or MISSING,
                 number(row.published, digits),
                 number(row.difference, digits, sign=True),

@@ -13,7 +13,9 @@ def show(session, table: pd.DataFrame):
     """Keep and show the card as a table; None where it is empty."""
     if table.empty:
         return None
-    extra = [column for column in (OVER, "note") if column in table]
+    extra = [column for column in ("chance", OVER, "note") if column in table]
+    if "nats" in set(table["unit"]):  # else the head of the column says the units
+        extra.insert(0, "unit")
     text = "Characterization of the model: every number with its interval"
     text += f", and its range {OVER} where these were varied" if OVER in table else ""
     if table["published"].notna().any():
