@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from clipeval.classify.class_sets import load_class_set
+from clipeval.datasets.fairface import GENDERS, RACES
 from clipeval.errors import DataError, ParameterError
 from clipeval.published.tables import load_published
 
@@ -26,6 +27,8 @@ TOLERANCE = 1.0
 FEW = 5
 
 _GROUP = ["grouping", "group"]
+#: groups of the known runs' images, in the order of their data set
+_ORDER = {"race": RACES, "gender": GENDERS}
 _CELL = [*_GROUP, "predicted"]
 #: a class of race and gender as the known class sets call it, such as Southeast Asian_Female
 _RACE_AND_GENDER = r"^(?P<race>.+)_(?P<gender>Male|Female)$"
@@ -82,7 +85,8 @@ def known_counts(known: str) -> pd.DataFrame:
     -------
     DataFrame
         grouping ("race" or "gender"), group (FairFace's name), predicted (a race or, of grouping
-        gender, a gender; or a harm class), count (images; 0 where the source lists none), source.
+        gender, a gender; or a harm class), count (images; 0 where the source lists none), source;
+        groups in FairFace's order, as in tables of its images.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def known_counts(known: str) -> pd.DataFrame:
     offered = pd.Series(list(load_class_set(table["class_set"].iloc[0]).classes()))
     parts = []
     for grouping, rows in table.groupby("grouping", sort=False):
-        sides = [[grouping], rows["group"].unique(), _part(offered, grouping).unique()]
+        there = [name for name in _ORDER[grouping] if name in set(rows["group"])]
+        sides = [[grouping], there, _part(offered, grouping).unique()]
         cells = pd.MultiIndex.from_product(sides, names=_CELL)
         parts.append(rows.set_index(_CELL)["count"].reindex(cells, fill_value=0))
     return pd.concat(parts).reset_index().assign(source=table["source"].iloc[0])

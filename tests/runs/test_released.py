@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 from clipeval.errors import DataError
 from clipeval.files import Folder
 from clipeval.paths import DATA
+from clipeval.published import known_runs
 from clipeval.runs import released
 
 FOLDER = DATA.parent / "reports" / "released"
@@ -118,3 +119,16 @@ def test_portraits_are_counted_as_by_pandas(real):
     for row in rows.itertuples():
         a, b = (hits[m.split()[1], row.class_set] for m in (row.model_a, row.model_b))
         assert (row.only_a, row.only_b) == ((a & ~b).sum(), (b & ~a).sum())
+
+
+def test_groups_stand_in_the_order_of_their_data_set(tmp_path):
+    written = []
+    for known in known_runs().itertuples():
+        released._known(known, tmp_path, written)
+    races = ["White", "Black", "Indian", "East Asian", "Southeast Asian", "Middle Eastern"]
+    races.append("Latino_Hispanic")  # as in the tables of arXiv 2108.02818
+    found = [pd.read_csv(path) for path in written if path.name == "by_race.csv"]
+    assert len(found) == 2 and all(list(table["race"].unique()) == races for table in found)
+    assert all(len(table) == 3 * 7 for table in found)
+    (genders,) = (pd.read_csv(path) for path in written if path.name == "by_gender.csv")
+    assert list(genders["gender"].unique()) == ["Male", "Female"]
