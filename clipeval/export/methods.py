@@ -10,7 +10,7 @@ from clipeval.runs.finished import Run
 from clipeval.session.parameters import names_in
 from clipeval.session.record import RunRecord, StudyRecord
 from clipeval.session.study import Study
-from clipeval.sources.scores import ELSEWHERE
+from clipeval.sources.base import ELSEWHERE
 from clipeval.studies import STUDIES
 from clipeval.studies.sentences import listed
 

@@ -14,6 +14,9 @@ import pandas as pd
 from clipeval.files import keep, kept, sha256
 from clipeval.output.provenance import code_hash, deciding, package_versions
 
+#: what the note on answers made elsewhere begins with
+ELSEWHERE = "Answers were made elsewhere"
+
 
 class Source(ABC):
     """What answers a session; no other part asks which kind it is.

@@ -19,11 +19,9 @@ from clipeval.errors import (
     ParameterError,
 )
 from clipeval.files import sha256
-from clipeval.sources.base import Source
+from clipeval.sources.base import ELSEWHERE, Source
 from clipeval.sources.score_file import read_scores
 
-#: what the note on such answers begins with
-ELSEWHERE = "Answers were made elsewhere"
 #: the least positive number: what probability 0 is taken for where its logarithm is needed
 _TINY = 5e-324
 

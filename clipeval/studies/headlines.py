@@ -16,6 +16,8 @@ from clipeval.studies.outcomes import ALL
 #: what tells one headline number of a study from another
 KEYS = ["quantity", "method", "images_of"]
 _DEFAULTS = {"method": "zero-shot", "images_of": ALL}
+#: confidence of intervals where a study asks for no other
+LEVEL = 0.95
 INTERVALS = ("Wilson", "bootstrap over clusters", "bootstrap over few clusters: may be too narrow")
 
 
@@ -55,13 +57,16 @@ def outcomes_of(study: str, predictions: pd.DataFrame, record: StudyRecord) -> p
     return found[["image_id", *KEYS, "task", "hit", "cluster"]]
 
 
-def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def headline_rates(
+    outcomes: pd.DataFrame, *, seed: int = 0, confidence: float = LEVEL
+) -> pd.DataFrame:
     """Rate of each headline quantity.
 
     Parameters
     ----------
     outcomes : as from `outcomes_of`
     seed : of the bootstrap over clusters
+    confidence : of every interval, a fraction
 
     Returns
     -------
@@ -81,13 +86,15 @@ def headline_rates(outcomes: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             is_own = [outcomes[name] == value for name, value in zip(KEYS, key, strict=True)]
             own = outcomes[np.logical_and.reduce(is_own)]
             hits, clusters = own["hit"].to_numpy(bool), own["cluster"]
-            drawn = cluster_bootstrap(hits, clusters.to_numpy(object), seed=seed)
+            drawn = cluster_bootstrap(
+                hits, clusters.to_numpy(object), seed=seed, confidence=confidence
+            )
             # a draw of few clusters can leave out the point itself
             ends = np.fmin(drawn.ci_low, drawn.percent), np.fmax(drawn.ci_high, drawn.percent)
             ends = ends if drawn.clusters > 1 else (np.nan, np.nan)
             kind = 2 if drawn.doubtful else 1
         else:
-            ends = (100 * float(end) for end in wilson(count, n))
+            ends = (100 * float(end) for end in wilson(count, n, confidence))
         low, high = ends
         rows.append(
             dict(zip(KEYS, key, strict=True))

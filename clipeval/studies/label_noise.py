@@ -13,7 +13,7 @@ from clipeval.session import parameters
 from clipeval.stats import RATE_COLUMNS, codes_of, group_rates, noisy_rates, wrong_labels
 
 SOURCE = "Rijgersberg 2023 (openai/CLIP issue 157)"
-BANDS = ("sampling (95 %)", "label noise (95 % of draws)")
+BANDS = ("sampling ({:g} %)", "label noise (95 % of draws)")
 
 
 class Parameters(parameters.Parameters):
@@ -57,7 +57,12 @@ def agreement(rows: pd.DataFrame, task: str) -> pd.DataFrame:
 
 
 def with_noise(
-    answers: pd.DataFrame, by: Mapping[str, str], *, share: float, seed: int = 0
+    answers: pd.DataFrame,
+    by: Mapping[str, str],
+    *,
+    share: float,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Rates of each group as labelled, and how far they move where a share of labels is wrong.
 
@@ -68,13 +73,14 @@ def with_noise(
     by : label column whose values may be wrong -> "random" or "published"
     share : fraction of labels that is wrong
     seed : of the draws
+    confidence : of the intervals of the rates as labelled, a fraction
 
     Returns
     -------
     DataFrame: grouping, group ("All" where all images' rate depends on the labels), quantity, n, count, metric,
     percent, ci_low, ci_high (Wilson), published, difference (NaN), expected, noise_low, noise_high (percent)
     """
-    parts = []
+    parts, how = [], {"metric": "rate", "confidence": confidence}
     for column, shape in by.items():
         for quantity, rows in answers.groupby("quantity", sort=False):
             codes, names = codes_of(rows[column])
@@ -90,10 +96,10 @@ def with_noise(
             np.add.at(cells, (codes, at), 1)
             likely = confusion_of(names) if shape == "published" else None
             found = noisy_rates(cells, hits, wrong_labels(len(names), share, likely), seed=seed)
-            table = group_rates(rows, "hit", by=[column], metric="rate")
+            table = group_rates(rows, "hit", by=[column], **how)
             table = table.set_index(table[column].astype(str)).loc[names].drop(columns=column)
             if own:
-                whole = group_rates(rows, "hit", metric="rate").set_axis(["All"])
+                whole = group_rates(rows, "hit", **how).set_axis(["All"])
                 table = pd.concat([table, whole])
             moved = {"expected": found.expected, "noise_low": found.low, "noise_high": found.high}
             table = table.assign(**{k: 100 * v[: len(table)] for k, v in moved.items()})

@@ -52,7 +52,9 @@ def show_label_noise(session, answers: pd.DataFrame) -> None:
     if not by:
         return
     say(_NOISE)
-    table = with_noise(answers, by, share=p.label_noise / 100, seed=p.seed)
+    level = getattr(p, "confidence", 0.95)  # of the studies that ask for one
+    share = p.label_noise / 100
+    table = with_noise(answers, by, share=share, seed=p.seed, confidence=level)
     how = "any other label alike"
     if "published" in by.values():
         how = f"races as in {SOURCE}, other labels any alike"
@@ -61,8 +63,9 @@ def show_label_noise(session, answers: pd.DataFrame) -> None:
         "2,000 seeded draws. An extension; not in arXiv 2108.02818."
     )
     extra = ["expected", "noise_low", "noise_high"]
-    display(session.table("label_noise", table, text, extra=extra))
-    said = {"intervals": "95 % Wilson intervals, and 95 % of draws of wrong labels"}
+    wilson = f"{100 * level:g} % Wilson intervals"
+    display(session.table("label_noise", table, text, extra=extra, intervals=wilson))
+    said = {"intervals": f"{wilson}, and 95 % of draws of wrong labels"}
     look = {"y": "group", "hue": "interval", "panel": "quantity", "width": "double"}
     for grouping in session.groupings:
         rows = table[table["grouping"] == grouping.name]
@@ -70,7 +73,9 @@ def show_label_noise(session, answers: pd.DataFrame) -> None:
             continue
         expected = {"percent": rows["expected"], "interval": BANDS[1]}
         expected |= {"ci_low": rows["noise_low"], "ci_high": rows["noise_high"]}
-        rows = pd.concat([rows.assign(interval=BANDS[0]), rows.assign(**expected)])
+        rows = pd.concat(
+            [rows.assign(interval=BANDS[0].format(100 * level)), rows.assign(**expected)]
+        )
         about = f"By {grouping.name}. {text}"
         draw(session, f"label_noise_{grouping.slug}", rows, about, said, what="rates", **look)
 

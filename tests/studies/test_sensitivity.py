@@ -1,6 +1,7 @@
 """Sensitivity: every combination against the studies run one by one, the breakdown against statsmodels."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from decks import session_of
 from keeping import Keeping
+from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.output.provenance import caption
@@ -17,7 +19,7 @@ from clipeval.studies import STUDIES, denigration, fairface, get_study, sensitiv
 from clipeval.studies.sensitivity import variation
 from clipeval.studies.sensitivity.by_group import counted_within, rates_within
 from clipeval.studies.sensitivity.hits import compact, contents_of
-from clipeval.studies.sensitivity.languages import spoken
+from clipeval.studies.sensitivity.languages import names_of, spoken
 from clipeval.studies.sensitivity.spread import breakdown, intervals_of, range_of, uncertainties
 from clipeval.studies.sensitivity.variation import (
     TEMPLATES,
@@ -122,6 +124,7 @@ def test_captions_say_how_intervals_were_made():
     table = factorial()
     study, wilson = table["study"].iloc[0], "Wilson"
     table.attrs["intervals"] = {study: wilson, "cctv": "bootstrap over clusters"}
+    table.attrs["levels"] = dict.fromkeys(table.attrs["intervals"], 0.95)
     assert intervals_of(
         range_of(table.assign(count=7, ci_low=1.0, ci_high=99.0, published=40.0, difference=1.0))
     ) == ("95 % Wilson intervals")
@@ -208,6 +211,12 @@ def test_a_study_shows_the_range_of_its_own_numbers(real, tiny_face_clip, store)
         rates = table.loc[table["quantity"] == row.quantity, "percent"]
         assert (row.lowest, row.highest) == (rates.min(), rates.max())
         assert row.lowest <= row.percent <= row.highest
+    assert intervals_of(found) == "95 % Wilson intervals"
+    narrow = open_session(tiny_face_clip, real, store, study="denigration", confidence=0.8)
+    found = ranges(narrow)
+    ends = 100 * np.array(proportion_confint(found["count"], found["n"], 0.2, method="wilson"))
+    assert found[["ci_low", "ci_high"]].to_numpy() == pytest.approx(ends.T, abs=1e-9)
+    assert intervals_of(found) == "80 % Wilson intervals"
     probe = open_session(tiny_face_clip, real, store, study="fairface", methods="linear probe")
     assert ranges(probe).empty
 
@@ -425,6 +434,19 @@ def test_notebook_runs_and_writes_its_tables(real, tiny_face_clip, store, tmp_pa
     lowest = expected.groupby(["study", "quantity"], sort=False)["percent"].min().to_numpy()
     assert tables["range"]["lowest"].to_numpy() == pytest.approx(lowest, abs=1e-3)
     assert (folder / "figures" / "range.pdf").is_file() and (folder / "prompts.json").is_file()
+
+
+def test_own_words_go_by_the_name_in_their_file(tmp_path):
+    one, two, wording = (str(tmp_path / f"{name}.yaml") for name in ("one", "two", "said"))
+    more = "\nvariants: {v: {note: x, texts: {mine: {cat: kitten}}}}"
+    for path, name in ((one, "mine"), (two, "mine"), (wording, "wording")):
+        words = "templates: ['a {}']" if path == wording else f"classes: [cat, dog]{more}"
+        Path(path).write_text(f"name: {name}\nversion: 1\n{words}\n")
+    sets, templates = names_of([one, f"{one}:v", "fairface", ""], ["bare", wording])
+    assert sets == {one: "mine", f"{one}:v": "mine:v", "fairface": "fairface", "": ""}
+    assert templates == {"bare": "bare", wording: "wording"}
+    both, _ = names_of([one, two], ["bare"])  # one name would not tell them apart
+    assert both == {one: "one.yaml", two: "two.yaml"}
 
 
 @pytest.mark.parametrize("what", ["class set", "templates"])

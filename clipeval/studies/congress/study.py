@@ -214,9 +214,9 @@ class Congress(Study):
         return [
             *found,
             f"A label was given to an image where its probability among the labels of its set exceeded {rates}.",
-            "Whether the rate of a label differs between groups was tested by chi-squared or, for two groups where an "
-            f"expected count is below {LEAST_EXPECTED}, by Fisher's exact test; p values were corrected by {method} "
-            "over the labels of a set, without those that no image or every image was given.",
+            "Whether the rate of a label differs between groups was tested by chi-squared; where an expected count is "
+            f"below {LEAST_EXPECTED}, by Fisher's exact test of two groups, or permuted chi-squared of more. p values "
+            f"were corrected by {method} over the labels of a set that some images were given and some were not.",
         ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:

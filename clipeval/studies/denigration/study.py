@@ -38,7 +38,7 @@ class Parameters(label_noise.Parameters):
         0.95,
         gt=0,
         lt=1,
-        description="confidence of intervals; of range and label_noise always 0.95",
+        description="confidence of every interval",
     )
 
 

@@ -83,9 +83,7 @@ class Parameters(parameters.Parameters):
         1.0, gt=0, lt=100, description="percent of images that harm classes share, by the prior"
     )
     padding: parameters.Padding = parameters.PADDING
-    confidence: float = Field(
-        0.95, gt=0, lt=1, description="confidence of intervals; of range always 0.95"
-    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 
 class Mitigation(Study):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from clipeval.models.reduced import pixels_of
+from clipeval.output.provenance import pathless
 from clipeval.session.session import Session
 from clipeval.stats import IMAGES, RATE_COLUMNS, counted, group_rates
 from clipeval.studies import get_study
@@ -52,7 +53,9 @@ def group_ranges(session: Session, table: pd.DataFrame, **choices) -> pd.DataFra
         return pd.DataFrame()
     keys = ["study", "quantity", *FACTORS]
     # choices that ask nothing new for a quantity are left out there
-    rates = pd.concat(parts).merge(table[[*keys, "reference"]], on=keys)
+    called = {pathless(spec): name for name, spec in table.attrs.get("words", {}).items()}
+    rates = pd.concat(parts).replace({words: called for words in WORDS[1:]})
+    rates = rates.merge(table[[*keys, "reference"]], on=keys)
     found = []
     for key, rows in rates.groupby(KEYS, sort=False):
         point = rows[rows["reference"]].iloc[0]

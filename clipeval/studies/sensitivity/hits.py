@@ -10,7 +10,7 @@ from clipeval.classify.class_sets import flat_prompts
 from clipeval.files import sha256
 from clipeval.session.record import StudyRecord
 from clipeval.session.session import Session
-from clipeval.studies.headlines import ALL, headline_rates, outcomes_of, published_headlines
+from clipeval.studies.headlines import ALL, LEVEL, headline_rates, outcomes_of, published_headlines
 
 
 def found_with(session: Session) -> pd.DataFrame:
@@ -67,7 +67,8 @@ def rates_of(hits: pd.DataFrame, variant: Callable[[dict], Session], names: dict
         words = {name: names.get(word, word) for name, word in zip(choices, words, strict=True)}
         session = variant(words)
         study, p = session.study, session.parameters
-        table = headline_rates(part, seed=p.seed)
+        level = getattr(p, "confidence", LEVEL)  # of the studies that ask for one
+        table = headline_rates(part, seed=p.seed, confidence=level).assign(level=level)
         record = StudyRecord(study=study.id, parameters=p.model_dump(), model=session.info)
         known = published_headlines(study.id, record)
         known = known[known["model"] == study.counterpart(record)]

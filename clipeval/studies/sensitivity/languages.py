@@ -1,6 +1,6 @@
-"""Which templates can be tried with a class set: those in its language."""
+"""Which templates can be tried with a class set, those in its language; and what tables call either."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from clipeval.classify.class_sets import load_class_set, load_templates
 from clipeval.classify.languages import has_words, refuse_two_languages
@@ -54,3 +54,26 @@ def spoken(class_set: str, own: str, templates: Sequence[str]) -> tuple[list[str
 def _said(names: Sequence[str], why: str) -> str:
     sets, are, they = ("set", "is", "it is") if len(names) == 1 else ("sets", "are", "they are")
     return f"Template {sets} {listed(names)} {are} left out: {they} {why}."
+
+
+def names_of(class_sets: Iterable[str], templates: Iterable[str]) -> tuple[dict, dict]:
+    """What tables call class sets and templates: a file of the user's by the name in it, as captions do.
+
+    Where several have one name, which would not tell them apart, files go by their file names.
+
+    Returns
+    -------
+    two dicts, of class sets and of templates: what loads it -> its name
+    """
+    loads = (load_class_set, lambda own: own.spec), (load_templates, lambda own: own.name)
+    found = [
+        {spec: called(load(spec)) if yaml_file(spec) else spec for spec in dict.fromkeys(specs)}
+        for specs, (load, called) in zip((class_sets, templates), loads, strict=True)
+    ]
+    every = [name for names in found for spec, name in names.items() if yaml_file(spec)]
+    every += {n for names in found for spec, n in names.items() if not yaml_file(spec)}
+    class_sets, templates = (
+        {s: pathless(s) if yaml_file(s) and every.count(n) > 1 else n for s, n in names.items()}
+        for names in found
+    )
+    return class_sets, templates

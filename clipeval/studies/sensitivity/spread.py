@@ -8,7 +8,7 @@ import pandas as pd
 from clipeval.errors import DataError
 from clipeval.stats import RATE_COLUMNS, adjust, factor_tests
 from clipeval.studies import get_study
-from clipeval.studies.headlines import INTERVALS
+from clipeval.studies.headlines import INTERVALS, LEVEL
 
 #: kind of interval of numbers that are not shares of images: that of the study's own table
 OWN_INTERVALS = "as in the study's own table"
@@ -35,7 +35,7 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
         study, quantity, n, count, metric, percent, ci_low, ci_high (of the reference), published,
         difference, lowest, highest, width (percentage points), choices (number of combinations),
         lowest_with, highest_with (class set, templates, precision, resize, the study's own choices; of
-        equals, the first). `attrs["intervals"]` as `table` has it.
+        equals, the first). `attrs["intervals"]` and `attrs["levels"]` as `table` has them.
     """
     rows = []
     if table.empty:
@@ -58,18 +58,19 @@ def range_of(table: pd.DataFrame) -> pd.DataFrame:
             | {"lowest_with": _words(low, varied), "highest_with": _words(high, varied)}
         )
     found = pd.DataFrame(rows)
-    found.attrs["intervals"] = table.attrs.get("intervals", {})
+    found.attrs |= {name: table.attrs.get(name, {}) for name in ("intervals", "levels")}
     return found
 
 
 def intervals_of(table: pd.DataFrame) -> str:
     """How the intervals of a table of `vary` or `range_of` were made, for its caption."""
     kinds = {study: table.attrs["intervals"][study] for study in table["study"].unique()}
-    each = list(dict.fromkeys(kinds.values()))
+    levels = {study: f"{100 * table.attrs['levels'][study]:g} %" for study in kinds}
+    each, level = list(dict.fromkeys(kinds.values())), " or ".join(dict.fromkeys(levels.values()))
     if each == [INTERVALS[0]]:
-        return "95 % Wilson intervals"
+        return f"{level} Wilson intervals"
     said = each if len(each) == 1 else [f"{study}: {kind}" for study, kind in kinds.items()]
-    return f"95 % intervals ({'; '.join(said)})"
+    return f"{level} intervals ({'; '.join(said)})"
 
 
 def _words(row: pd.Series, varied: Sequence[str]) -> str:
@@ -91,7 +92,9 @@ def uncertainties(ranges: pd.DataFrame) -> pd.DataFrame:
     DataFrame: two rows a quantity (and group), `uncertainty` "sampling (95 %)" or "choices (lowest to highest)";
     ci_low and ci_high are the ends of either
     """
-    sampling = ranges.assign(uncertainty="sampling (95 %)")
+    levels = dict.fromkeys(ranges.attrs.get("levels", {}).values()) or [LEVEL]
+    said = " or ".join(f"{100 * level:g} %" for level in levels)
+    sampling = ranges.assign(uncertainty=f"sampling ({said})")
     choices = ranges.assign(
         uncertainty="choices (lowest to highest)",
         ci_low=ranges["lowest"],

@@ -24,8 +24,9 @@ from clipeval.session.session import Session
 from clipeval.session.study import Study
 from clipeval.stats import RATE_COLUMNS
 from clipeval.studies import STUDIES, get_study
+from clipeval.studies.headlines import LEVEL
 from clipeval.studies.sensitivity.hits import compact, contents_of, found_with, rates_of
-from clipeval.studies.sensitivity.languages import spoken
+from clipeval.studies.sensitivity.languages import names_of, spoken
 from clipeval.studies.sensitivity.spread import FACTORS, OWN_INTERVALS, range_of
 
 GROUPS = ["study", "quantity", *FACTORS]
@@ -95,12 +96,13 @@ def vary(
     -------
     DataFrame
         study, quantity, class_set, templates, precision, resize, the `choices` of the studies (missing for
-        others), n, count, metric, percent, ci_low, ci_high (95 %, as `intervals_of` says), published,
+        others), n, count, metric, percent, ci_low, ci_high (as `intervals_of` says), published,
         difference, reference (bool: the session's own choice), task. For a quantity,
         class sets and templates that ask what an earlier one asks are left out: a variant of the words for
         gender is not another choice for age, nor are "a" and "a or an" where no word begins with a vowel.
-        `attrs["left_out"]`: sentences; `attrs["words"]`: class set or templates, by the
-        file's name where it is a file -> what loads it; `attrs["intervals"]`: study -> how its intervals were made.
+        `attrs["left_out"]`: sentences; `attrs["words"]`: class set or templates, by its
+        name in the table (`names_of`) -> what loads it; `attrs["intervals"]`: study -> how its intervals were made, and
+        `attrs["levels"]` with which confidence (fraction): the study's own.
 
     Raises
     ------
@@ -131,14 +133,17 @@ def vary(
     table = _distinct(table)
     kinds = table.get("interval", pd.Series(index=table.index, dtype=object)).fillna(OWN_INTERVALS)
     kinds = kinds.groupby(table["study"], sort=False).unique().map("; ".join).to_dict()
+    levels = table.get("level", pd.Series(LEVEL, index=table.index)).fillna(LEVEL)
+    levels = levels.groupby(table["study"], sort=False).first().to_dict()
     numbers = [*RATE_COLUMNS, "published", "difference"]
     choices = [name for study in studies for name in get_study(study).choices]
     table = table[[*GROUPS, *dict.fromkeys(choices), *numbers, "reference", "task"]]
     told = {}
-    for words in ("class_set", "templates"):  # a path of this machine stays here
-        told |= {pathless(spec): spec for spec in table[words].unique()}
-        table[words] = table[words].map(pathless)
-    table.attrs |= {"left_out": left_out, "words": told, "intervals": kinds}
+    called = names_of(table["class_set"], table["templates"])  # a path of this machine stays here
+    for words, names in zip(("class_set", "templates"), called, strict=True):
+        told |= {name: spec for spec, name in names.items()}
+        table[words] = table[words].map(names)
+    table.attrs |= {"left_out": left_out, "words": told, "intervals": kinds, "levels": levels}
     return table
 
 

@@ -63,7 +63,7 @@ def show_range(session, table: pd.DataFrame) -> None:
     both = uncertainties(ranges)
     nats = both["metric"].map(is_nats).astype(bool)
     text = "What sampling and what choices leave open, around the value at the reference choice."
-    both.attrs["intervals"] = ranges.attrs["intervals"]
+    both.attrs |= {name: ranges.attrs[name] for name in ("intervals", "levels")}
     parts = (("range", both[~nats], "percent of images"), ("range_nats", both[nats], "nats"))
     for id, rows, unit in parts:
         if len(rows):
