@@ -65,7 +65,7 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
     ------
     ParameterError  if the folder holds what no comparison wrote
     """
-    from clipeval.output.tables import write_table
+    from clipeval.output.tables import grid, write_table
 
     out = Path(out).expanduser().resolve()
     refuse_foreign(out, "comparison")
@@ -80,22 +80,21 @@ def write_comparison(found: Comparison, out: str | Path, folders=()) -> Path:
         notes=tuple(found.notes),
         test_cards=found.test_cards,
     )
-    said = {
-        "compare": (headline_text(found), _intervals(found.rates)),
-        "paired": (PAIRED, PAIRED_INTERVALS + _over(found.paired)),
-    }
-    texts = {
-        id: _entry(id, text, _on(about, found), kind="table", intervals=intervals)
-        for id, (text, intervals) in said.items()
-    }
-    tables = {"compare": found.rates, "paired": found.paired}
-    for id, table in tables.items():
-        write_table(table, out / "tables", id, texts[id]["file"], extra=_shown(id, table))
+    tables = []
+    for id, table, text, intervals in (
+        ("compare", found.rates, headline_text(found), _intervals(found.rates)),
+        ("paired", found.paired, PAIRED, PAIRED_INTERVALS + _over(found.paired)),
+    ):
+        entry = _entry(id, text, _on(about, found), kind="table", intervals=intervals)
+        shown = _shown(id, table)
+        write_table(table, out / "tables", id, entry["file"], extra=shown)
+        cells = grid(table, [*shown, *MORE[id]]).about()
+        tables.append({"entry": entry, "id": id, "caption": entry["legend"], "table": cells})
     headlines = wide(found)
     for part in headlines:
         Folder(out / "tables").write(f"{part['id']}.csv", to_csv(part["numbers"]))
     pictures = _figures(found, out, about)
-    page = Folder(out).write("index.html", _page(found, out, texts, headlines, pictures))
+    page = Folder(out).write("index.html", _page(found, out, tables, headlines, pictures))
     Folder(out).tidy()
     return page
 
@@ -213,11 +212,8 @@ def _link(run: Path, out: Path) -> str:
     return f"{os.path.relpath(run, out)}/index.html" if beside else ""
 
 
-def _page(found: Comparison, out: Path, texts: dict, headlines: list, pictures: list) -> str:
-    from clipeval.output.tables import grid
-
+def _page(found: Comparison, out: Path, tables: list, headlines: list, pictures: list) -> str:
     beside = {label: _link(run.folder, out) for label, run in found.runs.items()}
-    tables = {"compare": found.rates, "paired": found.paired}
     return page(
         "comparison",
         "Comparison of models",
@@ -229,13 +225,5 @@ def _page(found: Comparison, out: Path, texts: dict, headlines: list, pictures: 
         headlines=headlines,
         shaded=SHADED,
         figures=pictures,
-        tables=[
-            {
-                "entry": texts[id],
-                "id": id,
-                "caption": texts[id]["legend"],
-                "table": grid(table, [*_shown(id, table), *MORE[id]]).about(),
-            }
-            for id, table in tables.items()
-        ],
+        tables=tables,
     )
