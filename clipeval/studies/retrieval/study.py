@@ -214,7 +214,7 @@ class Retrieval(Study):
             f"to its target share{floor}; NDKL is the Kullback-Leibler divergence of the shares among the first i "
             "images from the target shares, averaged over i with a logarithmic discount. Both are means over prompts.",
             f"Chance values are medians over {p.draws:,} random permutations of the images' groups; bootstrap "
-            "intervals are of as many samples.",
+            "intervals over images are of as many samples.",
         ]
 
     def outcomes(self, predictions: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
