@@ -1,6 +1,6 @@
 """The result while it is being made: a row for each file, whatever the order in which rows come in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,11 @@ class Embeddings:
     def __len__(self):
         return len(self.image_id)
 
+    def kept(self, rows: np.ndarray) -> "Embeddings":
+        """Those of some images: a mask (n,) or positions."""
+        columns = ("image_id", "matrix", "sha256", "notes")
+        return replace(self, **{c: getattr(self, c)[rows] for c in columns})
+
     def by_image(self) -> pd.DataFrame:
         """What was read of each image: image_id, sha256, notes, reason (missing where it could be read)."""
         columns = ["image_id", "sha256", "notes"]
@@ -52,6 +57,21 @@ class Embeddings:
         lost = lost.assign(file=lost["image_id"])[["image_id", "file", "reason", "sha256"]]
         columns = {c: known[c].to_numpy(object) for c in ("image_id", "sha256", "notes")}
         return cls(matrix=matrix, unreadable=lost.infer_objects(), **columns)
+
+
+def unseen(contents, others) -> np.ndarray:
+    """Which contents are not among the others: what may be fitted on where the others are counted.
+
+    Parameters
+    ----------
+    contents, others : arrays of str, (n,) and (m,), hashes as in `Embeddings.sha256`; "" where one is unknown
+
+    Returns
+    -------
+    bool array (n,)
+    """
+    contents = np.asarray(contents, object)
+    return (contents == "") | ~pd.Index(contents, dtype=object).isin(others)
 
 
 def unit_rows(matrix) -> np.ndarray:

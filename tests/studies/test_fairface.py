@@ -1,5 +1,6 @@
 """The FairFace study against numbers by hand, fairlearn, scikit-learn and statsmodels."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from decks import photo_session, session_of
 from statsmodels.stats.proportion import proportion_confint
 
 from clipeval.datasets.fairface import AGES, GENDERS, RACES
+from clipeval.embedding.rows import Embeddings
 from clipeval.output.tables import check_table, show_table
 from clipeval.runs import changes
 from clipeval.studies import fairface
@@ -366,6 +368,32 @@ def test_what_the_probe_was_trained_on_is_on_record(cards):
     assert none.record().train is None
 
 
+def test_photographs_that_are_counted_are_not_trained_on(cards, monkeypatch):
+    session = session_of("fairface", limit=200, train_limit=300)
+    session.embed(session.images), session.embed(session.train)
+    embed, counted = session.source.embed, session.embed().sha256
+
+    def with_twins(images, features):
+        found = embed(images, features)
+        if images is not session.train:
+            return found
+        contents = found.sha256.copy()
+        contents[[4, 7, 250]] = counted[[0, 0, 199]]
+        return dataclasses.replace(found, sha256=contents)
+
+    monkeypatch.setattr(session.source, "embed", with_twins)
+    train, fitted = fairface.study.trained_on(session)
+    expected = np.delete(session.train["image_id"].to_numpy(), [4, 7, 250])
+    assert list(fitted.image_id) == list(train["image_id"]) == list(expected)
+    assert session.record().train.images == 297
+    fits = fairface.probe_fits(fairface.study.predict(session))
+    assert (fits["trained on"] == 297).all()
+    said = "3 images were left out of the train split, which are also among those counted."
+    assert all(notes.endswith(said) for notes in fits["notes"])
+    plain = fairface.probe_fits(fairface.study.predict(cards))
+    assert not plain["notes"].str.contains("left out").any()
+
+
 @pytest.mark.parametrize("kind", ["projected", "pre_projection"])
 def test_the_probe_reads_the_features_that_were_asked_for(cards, kind):
     """Of the two kinds of features one says the gender and the other nothing, in both splits."""
@@ -374,7 +402,9 @@ def test_the_probe_reads_the_features_that_were_asked_for(cards, kind):
     def embed(images, features="projected"):
         told = (images["gender"] == "Female").to_numpy() & (features == kind)
         rows = np.column_stack([told, ~told]).astype("f4")
-        return SimpleNamespace(image_id=images["image_id"].tolist(), matrix=rows)
+        ids = images["image_id"].to_numpy(object)
+        none = pd.DataFrame(columns=["image_id", "file", "reason", "sha256"])
+        return Embeddings(ids, rows, ids, np.full(len(ids), ""), none)
 
     asked = {"probe_features": kind, "probe_race_rule": "collapse", "methods": "linear probe"}
     session = SimpleNamespace(

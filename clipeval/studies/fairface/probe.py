@@ -55,7 +55,15 @@ def probe(session, train: pd.DataFrame, fitted) -> pd.DataFrame:
         return found
 
     key = [trained_on, wanted.matrix, *targets.values(), wanted.image_id, p.seed, p.solver]
-    return session.with_groups(session.remember("linear probe", key, fit))
+    found = session.with_groups(session.remember("linear probe", key, fit))
+    if twice := len(session.embed(session.train, p.probe_features)) - len(fitted):
+        are = "image was" if twice == 1 else "images were"
+        said = f"{twice:,} {are} left out of the train split, which are also among those counted."
+        found.attrs["fits"] = [
+            fit | {"notes": " ".join(filter(None, [fit["notes"], said]))}
+            for fit in found.attrs["fits"]
+        ]
+    return found
 
 
 def probe_fits(predictions: pd.DataFrame) -> pd.DataFrame:

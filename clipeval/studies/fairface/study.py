@@ -8,6 +8,7 @@ from pydantic import Field
 
 from clipeval.classify.class_sets import load_class_set, task_prompts
 from clipeval.datasets import dataset_options
+from clipeval.embedding.rows import unseen
 from clipeval.errors import DataError, ParameterError
 from clipeval.output.sentences import between_extremes, picked
 from clipeval.published import load_published, replications
@@ -107,11 +108,27 @@ class FairFace(Study):
         return task_prompts(session.class_set, session.templates, named_tasks(session))
 
     def trained_on(self, session):
-        """Images of the train split that the probe is fitted on, and their features; None without a probe."""
+        """Images of the train split that the probe is fitted on, and their features; None without a probe.
+
+        Those whose content is that of an image which is counted are not among them.
+
+        Raises
+        ------
+        DataError  if none is left
+        """
         p = session.parameters
         if not probes(p):
             return None
-        return session.train, session.embed(session.train, p.probe_features)
+        train, fitted = session.train, session.embed(session.train, p.probe_features)
+        new = unseen(fitted.sha256, session.embed(session.images, p.probe_features).sha256)
+        if new.all():
+            return train, fitted
+        if not new.any():
+            raise DataError(
+                "every image of the train split is also one that is counted, so no probe can be fitted; name "
+                "other data, or use methods=zero-shot."
+            )
+        return train[~train["image_id"].isin(fitted.image_id[~new])], fitted.kept(new)
 
     def check(self, session) -> str | None:
         """Refuse labels and splits that would give numbers without a meaning.

@@ -8,6 +8,7 @@ import pandas as pd
 
 from clipeval.classify.class_sets import ClassSet, prompts_for
 from clipeval.datasets import dataset_options
+from clipeval.embedding.rows import unseen
 from clipeval.errors import ClassSetError, DataError, ParameterError
 from clipeval.studies.class_design import candidate_classes
 
@@ -216,7 +217,7 @@ def fitted_images(session) -> Images:
         fit, theirs = _images(session.images, found).kept(half), content[half]
         content = content[~half]
     # a photograph that is there twice must not be fitted on and counted
-    new = (theirs == "") | ~pd.Index(theirs).isin(content)
+    new = unseen(theirs, content)
     if not new.any():
         raise DataError("every image to fit on is also one that is counted; name other data.")
     return fit.kept(new)
