@@ -56,10 +56,11 @@ def show_sequences(session, answers: pd.DataFrame, asked: pd.DataFrame) -> None:
     """Keep and show the table `by_sequence`, and draw coarse and stress, as a detail is not of a scene."""
     table = session.tabulate(by_sequence, answers, asked=asked)
     text = "Accuracy within each sequence."
-    display(session.table("by_sequence", table, text))
+    said = {"intervals": "95 % Wilson intervals, as if the frames of a sequence were independent"}
+    display(session.table("by_sequence", table, text, **said))
     rows = _with_question(table[table["task"] != "fine"])
     look = {"y": "sequence", "panel": "question", "width": "double", **_FRAMES}
-    draw(session, "by_sequence", rows, text, **look)
+    draw(session, "by_sequence", rows, text, said, **look)
 
 
 def show_confusion(session, answers: pd.DataFrame, asked: pd.DataFrame) -> None:
