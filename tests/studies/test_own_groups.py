@@ -288,7 +288,7 @@ def rates_of_choice(table, quantity) -> int:
 
 def test_the_words_that_sensitivity_varies_are_the_users(out, tmp_path):
     found = tables_of(out, "sensitivity")
-    assert set(found["by_choice"]["class_set"]) == {"words.yaml"}  # and no folder of this machine
+    assert set(found["by_choice"]["class_set"]) == {"words"}  # the name in the file
     rates = found["range"].set_index(["study", "quantity"])["percent"]
     assert rates["denigration", "crime-related"] == 25.0
     # cards: 4 of 8 Left, 2 of 8 Right, no one of the Centre, answer thief; the figure has all that moves most
