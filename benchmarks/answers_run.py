@@ -18,18 +18,17 @@ import numpy as np
 import pandas as pd
 
 from clipeval.classify import load_class_set
+from clipeval.datasets.fairface import AGES, GENDERS, RACES
 
 STUDIES = ("fairface", "denigration", "class_design", "retrieval", "mitigation")
 CLASS_SETS = ("fairface", "denigration", "class_candidates", "berg2022")
-RACES = ("Black", "East Asian", "Indian", "Latino_Hispanic", "Middle Eastern", "Southeast Asian")
-AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 
 
 def generate(folder: Path, n: int) -> None:
     """Label file and cosines of n images."""
     rng = np.random.default_rng(0)
     files = [f"val/{i}.jpg" for i in range(n)]
-    groups = {"age": AGES, "gender": ("Male", "Female"), "race": (*RACES, "White")}
+    groups = {"age": AGES, "gender": GENDERS, "race": RACES}
     labels = {name: rng.choice(values, n) for name, values in groups.items()}
     pd.DataFrame({"file": files, **labels, "service_test": True}).to_csv(
         folder / "labels.csv", index=False

@@ -55,6 +55,11 @@ def spent() -> tuple[float, float]:
     return time.perf_counter(), sum(os.times()[:4])
 
 
+def spread(values) -> list[float]:
+    """[median, lowest, highest]."""
+    return [float(f(values)) for f in (np.median, np.min, np.max)]
+
+
 class PlainPhotos:
     """The data set of the plain loop."""
 
@@ -211,7 +216,7 @@ def main():
             ]
             before = after
         print(f"round {turn + 1}: images/s  {'  '.join(said)}", flush=True)
-    kept["inside"] = [float(f(shares)) for f in (np.median, min, max)]
+    kept["inside"] = spread(shares)
     print(
         "clipeval: {:.3f} of its time in the forward pass ({:.3f} to {:.3f})".format(
             *kept["inside"]
@@ -219,8 +224,7 @@ def main():
     )
     for label, found in ratios.items():
         for what, values in zip(("wall-clock", "processor"), np.transpose(found), strict=True):
-            middle, low, high = map(float, (np.median(values), values.min(), values.max()))
-            kept.setdefault(what, {})[label] = [middle, low, high]
+            middle, low, high = kept.setdefault(what, {})[label] = spread(values)
             print(
                 f"{label}: {middle:.3f} of the speed of the forward pass alone by {what} time "
                 f"(median of {len(values)} rounds, {low:.3f} to {high:.3f})"

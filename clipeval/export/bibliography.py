@@ -138,11 +138,9 @@ def references(run: RunRecord, methods: str = "") -> dict[str, str]:
             found.setdefault(key, _data(key, record))
     for name, entries in CITED.items():
         if name in methods:
-            kinds = (
-                (key, fields, "article" if "journal" in fields else "misc")
-                for key, fields in entries.items()
-            )
-            found |= {key: entry(kind, key, **fields) for key, fields, kind in kinds}
+            for key, fields in entries.items():
+                kind = "article" if "journal" in fields else "misc"
+                found[key] = entry(kind, key, **fields)
     return found
 
 

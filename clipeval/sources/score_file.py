@@ -192,7 +192,7 @@ def _is_top(rows: pd.DataFrame, ids: pd.Series, path: Path) -> pd.Series:
             raise DataError(why.format(**said))
 
     there = "{path}, row {row}: "
-    empty = rows["label"].isna() | (rows["label"].astype(str).str.strip() == "")
+    empty = ~_is_said(rows["label"])
     rank = pd.to_numeric(rows["rank"], errors="coerce").astype(float).mask(empty, 1.0)
     odd = ~(rank >= 1) | (rank % 1 != 0)
     refuse(

@@ -139,10 +139,8 @@ def summarise(tables: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
         table = tables.get((study, line.table))
         if table is None:
             continue
-        rows, confidence = (
-            _rows(line, table).to_dict("records"),
-            table.attrs.get("confidence", 0.95),
-        )
+        rows = _rows(line, table).to_dict("records")
+        confidence = table.attrs.get("confidence", 0.95)
         if not rows and line.none:
             found.append({"part": part, "quantity": line.none, "study": study, "metric": "none"})
         for row in rows:

@@ -47,12 +47,7 @@ class Parameters(label_noise.Parameters):
         "class_candidates", description="class set whose classes are added one at a time"
     )
     padding: parameters.Padding = parameters.PADDING
-    confidence: float = Field(
-        0.95,
-        gt=0,
-        lt=1,
-        description="confidence of every interval",
-    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 
 class ClassDesign(Study):

@@ -34,12 +34,7 @@ class Parameters(label_noise.Parameters):
 
     class_set: str = Field("denigration", description="class set with harm categories")
     padding: parameters.Padding = parameters.PADDING
-    confidence: float = Field(
-        0.95,
-        gt=0,
-        lt=1,
-        description="confidence of every interval",
-    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
 
 
 class Denigration(Study):
